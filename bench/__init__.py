@@ -1,0 +1,1 @@
+"""What puts the system to the test: the simulated world, workloads, load drivers and checks."""

@@ -1,0 +1,1 @@
+"""Where a key lives and how to reach it: shard map, ring, frames, sessions, the trio client."""
