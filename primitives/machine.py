@@ -1,0 +1,146 @@
+"""What a replicated state machine is, and what it may touch.
+
+A machine is one stateless object for each type of primitive. Everything it keeps is in tables reached
+through the context, which belongs to one partition of one primitive. It is deterministic: no clock, no
+randomness, no float arithmetic, no iteration over sets, and no reading of anything but its arguments and
+tables. Time is the group's log time. A command touches at most ``ROWS_A_COMMAND_MAX`` rows; whatever
+needs more arms a timer that is due at once and goes on in slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final, Protocol
+
+from primitives.ids import PrimitiveId, Revision
+
+Result = tuple[int, bytes]
+"""An answer's code (see ``errors.Code``) and result bytes; the revision is added by whoever applies."""
+
+OK: Final[Result] = (0, b"")
+
+
+class TableView(Protocol):
+    """A partition's ordered rows, bytes to bytes, as a query sees them."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row's value, or None."""
+
+    def scan(
+        self, start: bytes = b"", end: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with ``start <= key`` and, unless ``end`` is None, ``key < end``; in order, or reversed."""
+
+
+class Table(TableView, Protocol):
+    """A partition's ordered rows, as a command sees them."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets the row."""
+
+    def delete(self, key: bytes) -> None:
+        """Removes the row, if it is there."""
+
+
+class View(Protocol):
+    """What a query sees: applied state, nothing else."""
+
+    @property
+    def revision(self) -> Revision:
+        """Revision of the last command applied in the group."""
+
+    @property
+    def log_time_ms(self) -> int:
+        """Applied log time."""
+
+    @property
+    def primitive(self) -> PrimitiveId:
+        """The primitive asked about."""
+
+    @property
+    def partition(self) -> int:
+        """Its partition here; 0 for a pinned primitive."""
+
+    @property
+    def config(self) -> bytes:
+        """The primitive's configuration, as its first creator gave it."""
+
+    def view(self, number: int) -> TableView:
+        """Table ``number`` (0 to 255) of this partition."""
+
+    def alive(self, session: int) -> bool:
+        """Whether the session of that number lives in this group, from applied state."""
+
+
+class Context(View, Protocol):
+    """What a command, a timer or the end of a session may do. Undone as a whole if the command fails."""
+
+    @property
+    def session(self) -> int:
+        """Number of the session that asked; 0 in timers and internal operations."""
+
+    @property
+    def sequence(self) -> int:
+        """The command's number in its (session, slot); 0 in timers and internal operations."""
+
+    def table(self, number: int) -> Table:
+        """Table ``number`` (0 to 255) of this partition."""
+
+    def arm(self, deadline_ms: int, payload: bytes) -> bytes:
+        """Calls :meth:`Machine.timer` with ``payload`` once log time reaches ``deadline_ms`` (0: at once,
+        by a command of its own). Returns a handle of 16 bytes for :meth:`disarm`."""
+
+    def disarm(self, handle: bytes) -> None:
+        """Forgets a timer; does nothing if it has fired."""
+
+    def later(self) -> bytes:
+        """Says that this command is answered late; the method must then return ``(Code.PENDING, b"")``.
+        Returns the waiter of 18 bytes (session number, slot, sequence), to be kept in a row and given to
+        :meth:`answer` once. Waiters are compared as bytes; the first 8 are the session's number."""
+
+    def answer(self, waiter: bytes, result: Result) -> None:
+        """Answers a command that waits; the revision is this command's. Nothing if its session ended."""
+
+    def hold(self) -> None:
+        """Counts one more holding of the asking session here, so that :meth:`Machine.session_ended` is
+        called when it ends."""
+
+    def unhold(self, session: int) -> None:
+        """Counts one holding of ``session`` less."""
+
+
+class Machine:
+    """A type of primitive. The methods are pure functions of the context and their arguments.
+
+    Built-in machines do not raise: they return a :data:`Result` with a code other than ``OK``. What a
+    machine raises all the same is answered as ``MACHINE_FAILED``, and its changes are undone.
+    """
+
+    TYPE: ClassVar[int]
+    """The type's number on the wire, see ``records.Type``."""
+    NAME: ClassVar[str]
+    """The type's name for people, as on the client: ``map``."""
+
+    def opened(self, ctx: Context) -> None:
+        """A partition came to be. Most machines need nothing."""
+
+    def apply(self, ctx: Context, op: int, args: list[Any], body: bytes) -> Result:
+        """Executes a command."""
+        raise NotImplementedError
+
+    def query(self, view: View, op: int, args: list[Any], body: bytes) -> Result:
+        """Answers a query."""
+        raise NotImplementedError
+
+    def timer(self, ctx: Context, payload: bytes) -> None:
+        """A timer armed with ``payload`` is due."""
+
+    def session_ended(self, ctx: Context, session: int) -> bool:
+        """A session with holdings here ended. Wakes who waits for it, a bounded number of rows at a time;
+        True when nothing is left to do, False to be called again by a command of its own."""
+        return True
+
+    def withdraw(self, ctx: Context, waiter: bytes, granted: bytes | None) -> Result:
+        """The client no longer wants what it waits for: removes the waiter (``granted`` is None) or gives
+        back the grant of that answer (its result bytes)."""
+        return OK

@@ -1,0 +1,352 @@
+"""The bytes of commands, queries and answers: made once, by whoever asks, and carried unchanged.
+
+A *record* is what a group logs or serves; its first byte is its kind. A client makes the record of a
+command once; the same bytes go into the frame, the Raft entry, every follower and every retry. All
+integers are big-endian. A record is a struct header, the arguments as one flat CBOR array (at most
+``ARGUMENT_BYTES_MAX``), and the *body*: the values, opaque, which servers never decode. Where a command
+carries several values, the arguments give the lengths.
+
+An *entry's data* is the group's log time in milliseconds (8 bytes) and then records, each behind its
+length (4 bytes). An *answer* is a code (1 byte), a revision (8 bytes) and the result.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from primitives.codec import pack, unpack
+from primitives.ids import PrimitiveId, Revision, SlotId
+
+
+class Kind:
+    """First byte of a record. Kinds from ``QUERY`` on are never logged. Never renumber."""
+
+    COMMAND: Final = 1
+    REGISTER: Final = 2
+    END_SESSION: Final = 3
+    EXPIRE: Final = 4
+    FIRE: Final = 5
+    MARKER: Final = 6
+    OPEN: Final = 7
+    INTERNAL: Final = 8
+    QUERY: Final = 16
+
+
+class Read:
+    """How fresh a query's answer must be."""
+
+    LINEARIZABLE: Final = 0
+    SEQUENTIAL: Final = 1
+    CAUSAL: Final = 2
+    STALE: Final = 3
+
+
+class Type:
+    """A primitive's type on the wire and in the log. Never renumber."""
+
+    SESSION: Final = 0
+    """Operations on the session's own numbers: ``NOOP`` and ``WITHDRAW``."""
+    CATALOG: Final = 1
+    SYSTEM: Final = 2
+
+
+class SessionOp:
+    """Operations of type ``SESSION``."""
+
+    NOOP: Final = 0
+    """Takes the number of a command that was called off."""
+    WITHDRAW: Final = 1
+    """Arguments ``[number]``: removes that command's waiter, or gives its grant back."""
+
+
+COMMAND_HEADER: Final = struct.Struct(">B16sQHIQQHQHBBHH")
+QUERY_HEADER: Final = struct.Struct(">BHIHQHBBBQH")
+REGISTER_RECORD: Final = struct.Struct(">B16sII")
+SESSION_RECORD: Final = struct.Struct(">B16sQ")
+FIRE_RECORD: Final = struct.Struct(">BH")
+OPEN_HEADER: Final = struct.Struct(">BHHQHBQ")
+INTERNAL_HEADER: Final = struct.Struct(">BBBH")
+ANSWER_HEADER: Final = struct.Struct(">BQ")
+U32: Final = struct.Struct(">I")
+U64: Final = struct.Struct(">Q")
+
+
+class Command(NamedTuple):
+    """A session's numbered command. ``acknowledged`` and ``exceptions`` drop stored answers."""
+
+    session_id: bytes
+    number: int
+    slot: SlotId
+    epoch: int
+    sequence: int
+    acknowledged: int
+    """Every answer up to this sequence, inclusive, has been received, but for ``exceptions``."""
+    primitive: PrimitiveId
+    partition: int
+    type: int
+    op: int
+    exceptions: tuple[int, ...]
+    args: list[Any]
+    body: bytes
+
+
+class Query(NamedTuple):
+    """A question that changes nothing. ``bound`` is a revision or a maximal age in ms, by ``read``."""
+
+    slot: SlotId
+    epoch: int
+    primitive: PrimitiveId
+    partition: int
+    type: int
+    op: int
+    read: int
+    bound: int
+    args: list[Any]
+    body: bytes
+
+
+class Register(NamedTuple):
+    """A client's first use of a group. Answered with the session's number there as the revision."""
+
+    session_id: bytes
+    count: int
+    timeout_ms: int
+
+
+class EndSession(NamedTuple):
+    """The client lets its lease go."""
+
+    session_id: bytes
+    number: int
+
+
+class Expire(NamedTuple):
+    """A leader saw no keepalive for the session's timeout."""
+
+    session_id: bytes
+    number: int
+
+
+class Fire(NamedTuple):
+    """Fires at most ``count`` timers due at the entry's log time, in order of (deadline, creation)."""
+
+    count: int
+
+
+class Marker(NamedTuple):
+    """Every replica hashes its state as of this record."""
+
+    nonce: bytes
+
+
+class Open(NamedTuple):
+    """Opens a partition of a primitive whose name lives in another slot."""
+
+    slot: SlotId
+    primitive: PrimitiveId
+    partition: int
+    type: int
+    asked: Revision
+    """The group's own revision when it asked the name's slot."""
+    config: bytes
+
+
+class Internal(NamedTuple):
+    """A node's own idempotent operation on a machine of the group, outside any session."""
+
+    type: int
+    op: int
+    args: list[Any]
+    body: bytes
+
+
+Record = Command | Register | EndSession | Expire | Fire | Marker | Open | Internal
+
+
+class BadRecord(ValueError):
+    """Bytes that are not a record. From a client: its mistake. From the log: damage."""
+
+
+def encode_command(command: Command) -> bytes:
+    """The record of ``command``."""
+    args = pack(command.args)
+    exceptions = command.exceptions
+    header = COMMAND_HEADER.pack(
+        Kind.COMMAND, command.session_id, command.number, command.slot, command.epoch, command.sequence,
+        command.acknowledged, command.primitive[0], command.primitive[1], command.partition, command.type,
+        command.op, len(exceptions), len(args),
+    )  # fmt: skip
+    if exceptions:
+        return b"".join((header, struct.pack(f">{len(exceptions)}Q", *exceptions), args, command.body))
+    return b"".join((header, args, command.body))
+
+
+def encode_query(query: Query) -> bytes:
+    """The record of ``query``."""
+    args = pack(query.args)
+    header = QUERY_HEADER.pack(
+        Kind.QUERY, query.slot, query.epoch, query.primitive[0], query.primitive[1], query.partition,
+        query.type, query.op, query.read, query.bound, len(args),
+    )  # fmt: skip
+    return b"".join((header, args, query.body))
+
+
+def encode_register(record: Register) -> bytes:
+    """The record of a registration."""
+    return REGISTER_RECORD.pack(Kind.REGISTER, record.session_id, record.count, record.timeout_ms)
+
+
+def encode_end_session(record: EndSession) -> bytes:
+    """The record by which a client lets its lease go."""
+    return SESSION_RECORD.pack(Kind.END_SESSION, record.session_id, record.number)
+
+
+def encode_expire(record: Expire) -> bytes:
+    """The record by which a leader ends a session that it no longer hears."""
+    return SESSION_RECORD.pack(Kind.EXPIRE, record.session_id, record.number)
+
+
+def encode_fire(record: Fire) -> bytes:
+    """The record that fires due timers."""
+    return FIRE_RECORD.pack(Kind.FIRE, record.count)
+
+
+def encode_marker(record: Marker) -> bytes:
+    """The record that asks every replica for its hash."""
+    return bytes((Kind.MARKER,)) + record.nonce
+
+
+def encode_open(record: Open) -> bytes:
+    """The record that opens a partition."""
+    header = OPEN_HEADER.pack(
+        Kind.OPEN, record.slot, record.primitive[0], record.primitive[1], record.partition, record.type,
+        record.asked,
+    )  # fmt: skip
+    return header + record.config
+
+
+def encode_internal(record: Internal) -> bytes:
+    """The record of a node's own operation."""
+    args = pack(record.args)
+    return b"".join((INTERNAL_HEADER.pack(Kind.INTERNAL, record.type, record.op, len(args)), args, record.body))
+
+
+def decode_command(data: bytes) -> Command:
+    """The command in ``data``; raises :class:`BadRecord`."""
+    try:
+        (_, session_id, number, slot, epoch, sequence, acknowledged, pslot, prevision, partition, type_, op,
+         exception_count, args_bytes) = COMMAND_HEADER.unpack_from(data)  # fmt: skip
+        at = COMMAND_HEADER.size
+        exceptions: tuple[int, ...] = ()
+        if exception_count:
+            exceptions = struct.unpack_from(f">{exception_count}Q", data, at)
+            at += 8 * exception_count
+        end = at + args_bytes
+        if end > len(data):
+            raise BadRecord("a command shorter than its header says")
+        return Command(
+            session_id, number, slot, epoch, sequence, acknowledged, PrimitiveId(pslot, prevision), partition,
+            type_, op, exceptions, unpack(data[at:end]), data[end:],
+        )  # fmt: skip
+    except (struct.error, ValueError) as error:
+        raise BadRecord(f"not a command: {error}") from error
+
+
+def decode_query(data: bytes) -> Query:
+    """The query in ``data``; raises :class:`BadRecord`."""
+    try:
+        (_, slot, epoch, pslot, prevision, partition, type_, op, read, bound,
+         args_bytes) = QUERY_HEADER.unpack_from(data)  # fmt: skip
+        at = QUERY_HEADER.size
+        end = at + args_bytes
+        if end > len(data):
+            raise BadRecord("a query shorter than its header says")
+        return Query(
+            slot, epoch, PrimitiveId(pslot, prevision), partition, type_, op, read, bound,
+            unpack(data[at:end]), data[end:],
+        )  # fmt: skip
+    except (struct.error, ValueError) as error:
+        raise BadRecord(f"not a query: {error}") from error
+
+
+def decode_record(data: bytes) -> Record:
+    """The loggable record in ``data``; raises :class:`BadRecord`."""
+    kind = data[0] if data else 0
+    if kind == Kind.COMMAND:
+        return decode_command(data)
+    try:
+        return _DECODERS[kind](data)
+    except KeyError:
+        raise BadRecord(f"a record of unknown kind {kind}") from None
+    except (struct.error, ValueError) as error:
+        raise BadRecord(f"not a record of kind {kind}: {error}") from error
+
+
+def _decode_open(data: bytes) -> Open:
+    _, slot, pslot, prevision, partition, type_, asked = OPEN_HEADER.unpack_from(data)
+    return Open(slot, PrimitiveId(pslot, prevision), partition, type_, asked, data[OPEN_HEADER.size :])
+
+
+def _decode_internal(data: bytes) -> Internal:
+    _, type_, op, args_bytes = INTERNAL_HEADER.unpack_from(data)
+    at = INTERNAL_HEADER.size
+    return Internal(type_, op, unpack(data[at : at + args_bytes]), data[at + args_bytes :])
+
+
+_DECODERS: Final = {
+    Kind.REGISTER: lambda data: Register(*REGISTER_RECORD.unpack(data)[1:]),
+    Kind.END_SESSION: lambda data: EndSession(*SESSION_RECORD.unpack(data)[1:]),
+    Kind.EXPIRE: lambda data: Expire(*SESSION_RECORD.unpack(data)[1:]),
+    Kind.FIRE: lambda data: Fire(*FIRE_RECORD.unpack(data)[1:]),
+    Kind.MARKER: lambda data: Marker(data[1:]),
+    Kind.OPEN: _decode_open,
+    Kind.INTERNAL: _decode_internal,
+}
+
+
+def encode_answer(code: int, revision: int, result: bytes = b"") -> bytes:
+    """An answer: what is stored under a command's number, and sent."""
+    return ANSWER_HEADER.pack(code, revision) + result
+
+
+class Answer(NamedTuple):
+    """A decoded answer."""
+
+    code: int
+    revision: Revision
+    result: bytes
+
+
+def decode_answer(data: bytes) -> Answer:
+    """The answer in ``data``; raises ``struct.error`` if it is too short."""
+    code, revision = ANSWER_HEADER.unpack_from(data)
+    return Answer(code, revision, data[ANSWER_HEADER.size :])
+
+
+def encode_entry(log_time_ms: int, records: Iterable[bytes]) -> bytes:
+    """The data of a Raft entry that holds ``records``, each as bytes."""
+    parts = [U64.pack(log_time_ms)]
+    for record in records:
+        parts.append(U32.pack(len(record)))
+        parts.append(record)
+    return b"".join(parts)
+
+
+def decode_entry(data: bytes) -> tuple[int, Sequence[bytes]]:
+    """The log time in ms and the records' bytes of an entry's data; raises :class:`BadRecord`."""
+    try:
+        (log_time_ms,) = U64.unpack_from(data)
+        at, end = 8, len(data)
+        records: list[bytes] = []
+        while at < end:
+            (size,) = U32.unpack_from(data, at)
+            at += 4
+            if at + size > end:
+                raise BadRecord("a record runs beyond its entry")
+            records.append(data[at : at + size])
+            at += size
+    except struct.error as error:
+        raise BadRecord(f"not an entry's data: {error}") from error
+    return log_time_ms, records

@@ -1,0 +1,158 @@
+"""The engine's ports: what it needs of a store, a clock and randomness, and what it hands to its driver.
+
+The trio driver and the simulation each bring their own; the engine is the same object in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from primitives.ids import GroupId, NodeId
+from raftgroup.types import Entry, HardState, Index, LogReader, Membership, ReplicaId, Term
+
+
+class StoreFailed(Exception):
+    """The store cannot write or sync. The node stops: nothing it says would be safe."""
+
+
+class StoreDamaged(Exception):
+    """The store lost or altered records that were acknowledged. The node refuses to serve."""
+
+
+class ReplicaIdentity(NamedTuple):
+    """Which member of which group a store holds."""
+
+    group: GroupId
+    replica: ReplicaId
+
+
+class StoredReplica(NamedTuple):
+    """What a replica starts from."""
+
+    identity: ReplicaIdentity
+    membership: Membership
+    hard_state: HardState
+    applied: Index
+    epoch: int
+    """State epoch: which copy of the group's rows is the valid one."""
+
+
+class StateView(Protocol):
+    """Rows of one group's state; keys are relative to (group, epoch)."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row's value, or None."""
+
+    def scan(
+        self, start: bytes, end: bytes | None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with ``start <= key`` and, unless None, ``key < end``."""
+
+
+class Batch(Protocol):
+    """The writes of one round, for all groups, atomic together."""
+
+    def append(self, group: GroupId, entries: Sequence[Entry], last_stored: Index) -> None:
+        """Stores entries and deletes every stored one from ``entries[0].index`` to ``last_stored``."""
+
+    def hard_state(self, group: GroupId, state: HardState) -> None:
+        """Stores a group's term, vote and commit."""
+
+    def put_state(self, group: GroupId, epoch: int, key: bytes, value: bytes) -> None:
+        """Sets a row of a group's state."""
+
+    def delete_state(self, group: GroupId, epoch: int, key: bytes) -> None:
+        """Removes a row of a group's state."""
+
+    def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
+        """Stores the applied index with the membership as of it."""
+
+    def create(self, replica: StoredReplica) -> None:
+        """Stores a new replica with everything it starts from."""
+
+
+class Store(Protocol):
+    """One store for all replicas of a node. Synchronous; only :meth:`sync` may take long."""
+
+    def batch(self, round_number: int) -> Batch:
+        """An empty batch for a round; numbers grow by one for each batch written."""
+
+    def write(self, batch: Batch) -> bool:
+        """Writes, without syncing. False: refused for now (a stall); try the same batch again, before any
+        other. Raises :class:`StoreFailed`."""
+
+    def synced(self, round_number: int) -> None:
+        """Tells the store, on the engine's thread, that this round and all before it are durable, so that
+        the next batch can carry the fact."""
+
+    def replicas(self) -> Sequence[StoredReplica]:
+        """Every replica stored."""
+
+    def log(self, group: GroupId) -> LogReader:
+        """A group's log."""
+
+    def state(self, group: GroupId, epoch: int) -> StateView:
+        """A group's rows, as written so far."""
+
+    def state_snapshot(self, group: GroupId, epoch: int) -> StateView:
+        """A group's rows as of now, unmoved by later writes. Dropped by dropping every reference."""
+
+
+class Syncer(Protocol):
+    """Makes written rounds durable, off the engine's thread."""
+
+    def request(self, round_number: int) -> None:
+        """Asks that everything written up to ``round_number`` be synced. The answer comes as
+        ``Engine.sync_done(round_number)``. One sync at a time runs; requests during it share the next."""
+
+
+class Clock(Protocol):
+    """The engine's only time."""
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds that only grow; by their differences alone."""
+
+
+class Origin(NamedTuple):
+    """Who waits for an answer: a client's connection on some node, and its request number there.
+
+    ``connection`` is negative for the node itself (see ``engine``).
+    """
+
+    node: NodeId
+    connection: int
+    request: int
+
+
+class Priority:
+    """Classes of peer traffic, most urgent first."""
+
+    CONTROL = 0
+    """Heartbeats, votes and their replies."""
+    LOG = 1
+    """Appends, client operations passed on, answers."""
+    BULK = 2
+    """Snapshots."""
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a round wants carried out by the driver, in this order."""
+
+    peers: dict[NodeId, list[tuple[int, bytes]]] = field(default_factory=dict)
+    """For each peer, encoded sections with their :class:`Priority`; sections are packed into frames."""
+    clients: dict[int, list[bytes]] = field(default_factory=dict)
+    """For each client connection, whole frames."""
+    sync_round: int | None = None
+    """Ask the syncer for this round."""
+    wake_in_ms: int = 1000
+    """Run another round at the latest after this long."""
+
+
+__all__ = [
+    "Batch", "Clock", "Effects", "Entry", "HardState", "Index", "LogReader", "Membership", "Origin",
+    "Priority", "ReplicaId", "ReplicaIdentity", "StateView", "Store", "StoreDamaged", "StoreFailed",
+    "StoredReplica", "Syncer", "Term",
+]  # fmt: skip
