@@ -145,6 +145,8 @@ class Effects:
     """For each peer, encoded sections with their :class:`Priority`; sections are packed into frames."""
     clients: dict[int, list[bytes]] = field(default_factory=dict)
     """For each client connection, whole frames."""
+    close: list[int] = field(default_factory=list)
+    """Client connections to close once their frames are sent."""
     sync_round: int | None = None
     """Ask the syncer for this round."""
     wake_in_ms: int = 1000
