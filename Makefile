@@ -1,0 +1,62 @@
+# The two commands that a fresh clone needs are `make dev` and `make test`; the rest keeps house.
+#
+#   make dev                          three nodes, 16 groups, on loopback
+#   make dev ARGS="--nodes 1"         the same with other options of `quorate dev`
+#   make test                         every test
+#   make test ARGS="tests/unit -x"    the same with other arguments to pytest
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help dev test lint install install-dev lock clean
+
+# The interpreter that makes .venv: the first of these that runs and is 3.11 or newer.
+CANDIDATES = python3.11 python3.12 python3.13 python3.14 python3
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Only what the lock files name is ever fetched; the project itself is built by the locked setuptools.
+PIP_LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+PIP_PROJECT := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
+	--no-build-isolation --editable .
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-annotate
+
+help:
+	@sed -n '2,7s/^# \{0,1\}//p' Makefile
+
+dev: install
+	@$(BIN)/quorate dev $(or $(ARGS),--groups 16)
+
+test: install-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer among: $(CANDIDATES)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP_LOCKED) -r requirements.lock
+	$(PIP_PROJECT)
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(PIP_LOCKED) -r requirements-dev.lock
+	@touch $@
+
+# Writes both lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
+lock: | $(BIN)/python
+	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) pyproject.toml - -o requirements.lock
+	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra dev -c requirements.lock pyproject.toml - \
+		-o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
