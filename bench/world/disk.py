@@ -1,0 +1,370 @@
+"""A disk that loses what was not synced, and the engine's store on it.
+
+A :class:`Disk` outlives the node's process. It holds what is durable and, in order, the batches that were
+written since and not synced. A crash keeps a prefix of those, chosen by the seed, each batch whole or not
+at all, as a write-ahead log does. A :class:`SimStore` is the store that one boot of a node opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from random import Random
+from typing import Final
+
+from sortedcontainers import SortedDict
+from xxhash import xxh3_64_intdigest
+
+from bench.world.clock import Heap
+from primitives.errors import InvariantViolation
+from primitives.ids import GroupId
+from raftgroup.types import Entry, HardState, Index, Membership, Term
+from shards.ports import Batch, StateView, StoredReplica, StoreFailed
+
+_SUM_MASK: Final = (1 << 64) - 1
+
+
+def row_sum(key: bytes, value: bytes) -> int:
+    """A row's share of its group's state hash, which is the sum over all rows modulo 2**64."""
+    return xxh3_64_intdigest(len(key).to_bytes(4, "big") + key + value)
+
+
+class Rows:
+    """One group's rows in one epoch, in order, with their running hash."""
+
+    __slots__ = ("rows", "sum")
+
+    def __init__(self, rows: Iterable[tuple[bytes, bytes]] = (), total: int = 0) -> None:
+        self.rows: SortedDict[bytes, bytes] = SortedDict(rows)
+        self.sum = total
+
+    def set(self, key: bytes, value: bytes | None) -> None:
+        """Sets the row, or removes it if ``value`` is None."""
+        former = self.rows.get(key)
+        total = self.sum
+        if former is not None:
+            total -= row_sum(key, former)
+        if value is None:
+            self.rows.pop(key, None)
+        else:
+            total += row_sum(key, value)
+            self.rows[key] = value
+        self.sum = total & _SUM_MASK
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row's value, or None."""
+        return self.rows.get(key)
+
+    def scan(
+        self, start: bytes, end: bytes | None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows from ``start``, below ``end`` if there is one."""
+        keys = list(self.rows.irange(start, end, inclusive=(True, False), reverse=reverse))
+        for key in keys:
+            yield key, self.rows[key]
+
+    def copy(self) -> Rows:
+        """An independent copy."""
+        return Rows(self.rows.items(), self.sum)
+
+
+class Log:
+    """The stored part of one group's log, from index 1 on."""
+
+    __slots__ = ("stored",)
+
+    def __init__(self, stored: Iterable[Entry] = ()) -> None:
+        self.stored: list[Entry] = list(stored)
+
+    def first_index(self) -> Index:
+        """Index of the first entry kept."""
+        return Index(1)
+
+    def last_index(self) -> Index:
+        """Index of the last entry stored, 0 when there is none."""
+        return Index(len(self.stored))
+
+    def term(self, index: Index) -> Term:
+        """Term of a stored entry; 0 at index 0."""
+        if index == 0:
+            return Term(0)
+        return self.stored[self._at(index)].term
+
+    def entries(self, low: Index, high_exclusive: Index, bytes_max: int) -> Sequence[Entry]:
+        """Entries from ``low`` on, below ``high_exclusive``: at least one, else ``bytes_max`` at most."""
+        found: list[Entry] = []
+        size = 0
+        for entry in self.stored[self._at(low) : high_exclusive - 1]:
+            size += len(entry.data)
+            if found and size > bytes_max:
+                break
+            found.append(entry)
+        return found
+
+    def append(self, entries: Sequence[Entry], last_stored: Index) -> None:
+        """Stores ``entries`` in place of what stands from the first one's index on."""
+        if last_stored != len(self.stored):
+            raise InvariantViolation(
+                f"the batch takes {last_stored} for the last stored index, it is {len(self.stored)}"
+            )
+        low = entries[0].index
+        if not 1 <= low <= len(self.stored) + 1:
+            raise InvariantViolation(f"a gap in the log: {low} after {len(self.stored)}")
+        del self.stored[low - 1 :]
+        for entry in entries:
+            if entry.index != len(self.stored) + 1:
+                raise InvariantViolation(f"entries of a batch are not contiguous: {list(entries)}")
+            self.stored.append(entry)
+
+    def _at(self, index: Index) -> int:
+        if not 1 <= index <= len(self.stored):
+            raise InvariantViolation(f"reads entry {index} of a log that holds 1 to {len(self.stored)}")
+        return index - 1
+
+
+class Image:
+    """What a store holds at some moment."""
+
+    __slots__ = ("applied", "hard_states", "logs", "replicas", "rows")
+
+    def __init__(self) -> None:
+        self.logs: dict[GroupId, Log] = {}
+        self.hard_states: dict[GroupId, HardState] = {}
+        self.applied: dict[GroupId, tuple[Index, Membership]] = {}
+        self.replicas: dict[GroupId, StoredReplica] = {}
+        self.rows: dict[tuple[GroupId, int], Rows] = {}
+
+    def log(self, group: GroupId) -> Log:
+        """The group's log."""
+        return self.logs.setdefault(group, Log())
+
+    def state(self, group: GroupId, epoch: int) -> Rows:
+        """The group's rows in ``epoch``."""
+        return self.rows.setdefault((group, epoch), Rows())
+
+    def copy(self) -> Image:
+        """An independent copy, sharing only what never changes."""
+        image = Image()
+        image.logs = {group: Log(log.stored) for group, log in self.logs.items()}
+        image.hard_states = dict(self.hard_states)
+        image.applied = dict(self.applied)
+        image.replicas = dict(self.replicas)
+        image.rows = {key: rows.copy() for key, rows in self.rows.items()}
+        return image
+
+
+class SimBatch:
+    """The writes of one round, recorded to be carried out on an image, more than once if need be."""
+
+    __slots__ = ("appends", "applies", "creates", "hard_states", "round_number", "rows")
+
+    def __init__(self, round_number: int) -> None:
+        self.round_number: Final = round_number
+        self.appends: list[tuple[GroupId, tuple[Entry, ...], Index]] = []
+        self.hard_states: list[tuple[GroupId, HardState]] = []
+        self.rows: list[tuple[GroupId, int, bytes, bytes | None]] = []
+        self.applies: list[tuple[GroupId, Index, Membership]] = []
+        self.creates: list[StoredReplica] = []
+
+    def append(self, group: GroupId, entries: Sequence[Entry], last_stored: Index) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.appends.append((group, tuple(entries), last_stored))
+
+    def hard_state(self, group: GroupId, state: HardState) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.hard_states.append((group, state))
+
+    def put_state(self, group: GroupId, epoch: int, key: bytes, value: bytes) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.rows.append((group, epoch, key, value))
+
+    def delete_state(self, group: GroupId, epoch: int, key: bytes) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.rows.append((group, epoch, key, None))
+
+    def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.applies.append((group, index, membership))
+
+    def create(self, replica: StoredReplica) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.creates.append(replica)
+
+    def carry_out(self, image: Image) -> None:
+        """Makes the batch's writes in ``image``."""
+        for replica in self.creates:
+            group = replica.identity.group
+            if group in image.replicas:
+                raise InvariantViolation(f"group {group} is created twice in one store")
+            image.replicas[group] = replica
+            image.hard_states[group] = replica.hard_state
+            image.applied[group] = (replica.applied, replica.membership)
+        for group, entries, last_stored in self.appends:
+            if entries:
+                image.log(group).append(entries, last_stored)
+        for group, state in self.hard_states:
+            _check_hard_state(group, image.hard_states.get(group), state)
+            image.hard_states[group] = state
+        for group, epoch, key, value in self.rows:
+            image.state(group, epoch).set(key, value)
+        for group, index, membership in self.applies:
+            if index < image.applied[group][0]:
+                raise InvariantViolation(f"group {group}: the stored applied index goes back to {index}")
+            image.applied[group] = (index, membership)
+
+
+def _check_hard_state(group: GroupId, former: HardState | None, state: HardState) -> None:
+    if former is None:
+        return
+    if state.term < former.term or state.commit < former.commit:
+        raise InvariantViolation(f"group {group}: the stored hard state goes back from {former} to {state}")
+    if state.term == former.term and former.vote not in (0, state.vote):
+        raise InvariantViolation(f"group {group}: a second vote in one term, {state} after {former}")
+
+
+class Disk:
+    """What survives the process: the durable image and the batches written since, in order."""
+
+    __slots__ = ("durable", "live", "pending", "refusing", "sync_fails", "written")
+
+    def __init__(self) -> None:
+        self.durable = Image()
+        self.live = Image()
+        self.pending: list[SimBatch] = []
+        self.written = 0
+        """Batches ever written, surviving or not."""
+        self.refusing = False
+        """Writes are refused for now."""
+        self.sync_fails = False
+        """The next sync fails."""
+
+    def write(self, batch: SimBatch) -> None:
+        """Makes the batch's writes visible; a crash may lose them until they are synced."""
+        batch.carry_out(self.live)
+        self.pending.append(batch)
+        self.written += 1
+
+    def sync(self, mark: int) -> None:
+        """Makes durable all batches up to the ``mark``-th ever written."""
+        count = mark - (self.written - len(self.pending))
+        for batch in self.pending[: max(count, 0)]:
+            batch.carry_out(self.durable)
+        del self.pending[: max(count, 0)]
+
+    def crash(self, random: Random) -> tuple[int, int]:
+        """Loses a suffix, perhaps all or none, of what is not synced. Returns how many batches survived of
+        how many."""
+        count = len(self.pending)
+        kept = random.choice((0, count, random.randint(0, count)))
+        for batch in self.pending[:kept]:
+            batch.carry_out(self.durable)
+        self.pending.clear()
+        self.live = self.durable.copy()
+        return kept, count
+
+
+class SimStore:
+    """The store port on a disk, for one boot of a node. ``wrote`` is told each batch after it is written."""
+
+    __slots__ = ("_disk", "_refused", "_round", "_wrote")
+
+    def __init__(self, disk: Disk, wrote: Callable[[SimBatch], None] | None = None) -> None:
+        self._disk = disk
+        self._wrote = wrote
+        self._refused: SimBatch | None = None
+        self._round: int | None = None
+
+    def batch(self, round_number: int) -> Batch:
+        """See :class:`shards.ports.Store`."""
+        return SimBatch(round_number)
+
+    def write(self, batch: Batch) -> bool:
+        """See :class:`shards.ports.Store`."""
+        if not isinstance(batch, SimBatch):
+            raise InvariantViolation("a batch of another store")
+        if self._refused is not None and batch is not self._refused:
+            raise InvariantViolation("another batch is written before the refused one")
+        if self._disk.refusing:
+            self._refused = batch
+            return False
+        if self._round is not None and batch.round_number != self._round + 1:
+            raise InvariantViolation(f"round {batch.round_number} is written after {self._round}")
+        self._refused = None
+        self._round = batch.round_number
+        self._disk.write(batch)
+        if self._wrote is not None:
+            self._wrote(batch)
+        return True
+
+    def synced(self, round_number: int) -> None:
+        """See :class:`shards.ports.Store`."""
+        if self._round is None or round_number > self._round:
+            raise InvariantViolation(f"round {round_number} is told synced after {self._round} was written")
+
+    def replicas(self) -> Sequence[StoredReplica]:
+        """See :class:`shards.ports.Store`."""
+        image = self._disk.live
+        return [
+            StoredReplica(
+                identity=stored.identity, membership=image.applied[group][1],
+                hard_state=image.hard_states[group], applied=image.applied[group][0], epoch=stored.epoch,
+            )
+            for group, stored in sorted(image.replicas.items())
+        ]  # fmt: skip
+
+    def log(self, group: GroupId) -> Log:
+        """See :class:`shards.ports.Store`."""
+        return self._disk.live.log(group)
+
+    def state(self, group: GroupId, epoch: int) -> StateView:
+        """See :class:`shards.ports.Store`."""
+        return self._disk.live.state(group, epoch)
+
+    def state_snapshot(self, group: GroupId, epoch: int) -> StateView:
+        """See :class:`shards.ports.Store`."""
+        return self._disk.live.state(group, epoch).copy()
+
+
+class SimSyncer:
+    """The syncer port: one sync at a time, each with a delay drawn from ``delay_ms``. A sync makes durable
+    what was written when it began. ``stop`` ends it with the node's process."""
+
+    __slots__ = ("_disk", "_done", "_heap", "_random", "_running", "_stopped", "_wanted", "delay_ms")
+
+    def __init__(
+        self, heap: Heap, disk: Disk, random: Random, done: Callable[[int], None], delay_ms: tuple[int, int]
+    ) -> None:
+        self._heap = heap
+        self._disk = disk
+        self._random = random
+        self._done = done
+        self.delay_ms = delay_ms
+        self._wanted = 0
+        self._running = False
+        self._stopped = False
+
+    def request(self, round_number: int) -> None:
+        """See :class:`shards.ports.Syncer`."""
+        self._wanted = max(self._wanted, round_number)
+        if not self._running:
+            self._begin()
+
+    def stop(self) -> None:
+        """No sync completes any more."""
+        self._stopped = True
+
+    def _begin(self) -> None:
+        self._running = True
+        wanted, mark = self._wanted, self._disk.written
+        self._heap.after(self._random.randint(*self.delay_ms), lambda: self._finish(wanted, mark))
+
+    def _finish(self, round_number: int, mark: int) -> None:
+        if self._stopped:
+            return
+        if self._disk.sync_fails:
+            self._disk.sync_fails = False
+            raise StoreFailed("the sync failed")
+        self._disk.sync(mark)
+        self._running = False
+        if self._wanted > round_number:
+            self._begin()
+        self._done(round_number)
