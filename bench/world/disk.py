@@ -18,7 +18,7 @@ from bench.world.clock import Heap
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
 from raftgroup.types import Entry, HardState, Index, Membership, Term
-from shards.ports import Batch, StateView, StoredReplica, StoreFailed
+from shards.ports import Batch, StateView, StoredReplica
 
 _SUM_MASK: Final = (1 << 64) - 1
 
@@ -124,9 +124,10 @@ class Log:
 class Image:
     """What a store holds at some moment."""
 
-    __slots__ = ("applied", "hard_states", "logs", "replicas", "rows")
+    __slots__ = ("applied", "hard_states", "last_round", "logs", "replicas", "rows")
 
     def __init__(self) -> None:
+        self.last_round = 0
         self.logs: dict[GroupId, Log] = {}
         self.hard_states: dict[GroupId, HardState] = {}
         self.applied: dict[GroupId, tuple[Index, Membership]] = {}
@@ -144,6 +145,7 @@ class Image:
     def copy(self) -> Image:
         """An independent copy, sharing only what never changes."""
         image = Image()
+        image.last_round = self.last_round
         image.logs = {group: Log(log.stored) for group, log in self.logs.items()}
         image.hard_states = dict(self.hard_states)
         image.applied = dict(self.applied)
@@ -164,6 +166,11 @@ class SimBatch:
         self.rows: list[tuple[GroupId, int, bytes, bytes | None]] = []
         self.applies: list[tuple[GroupId, Index, Membership]] = []
         self.creates: list[StoredReplica] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """See :class:`shards.ports.Batch`."""
+        return not (self.appends or self.hard_states or self.rows or self.applies or self.creates)
 
     def append(self, group: GroupId, entries: Sequence[Entry], last_stored: Index) -> None:
         """See :class:`shards.ports.Batch`."""
@@ -191,6 +198,9 @@ class SimBatch:
 
     def carry_out(self, image: Image) -> None:
         """Makes the batch's writes in ``image``."""
+        if self.round_number != image.last_round + 1:
+            raise InvariantViolation(f"round {self.round_number} is written after {image.last_round}")
+        image.last_round = self.round_number
         for replica in self.creates:
             group = replica.identity.group
             if group in image.replicas:
@@ -265,13 +275,22 @@ class Disk:
 class SimStore:
     """The store port on a disk, for one boot of a node. ``wrote`` is told each batch after it is written."""
 
-    __slots__ = ("_disk", "_refused", "_round", "_wrote")
+    __slots__ = ("_disk", "_refused", "_wrote")
 
     def __init__(self, disk: Disk, wrote: Callable[[SimBatch], None] | None = None) -> None:
         self._disk = disk
         self._wrote = wrote
         self._refused: SimBatch | None = None
-        self._round: int | None = None
+
+    @property
+    def last_round(self) -> int:
+        """See :class:`shards.ports.Store`."""
+        return self._disk.live.last_round
+
+    @property
+    def settled(self) -> bool:
+        """Whether no refused batch waits to be written."""
+        return self._refused is None
 
     def batch(self, round_number: int) -> Batch:
         """See :class:`shards.ports.Store`."""
@@ -286,10 +305,7 @@ class SimStore:
         if self._disk.refusing:
             self._refused = batch
             return False
-        if self._round is not None and batch.round_number != self._round + 1:
-            raise InvariantViolation(f"round {batch.round_number} is written after {self._round}")
         self._refused = None
-        self._round = batch.round_number
         self._disk.write(batch)
         if self._wrote is not None:
             self._wrote(batch)
@@ -297,8 +313,8 @@ class SimStore:
 
     def synced(self, round_number: int) -> None:
         """See :class:`shards.ports.Store`."""
-        if self._round is None or round_number > self._round:
-            raise InvariantViolation(f"round {round_number} is told synced after {self._round} was written")
+        if round_number > self._disk.durable.last_round:
+            raise InvariantViolation(f"round {round_number} is called synced, which the disk has not kept")
 
     def replicas(self) -> Sequence[StoredReplica]:
         """See :class:`shards.ports.Store`."""
@@ -326,17 +342,22 @@ class SimStore:
 
 class SimSyncer:
     """The syncer port: one sync at a time, each with a delay drawn from ``delay_ms``. A sync makes durable
-    what was written when it began. ``stop`` ends it with the node's process."""
+    what was written when it began. ``failed`` is called, once and last, when a sync fails; ``stop`` ends it
+    with the node's process."""
 
-    __slots__ = ("_disk", "_done", "_heap", "_random", "_running", "_stopped", "_wanted", "delay_ms")
+    __slots__ = (
+        "_disk", "_done", "_failed", "_heap", "_random", "_running", "_stopped", "_wanted", "delay_ms",
+    )  # fmt: skip
 
     def __init__(
-        self, heap: Heap, disk: Disk, random: Random, done: Callable[[int], None], delay_ms: tuple[int, int]
-    ) -> None:
+        self, heap: Heap, disk: Disk, random: Random, *, done: Callable[[int], None],
+        failed: Callable[[], None], delay_ms: tuple[int, int],
+    ) -> None:  # fmt: skip
         self._heap = heap
         self._disk = disk
         self._random = random
         self._done = done
+        self._failed = failed
         self.delay_ms = delay_ms
         self._wanted = 0
         self._running = False
@@ -362,7 +383,8 @@ class SimSyncer:
             return
         if self._disk.sync_fails:
             self._disk.sync_fails = False
-            raise StoreFailed("the sync failed")
+            self._failed()
+            return
         self._disk.sync(mark)
         self._running = False
         if self._wanted > round_number:

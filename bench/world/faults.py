@@ -22,6 +22,13 @@ CLOCK_DRIFT_PPM_MAX: Final = 5_000
 that leases are counted with."""
 
 
+KINDS: Final = (
+    "crash", "crash_minority", "crash_all", "isolate", "split", "one_way", "weather", "slow_sync", "refuse",
+    "sync_failure", "clock", "client",
+)  # fmt: skip
+"""Every kind of fault. A ``client`` fault is left to the world: a pause, lost connections or a death."""
+
+
 class Target(Protocol):
     """The world, as faults reach it."""
 
@@ -87,11 +94,6 @@ class Plan:
 class Nemesis:
     """Carries a plan out on a target."""
 
-    KINDS: Final = (
-        "crash", "crash_all", "crash_minority", "client", "clock", "isolate", "one_way", "refuse", "slow_sync",
-        "split", "sync_failure", "weather",
-    )  # fmt: skip
-
     def __init__(self, heap: Heap, random: Random, trace: Trace, target: Target, plan: Plan) -> None:
         self._heap = heap
         self._random = random
@@ -102,6 +104,20 @@ class Nemesis:
         self._open: dict[int, Callable[[], None]] = {}
         """What ends each fault that has begun, by its number."""
         self._begun = 0
+        self._kinds: dict[str, Callable[[], Callable[[], None] | None]] = {
+            "crash": lambda: self._crash([self._some_node()]),
+            "crash_minority": lambda: self._crash(self._some_minority()),
+            "crash_all": lambda: self._crash(self._target.nodes),
+            "isolate": self._isolate,
+            "split": self._split,
+            "one_way": lambda: self._cut([self._some_pair()]),
+            "weather": self._weather,
+            "slow_sync": self._slow_sync,
+            "refuse": self._refuse,
+            "sync_failure": self._sync_failure,
+            "clock": self._clock,
+            "client": lambda: self._target.disturb_client(self._random),
+        }
 
     def start(self) -> None:
         """Begins, after a quiet moment in which the cluster forms."""
@@ -120,8 +136,7 @@ class Nemesis:
         if self._ended:
             return
         kind = self._random.choice(self.plan.kinds)
-        begin: Callable[[], Callable[[], None] | None] = getattr(self, f"_begin_{kind}")
-        end = begin()
+        end = self._kinds[kind]()
         if end is not None:
             self._begun += 1
             number = self._begun
@@ -140,6 +155,10 @@ class Nemesis:
     def _some_node(self) -> NodeId:
         return self._random.choice(self._target.nodes)
 
+    def _some_pair(self) -> tuple[NodeId, NodeId]:
+        one, other = self._random.sample(self._target.nodes, 2)
+        return one, other
+
     def _some_minority(self) -> list[NodeId]:
         nodes = self._target.nodes
         return sorted(self._random.sample(nodes, self._random.randint(1, max(1, (len(nodes) - 1) // 2))))
@@ -156,15 +175,6 @@ class Nemesis:
 
         return end
 
-    def _begin_crash(self) -> Callable[[], None]:
-        return self._crash([self._some_node()])
-
-    def _begin_crash_minority(self) -> Callable[[], None]:
-        return self._crash(self._some_minority())
-
-    def _begin_crash_all(self) -> Callable[[], None]:
-        return self._crash(self._target.nodes)
-
     def _cut(self, pairs: list[tuple[NodeId, NodeId]]) -> Callable[[], None]:
         self._say("cut " + " ".join(f"{one}>{other}" for one, other in pairs))
         self._target.block(pairs)
@@ -175,21 +185,17 @@ class Nemesis:
 
         return end
 
-    def _begin_isolate(self) -> Callable[[], None]:
+    def _isolate(self) -> Callable[[], None]:
         node = self._some_node()
         others = [other for other in self._target.nodes if other != node]
         return self._cut([pair for other in others for pair in ((node, other), (other, node))])
 
-    def _begin_split(self) -> Callable[[], None]:
+    def _split(self) -> Callable[[], None]:
         side = self._some_minority()
         rest = [node for node in self._target.nodes if node not in side]
         return self._cut([pair for one in side for other in rest for pair in ((one, other), (other, one))])
 
-    def _begin_one_way(self) -> Callable[[], None]:
-        one, other = self._random.sample(self._target.nodes, 2)
-        return self._cut([(one, other)])
-
-    def _begin_weather(self) -> Callable[[], None]:
+    def _weather(self) -> Callable[[], None]:
         random = self._random
         weather = Weather(
             delay_ms=(1, random.choice((3, 20, 200))), drop=random.choice((0, 10, 100, 300)),
@@ -205,13 +211,13 @@ class Nemesis:
 
         return end
 
-    def _begin_slow_sync(self) -> Callable[[], None]:
+    def _slow_sync(self) -> Callable[[], None]:
         node, slow = self._some_node(), self._random.choice((20, 150, 500))
         self._say(f"node {node} syncs in up to {slow} ms")
         self._target.set_sync_delay(node, (slow // 4, slow))
         return lambda: self._target.set_sync_delay(node, QUICK_SYNC_MS)
 
-    def _begin_refuse(self) -> Callable[[], None]:
+    def _refuse(self) -> Callable[[], None]:
         node = self._some_node()
         self._say(f"node {node} refuses writes")
         self._target.set_refusing(node, True)
@@ -222,7 +228,7 @@ class Nemesis:
 
         return end
 
-    def _begin_sync_failure(self) -> Callable[[], None]:
+    def _sync_failure(self) -> Callable[[], None]:
         node = self._some_node()
         self._say(f"node {node}'s next sync fails")
         self._target.fail_next_sync(node)
@@ -233,12 +239,9 @@ class Nemesis:
 
         return end
 
-    def _begin_clock(self) -> Callable[[], None]:
+    def _clock(self) -> Callable[[], None]:
         node = self._some_node()
         rate = PPM + self._random.randint(-CLOCK_DRIFT_PPM_MAX, CLOCK_DRIFT_PPM_MAX)
         self._say(f"node {node}'s clock runs at {rate} ppm")
         self._target.set_clock_rate(node, rate)
         return lambda: self._target.set_clock_rate(node, PPM)
-
-    def _begin_client(self) -> None:
-        self._target.disturb_client(self._random)

@@ -1,0 +1,381 @@
+"""Replicas of one group with the thinnest host around them: no sessions, no machines, no engine.
+
+It puts :class:`raftgroup.replica.Replica` alone to the test, and it is a second reading of how a ``Ready``
+is to be carried out, to compare the engine's with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from bench.world.clock import Clock, Heap, Seed, Trace
+from bench.world.disk import Disk, SimStore, SimSyncer
+from bench.world.faults import KINDS, QUICK_SYNC_MS, Nemesis, Plan
+from bench.world.invariants import GroupChecks
+from bench.world.network import Network, Weather
+from primitives.errors import InvariantViolation
+from primitives.ids import GroupId, NodeId
+from raftgroup.replica import Replica
+from raftgroup.types import (
+    Config,
+    Entry,
+    EntryKind,
+    HardState,
+    Index,
+    Membership,
+    Message,
+    ReplicaId,
+    Role,
+    Term,
+)
+from shards.ports import Batch, ReplicaIdentity, StoredReplica
+
+GROUP: Final = GroupId(1)
+TICK_MS: Final = 50
+RETRY_MS: Final = 20
+FLUSH_ENTRIES: Final = 8
+"""The applied index is written once so many entries were applied since."""
+EPOCH: Final = 1
+ROW: Final = b"digest"
+
+
+class BareHost:
+    """One boot of a replica."""
+
+    def __init__(self, world: BareWorld, node: NodeId, boot: int) -> None:
+        self.world = world
+        self.node: Final = node
+        self.boot_id: Final = boot.to_bytes(16, "big")
+        self.disk = world.disks[node]
+        self.store = SimStore(self.disk)
+        self.clock = world.clocks[node]
+        self.syncer = SimSyncer(
+            world.heap, self.disk, world.seed.stream(f"sync/{node}/{boot}"), done=self._synced,
+            failed=lambda: world.stop_failed(node), delay_ms=world.sync_ms[node],
+        )  # fmt: skip
+        self.alive = True
+        stored = self.store.replicas()[0]
+        self.log = self.store.log(GROUP)
+        self.flushed = stored.applied
+        row = self.store.state(GROUP, EPOCH).get(ROW)
+        self.digest = int.from_bytes(row or b"", "big")
+        """Of everything applied, in order."""
+        self.replica = Replica(
+            stored.identity.replica, stored.membership, stored.hard_state, self.log, stored.applied,
+            world.config, world.seed.stream(f"replica/{node}/{boot}"),
+        )  # fmt: skip
+        world.checks.started(self.replica.id)
+        self._held: list[tuple[int, list[Message]]] = []
+        """What may leave once each round is synced."""
+        self._notices: list[tuple[int, Term, Index]] = []
+        self._reads: dict[int, Index] = {}
+        """By context: what was acknowledged to anyone before the read began."""
+        self._refused: tuple[Batch, Callable[[], None]] | None = None
+        self._due = False
+        self.wake()
+        self._tick_later()
+
+    def peer_up(self, node: NodeId, boot_id: bytes) -> None:
+        """See :class:`bench.world.network.Endpoint`."""
+
+    def peer_down(self, node: NodeId) -> None:
+        """See :class:`bench.world.network.Endpoint`."""
+        self.replica.unreachable(ReplicaId(node))
+        self.wake()
+
+    def receive(self, node: NodeId, sections: Sequence[Message]) -> None:
+        """See :class:`bench.world.network.Endpoint`."""
+        for message in sections:
+            self.replica.step(message)
+        self.wake()
+
+    def propose(self, data: bytes) -> None:
+        """A client's command."""
+        if self.replica.propose(data) is not None:
+            self.wake()
+
+    def read(self) -> None:
+        """A client's read: what is acknowledged by now must be seen by it."""
+        context = self.replica.read()
+        if context is not None:
+            floor = self._reads.get(context, Index(0))
+            self._reads[context] = max(floor, self.world.acknowledged)
+            self.wake()
+
+    def stop(self) -> None:
+        """The process is gone."""
+        self.alive = False
+        self.syncer.stop()
+
+    def wake(self) -> None:
+        """Has a round run, in this millisecond."""
+        if not self._due and self.alive:
+            self._due = True
+            self.world.heap.after(0, self._round)
+
+    def _tick_later(self) -> None:
+        self.world.heap.after(self.clock.true_delay_ms(TICK_MS), self._tick)
+
+    def _tick(self) -> None:
+        if self.alive:
+            self.replica.tick()
+            self.wake()
+            self._tick_later()
+
+    def _round(self) -> None:
+        self._due = False
+        if not self.alive:
+            return
+        if self._refused is not None:
+            batch, then = self._refused
+            if not self.store.write(batch):
+                self.world.heap.after(RETRY_MS, self.wake)
+                return
+            self._refused = None
+            then()
+        while self._refused is None and (ready := self.replica.ready()) is not None:
+            self._carry_out(ready.hard_state, ready.entries, ready.messages, ready.messages_after_sync,
+                            ready.committed, ready.must_sync)  # fmt: skip
+            for state in ready.reads:
+                floor = self._reads.pop(state.context)
+                if state.index < floor:
+                    raise InvariantViolation(f"a read is served at {state.index}, {floor} was acknowledged")
+            for context in ready.lost_reads:
+                self._reads.pop(context)
+        self.world.check(self)
+
+    def _carry_out(
+        self, hard_state: HardState | None, entries: Sequence[Entry], now: list[Message],
+        later: list[Message], committed: Sequence[Entry], must_sync: bool,
+    ) -> None:  # fmt: skip
+        self._send(now)
+        batch = self.store.batch(self.store.last_round + 1)
+        if hard_state is not None:
+            batch.hard_state(GROUP, hard_state)
+        if entries:
+            batch.append(GROUP, entries, self.log.last_index())
+        if self.replica.applied - self.flushed >= FLUSH_ENTRIES:
+            self.flushed = self.replica.applied
+            batch.put_state(GROUP, EPOCH, ROW, self.digest.to_bytes(16, "big"))
+            batch.applied(GROUP, self.flushed, self.world.membership)
+        written = not batch.is_empty
+
+        def then() -> None:
+            if entries:
+                self.world.checks.wrote(self.log, entries)
+            round_number = self.store.last_round
+            if later:
+                self._held.append((round_number, later))
+            if entries:
+                self._notices.append((round_number, entries[-1].term, entries[-1].index))
+            if must_sync:
+                self.syncer.request(round_number)
+            self._apply(committed)
+
+        if written and not self.store.write(batch):
+            self._refused = (batch, then)
+            self.world.heap.after(RETRY_MS, self.wake)
+            return
+        then()
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        frames: dict[ReplicaId, list[Message]] = {}
+        for message in messages:
+            self.world.checks.sent(message, self.disk.durable, self.disk.live, settled=self.store.settled)
+            frames.setdefault(message.receiver, []).append(message)
+        for receiver, frame in frames.items():
+            if not self.world.network.send(self, NodeId(receiver), frame):
+                self.replica.unreachable(receiver)
+
+    def _synced(self, round_number: int) -> None:
+        self.store.synced(round_number)
+        while self._notices and self._notices[0][0] <= round_number:
+            _, term, index = self._notices.pop(0)
+            self.replica.synced(term, index)
+        while self._held and self._held[0][0] <= round_number:
+            self._send(self._held.pop(0)[1])
+        self.wake()
+
+    def _apply(self, committed: Sequence[Entry]) -> None:
+        if not committed:
+            return
+        for entry in committed:
+            if entry.kind == EntryKind.NORMAL:
+                self.digest = self.world.chain(self.digest, entry)
+        self.replica.applied_to(committed[-1].index)
+        self.world.checks.flushed(committed[-1].index, self.digest)
+        if self.replica.role == Role.LEADER:
+            self.world.acknowledged = max(self.world.acknowledged, committed[-1].index)
+        self.wake()
+
+
+class BareWorld:
+    """A group of ``count`` replicas, one on each node, under a plan of faults."""
+
+    def __init__(self, number: int, count: int, echo: Callable[[str], None] | None = None) -> None:
+        self.seed = Seed(number)
+        self.heap = Heap()
+        self.trace = Trace(self.heap, echo)
+        self.config = Config()
+        self.checks = GroupChecks(GROUP)
+        self.acknowledged = Index(0)
+        """The highest index that a leader applied, and so may have told to clients."""
+        self.nodes: Final = [NodeId(n) for n in range(1, count + 1)]
+        self.membership = Membership(tuple(ReplicaId(node) for node in self.nodes))
+        self.disks = {node: Disk() for node in self.nodes}
+        self.clocks = {node: Clock(self.heap, start_ms=node * 1000) for node in self.nodes}
+        self.sync_ms = dict.fromkeys(self.nodes, QUICK_SYNC_MS)
+        self.hosts: dict[NodeId, BareHost] = {}
+        self.network: Network[Message] = Network(
+            self.heap, self.seed.stream("network"), self.trace, loose=lambda _: True, weather=Weather()
+        )
+        self._boots = 0
+        self._random = self.seed.stream("callers")
+        self._losses = self.seed.stream("losses")
+        plan_random = self.seed.stream("plan")
+        kinds = [kind for kind in KINDS if kind != "client"]
+        plan = Plan.draw(plan_random, kinds)
+        self.nemesis = Nemesis(self.heap, self.seed.stream("faults"), self.trace, self, plan)
+        self.trace("world", f"seed {number}, {count} replicas, {plan}")
+        self._proposed = 0
+        self._calm = False
+        for node in self.nodes:
+            self._format(node)
+            self.restart(node)
+
+    def run(self, fault_ms: int, heal_ms: int) -> None:
+        """The safety phase for ``fault_ms``, then the liveness phase, which must succeed in ``heal_ms``."""
+        self.nemesis.start()
+        self._call()
+        self.heap.run_until(fault_ms)
+        self._calm = True
+        self.nemesis.heal()
+        self.network.heal()
+        before = self.acknowledged
+        self.trace("world", f"all is healed at {before}")
+        deadline = self.heap.now_ms + heal_ms
+        self.heap.run_until(deadline, lambda: self._converged(before))
+        if not self._converged(before):
+            raise InvariantViolation(f"no progress within {heal_ms} ms after healing: {self._report()}")
+        self.trace("world", f"converged: {self._report()}")
+
+    def check(self, host: BareHost) -> None:
+        """The invariants, after a step of ``host``."""
+        replica = host.replica
+        self.checks.observed(replica, host.log, settled=host.store.settled)
+        self.trace(
+            f"n{host.node}",
+            f"role {replica.role} term {replica.term} last {replica.last_index} commit {replica.commit}"
+            f" applied {replica.applied}",
+        )
+
+    @staticmethod
+    def chain(digest: int, entry: Entry) -> int:
+        """The digest of one entry more."""
+        mixed = digest * 1_000_003 + int.from_bytes(entry.data, "big") + entry.index
+        return mixed % ((1 << 127) - 1)
+
+    def is_up(self, node: NodeId) -> bool:
+        """See :class:`bench.world.faults.Target`."""
+        return node in self.hosts
+
+    def crash(self, node: NodeId) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        host = self.hosts.pop(node)
+        host.stop()
+        self.network.detach(node)
+        kept, of = self.disks[node].crash(self._losses)
+        self.trace(f"n{node}", f"crashes, {kept} of {of} unsynced batches survive")
+
+    def restart(self, node: NodeId) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        self._boots += 1
+        self.disks[node].sync_fails = False
+        self.hosts[node] = BareHost(self, node, self._boots)
+        self.trace(f"n{node}", f"starts as boot {self._boots}")
+        self.network.attach(self.hosts[node])
+
+    def block(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        self.network.block(pairs)
+
+    def unblock(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        self.network.unblock(pairs)
+
+    def set_weather(self, weather: Weather) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        self.network.weather = weather
+
+    def set_sync_delay(self, node: NodeId, delay_ms: tuple[int, int]) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        self.sync_ms[node] = delay_ms
+        if node in self.hosts:
+            self.hosts[node].syncer.delay_ms = delay_ms
+
+    def set_refusing(self, node: NodeId, refusing: bool) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        self.disks[node].refusing = refusing
+
+    def fail_next_sync(self, node: NodeId) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        self.disks[node].sync_fails = True
+
+    def set_clock_rate(self, node: NodeId, rate_ppm: int) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        self.clocks[node].set_rate(rate_ppm)
+
+    def stop_failed(self, node: NodeId) -> None:
+        """A node whose sync failed stops; in the liveness phase it is started again, like any other."""
+        self.crash(node)
+        if self._calm:
+            self.restart(node)
+
+    def disturb_client(self, random: Random) -> None:
+        """See :class:`bench.world.faults.Target`: there are no clients here."""
+
+    def _format(self, node: NodeId) -> None:
+        disk = self.disks[node]
+        store = SimStore(disk)
+        batch = store.batch(1)
+        identity = ReplicaIdentity(GROUP, ReplicaId(node))
+        batch.create(StoredReplica(identity, self.membership, HardState(), Index(0), EPOCH))
+        store.write(batch)
+        disk.sync(disk.written)
+
+    def _call(self) -> None:
+        for _ in range(self._random.choice((0, 1, 1, 4))):
+            host = self.hosts.get(self._random.choice(self.nodes))
+            if host is None:
+                continue
+            if self._random.random() < 0.3:
+                host.read()
+            else:
+                self._proposed += 1
+                host.propose(self._proposed.to_bytes(4, "big"))
+        self.heap.after(self._random.randint(1, 40), self._call)
+
+    def _converged(self, beyond: Index) -> bool:
+        states = {(host.replica.applied, host.digest) for host in self.hosts.values()}
+        return (
+            len(self.hosts) == len(self.nodes) and len(states) == 1
+            and min(host.replica.applied for host in self.hosts.values()) > beyond
+        )  # fmt: skip
+
+    def _report(self) -> str:
+        return ", ".join(
+            f"n{node} role {host.replica.role} term {host.replica.term} applied {host.replica.applied}"
+            for node, host in sorted(self.hosts.items())
+        )
+
+
+def run_bare(
+    number: int, *, count: int = 3, fault_ms: int = 8000, heal_ms: int = 20_000,
+    echo: Callable[[str], None] | None = None,
+) -> BareWorld:  # fmt: skip
+    """Runs a seed; raises :class:`InvariantViolation` if something does not hold."""
+    world = BareWorld(number, count, echo)
+    world.run(fault_ms, heal_ms)
+    return world
