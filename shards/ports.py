@@ -54,6 +54,10 @@ class StateView(Protocol):
 class Batch(Protocol):
     """The writes of one round, for all groups, atomic together."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was put into it."""
+
     def append(self, group: GroupId, entries: Sequence[Entry], last_stored: Index) -> None:
         """Stores entries and deletes every stored one from ``entries[0].index`` to ``last_stored``."""
 
@@ -74,7 +78,11 @@ class Batch(Protocol):
 
 
 class Store(Protocol):
-    """One store for all replicas of a node. Synchronous; only :meth:`sync` may take long."""
+    """One store for all replicas of a node. Synchronous; only the syncer's work may take long."""
+
+    @property
+    def last_round(self) -> int:
+        """Number of the last batch in the store, 0 in a new one; the next batch's is one more."""
 
     def batch(self, round_number: int) -> Batch:
         """An empty batch for a round; numbers grow by one for each batch written."""
@@ -147,6 +155,8 @@ class Effects:
     """For each client connection, whole frames."""
     close: list[int] = field(default_factory=list)
     """Client connections to close once their frames are sent."""
+    bad_peers: list[tuple[NodeId, str]] = field(default_factory=list)
+    """Peers that sent what the protocol does not allow, and what; their connections are to be closed."""
     sync_round: int | None = None
     """Ask the syncer for this round."""
     wake_in_ms: int = 1000

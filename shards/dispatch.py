@@ -1,0 +1,155 @@
+"""What clients and peers send, apart from consensus itself: operations, keepalives, the map, status."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from primitives.codec import encode_value, pack, unpack
+from primitives.errors import Code, ProtocolError
+from primitives.ids import GroupId, NodeId
+from primitives.records import Kind, encode_answer
+from router.frames import FrameKind, decode_control, decode_requests, encode_control
+from shards.core import Core
+from shards.markers import Markers
+from shards.peerwire import SectionKind, decode_answer_section, decode_forward_section, section
+from shards.ports import Origin, Priority
+from shards.reads import Confirm
+from shards.status import describe
+
+_FROM_CLIENTS: Final = frozenset((Kind.COMMAND, Kind.REGISTER, Kind.END_SESSION, Kind.QUERY))
+_UNAVAILABLE: Final = encode_answer(Code.UNAVAILABLE, 0, b"the group has no leader within this node's reach")
+
+
+class Dispatch:
+    """Takes frames and sections to where they belong. A client's mistake closes its connection only."""
+
+    __slots__ = ("_engine", "markers")
+
+    def __init__(self, engine: Core) -> None:
+        self._engine = engine
+        self.markers: Final = Markers(engine)
+
+    # --- Clients ------------------------------------------------------------------------------------
+
+    def frame(self, now_ms: int, connection: int, kind: int, payload: bytes) -> None:
+        """A client's frame."""
+        try:
+            if kind == FrameKind.OPS:
+                self._operations(connection, payload)
+                return
+            envelope, _ = decode_control(payload)
+            if kind == FrameKind.KEEPALIVE:
+                self._keepalive(now_ms, connection, envelope)
+            elif kind == FrameKind.MAP_REQUEST:
+                self._map(connection)
+            elif kind == FrameKind.STATUS_REQUEST:
+                self._status(now_ms, connection, envelope)
+            else:
+                raise ProtocolError(f"a frame of kind {kind} is not for a node")
+        except (ProtocolError, ValueError, TypeError) as error:
+            out = self._engine.out
+            out.client(connection, encode_control(FrameKind.REFUSED, ["protocol", str(error)]))
+            out.close(connection)
+
+    def _operations(self, connection: int, payload: bytes) -> None:
+        node = self._engine.node
+        for request, group, record in decode_requests(payload):
+            if not record or record[0] not in _FROM_CLIENTS:
+                raise ProtocolError("a record of a kind that clients do not send")
+            self.route(Origin(node, connection, request), group, record)
+
+    def route(self, origin: Origin, group: GroupId, record: bytes) -> None:
+        """Takes an operation to its group's leader, here or on another node, or refuses it."""
+        engine = self._engine
+        driver = engine.groups.get(group)
+        if driver is None:
+            engine.out.answer(origin, encode_answer(Code.WRONG_SLOT, 0))
+        elif driver.leads:
+            driver.submit(origin, record, engine.out)
+            engine.touch(driver)
+        elif origin.node != engine.node:
+            engine.out.answer(origin, driver.not_leader())
+        else:
+            leader = driver.leader_node
+            if leader is None or not engine.forwarding.forward(origin, group, record, leader, engine.out):
+                engine.out.answer(origin, _UNAVAILABLE)
+
+    def _keepalive(self, now_ms: int, connection: int, envelope: list[Any]) -> None:
+        number, session_id, asked = envelope
+        passed: dict[NodeId, list[list[int]]] = {}
+        engine = self._engine
+        for group, session in asked:
+            driver = engine.groups.get(group)
+            if driver is None:
+                continue
+            if driver.leads:
+                driver.confirm(Confirm(engine.node, connection, number, session_id, session), now_ms)
+                engine.touch(driver)
+            elif driver.leader_node in engine.forwarding.up:
+                passed.setdefault(driver.leader_node, []).append([group, session])
+        for node, sessions in passed.items():
+            payload = pack([connection, number, session_id, sessions])
+            engine.out.peer(node, Priority.CONTROL, section(SectionKind.KEEPALIVE, payload))
+
+    def _map(self, connection: int) -> None:
+        shard_map = self._engine.shard_map
+        if shard_map is None:
+            raise ProtocolError("the cluster has not formed yet")
+        leaders = {
+            group: driver.leader_node
+            for group, driver in self._engine.groups.items()
+            if driver.leader_node is not None
+        }
+        blob = shard_map.with_leaders(leaders).encode()
+        self._engine.out.client(connection, encode_control(FrameKind.MAP, [], blob))
+
+    def _status(self, now_ms: int, connection: int, envelope: list[Any]) -> None:
+        request, with_hashes = envelope
+        if with_hashes:
+            self.markers.ask(now_ms, connection, request)
+        else:
+            self.answer_status(connection, request, None, [])
+
+    def answer_status(
+        self, connection: int, request: int, hashes: list[dict[str, Any]] | None, missing: list[list[int]]
+    ) -> None:
+        """Answers a STATUS_REQUEST, with the hashes of replicas if they were asked for."""
+        status = describe(self._engine)
+        if hashes is not None:
+            status["hashes"] = hashes
+            status["hashes_missing"] = missing
+        frame = encode_control(FrameKind.STATUS, [request], encode_value(status))
+        self._engine.out.client(connection, frame)
+
+    # --- Peers --------------------------------------------------------------------------------------
+
+    def section(self, now_ms: int, node: NodeId, kind: int, payload: bytes) -> None:
+        """A peer's section, other than consensus."""
+        engine = self._engine
+        if kind == SectionKind.FORWARD:
+            connection, request, group, record = decode_forward_section(payload)
+            self.route(Origin(node, connection, request), group, record)
+        elif kind == SectionKind.ANSWER:
+            connection, request, answer = decode_answer_section(payload)
+            origin = engine.forwarding.answered(node, connection, request)
+            if origin is not None:
+                engine.out.answer(origin, answer)
+        elif kind == SectionKind.KEEPALIVE:
+            connection, number, session_id, sessions = unpack(payload)
+            for group, session in sessions:
+                driver = engine.groups.get(group)
+                if driver is not None and driver.leads:
+                    driver.confirm(Confirm(node, connection, number, session_id, session), now_ms)
+                    engine.touch(driver)
+        elif kind == SectionKind.KEEPALIVE_REPLY:
+            engine.out.client(int.from_bytes(payload[:8], "big", signed=True), payload[8:])
+        elif kind == SectionKind.HASH:
+            self.markers.on_section(payload)
+        else:
+            raise ProtocolError(f"a section of unknown kind {kind} from node {node}")
+
+    def lost(self, origins: list[Origin]) -> None:
+        """A peer is gone with the operations that were passed on to it: their fate is unknown."""
+        answer = encode_answer(Code.LOST, 0)
+        for origin in origins:
+            self._engine.out.answer(origin, answer)

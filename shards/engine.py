@@ -1,0 +1,348 @@
+"""The engine: one object that owns every replica of a node and turns events into effects.
+
+It is synchronous and knows no socket, disk, clock or randomness but through its ports. A driver puts events
+into its inbox and calls :meth:`Engine.round`; one round drains the inbox, steps the groups that have
+something to do, writes one batch for all of them, and returns what is to be sent, synced and closed.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+from primitives.applier import Applier
+from primitives.errors import ProtocolError
+from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
+from raftgroup.replica import Replica
+from router.shardmap import NodeInfo, ShardMap
+from shards.dispatch import Dispatch
+from shards.forwarding import Forwarding
+from shards.group import OPENED, GroupDriver, SyncWait
+from shards.outbox import INTERNAL, Outbox
+from shards.peerwire import SectionKind, decode_raft, sections
+from shards.placement import Founding, Placement, machines_of
+from shards.ports import Clock, Effects, Origin, Store, StoredReplica
+from shards.questions import ASKED, Questions
+from shards.settings import EngineSettings
+from shards.system import found_record, node_record
+from shards.writer import Writer
+
+TICKS_A_ROUND_MAX: Final = 2
+"""After a pause of the process, ticks are not made up for: messages that waited come first."""
+PREFERRED_MS: Final = 1500
+"""How long the first replica of a new group tries to be its first leader."""
+SYSTEM_RETRY_TICKS: Final = 10
+"""This node's own records for group 0 are proposed this often until they show."""
+
+
+class Engine:
+    """Every replica of one node. All methods run on one thread, and none of them blocks."""
+
+    def __init__(
+        self, *, node: NodeId, boot_id: bytes, store: Store, clock: Clock, random: random.Random,
+        settings: EngineSettings,
+    ) -> None:  # fmt: skip
+        self.node: Final = node
+        self.boot_id: Final = boot_id
+        self.settings: Final = settings
+        self.groups: Final[dict[GroupId, GroupDriver]] = {}
+        self.forwarding: Final = Forwarding()
+        self.out: Final = Outbox(node)
+        self._store = store
+        self._clock = clock
+        self._random = random
+        self._writer = Writer(store)
+        self._placement = Placement(node)
+        self._dispatch = Dispatch(self)
+        self._questions = Questions(self)
+        self._inbox: list[tuple[Any, ...]] = []
+        self._active: dict[GroupId, GroupDriver] = {}
+        self._hashing: dict[GroupId, GroupDriver] = {}
+        self._ticks = 0
+        now_ms = clock.monotonic_ms()
+        self._tick_at_ms = now_ms + settings.tick_ms
+        self._flush_at_ms = now_ms + settings.flush_interval_ms
+        self._handlers: Final = {
+            "sections": self._on_sections, "frame": self._dispatch.frame, "synced": self._on_synced,
+            "up": self._on_up, "down": self._on_down, "closed": self._on_closed,
+        }  # fmt: skip
+
+    # --- Replicas -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Loads every replica from the store. Raises ``StoreDamaged``."""
+        for stored in self._store.replicas():
+            self._open(stored)
+        if self.formed and self._placement.refresh(self.groups[SYSTEM_GROUP]):
+            self._map_changed(self._clock.monotonic_ms())
+
+    def form(self, founding: Founding) -> None:
+        """Makes group 0's replica here, of the nodes that founded the cluster; does no harm if it exists."""
+        stored = self._placement.form(founding)
+        if not self.formed:
+            self._create(stored, [])
+        for driver in self.groups.values():
+            driver.nodes = self._placement.nodes_of(driver.group)
+
+    @property
+    def formed(self) -> bool:
+        """Whether this node holds group 0's replica."""
+        return SYSTEM_GROUP in self.groups
+
+    @property
+    def shard_map(self) -> ShardMap | None:
+        """The shard map as far as this node knows it, None before the cluster has formed."""
+        return self._placement.shard_map
+
+    @property
+    def ready(self) -> bool:
+        """Whether the map is known and each group with a replica here knows its leader."""
+        return self.shard_map is not None and all(driver.replica.leader for driver in self.groups.values())
+
+    def _open(self, stored: StoredReplica) -> GroupDriver:
+        group = stored.identity.group
+        hard_state = stored.hard_state
+        if hard_state.commit < stored.applied:  # What was applied is committed, whatever was saved of it.
+            hard_state = hard_state._replace(commit=stored.applied)
+        replica = Replica(
+            stored.identity.replica, stored.membership, hard_state, self._store.log(group), stored.applied,
+            self.settings.raft, self._random,
+        )  # fmt: skip
+        applier = Applier(group, self._store.state(group, stored.epoch), machines_of(group))
+        nodes = self._placement.nodes_of(group)
+        driver = GroupDriver(self.node, stored, replica, applier, self._store, nodes)
+        self.groups[group] = self._active[group] = driver
+        return driver
+
+    def _create(self, stored: StoredReplica, slots: list[int]) -> GroupDriver:
+        """Makes a new replica; all that it starts from is one write, and precedes all that it says."""
+        driver = self._open(stored)
+        driver.applier.initialize(slots)
+        batch = self._writer.batch()
+        batch.create(stored)
+        driver.flush(batch)
+        self._writer.write(batch, [])
+        return driver
+
+    def _map_changed(self, now_ms: int) -> None:
+        for stored, slots, leads_first in self._placement.missing(self.groups):
+            driver = self._create(stored, slots)
+            if leads_first:
+                driver.preferred_until_ms = now_ms + PREFERRED_MS
+        for driver in self.groups.values():
+            driver.nodes = self._placement.nodes_of(driver.group)
+
+    # --- Inbox: cheap, at any time on the engine's thread -------------------------------------------
+
+    def peer_up(self, node: NodeId, boot_id: bytes) -> None:
+        """A peer is connected; ``boot_id`` tells this start of it from earlier ones."""
+        self._inbox.append(("up", node, boot_id))
+
+    def peer_down(self, node: NodeId) -> None:
+        """A peer's connection is gone."""
+        self._inbox.append(("down", node))
+
+    def peer_sections(self, node: NodeId, payload: bytes) -> None:
+        """A frame's sections arrived from a peer. Raises :class:`ProtocolError` in the round, never here."""
+        self._inbox.append(("sections", node, payload))
+
+    def client_opened(self, connection: int) -> None:
+        """A client has shaken hands. Connections are numbered from 0, never twice in a boot."""
+
+    def client_frame(self, connection: int, kind: int, payload: bytes) -> None:
+        """A frame of a client arrived, after its handshake."""
+        self._inbox.append(("frame", connection, kind, payload))
+
+    def client_closed(self, connection: int) -> None:
+        """A client's connection is gone."""
+        self._inbox.append(("closed", connection))
+
+    def sync_done(self, round_number: int) -> None:
+        """Everything written up to ``round_number`` is durable."""
+        self._inbox.append(("synced", round_number))
+
+    # --- The round ----------------------------------------------------------------------------------
+
+    def round(self) -> Effects:
+        """Does what the inbox and the clock ask for. Raises ``StoreFailed`` or ``StoreDamaged``: stop."""
+        now_ms = self._clock.monotonic_ms()
+        inbox, self._inbox = self._inbox, []
+        for event in inbox:
+            self._handlers[event[0]](now_ms, *event[1:])
+        self._tick(now_ms)
+        self._writer.retry()
+        active = self._advance(now_ms)
+        if not self._writer.is_stalled:
+            self._apply(now_ms, active)
+            self._flush(now_ms, active)
+        self._hash()
+        self._settle()
+        effects = self.out.take()
+        effects.sync_round = self._writer.wanted()
+        effects.wake_in_ms = self._wake_in_ms(now_ms, active)
+        return effects
+
+    def touch(self, driver: GroupDriver) -> None:
+        """The group has something to do: now, or in the next round if this one has passed it."""
+        self._active[driver.group] = driver
+
+    def route(self, origin: Origin, group: GroupId, record: bytes) -> None:
+        """Takes an operation to its group's leader, here or on another node, or answers why not."""
+        self._dispatch.route(origin, group, record)
+
+    def answer_status(
+        self, connection: int, request: int, hashes: list[dict[str, Any]] | None, missing: list[list[int]]
+    ) -> None:
+        """Answers a client's request for status."""
+        self._dispatch.answer_status(connection, request, hashes, missing)
+
+    def _advance(self, now_ms: int) -> dict[GroupId, GroupDriver]:
+        """Takes from each active group what is to be sent and written, and writes it, all in one batch."""
+        active, self._active = self._active, {}
+        stalled = self._writer.is_stalled
+        batch = self._writer.batch()
+        waits: list[SyncWait] = []
+        for driver in active.values():
+            wait = driver.advance(now_ms, self.out, batch, stalled)
+            if wait is not None:
+                waits.append(wait)
+        self._writer.write(batch, waits)
+        self._release()
+        return active
+
+    def _release(self) -> None:
+        """Lets go what waited for rounds that are synced."""
+        for wait in self._writer.due():
+            wait.driver.synced(wait, self.out)
+            self.touch(wait.driver)
+
+    def _apply(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
+        for driver in active.values():
+            if driver.may_apply:
+                driver.apply(now_ms, self.out)
+            driver.serve(self.out)
+            if driver.openings.questions:
+                self._questions.take(driver)
+            if driver.has_more(now_ms):
+                self.touch(driver)
+        system = active.get(SYSTEM_GROUP)
+        if system is not None and self._placement.refresh(system):
+            self._map_changed(now_ms)
+
+    def _flush(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
+        """Writes what was applied, of all groups together: in time, at a size, or when a marker asks."""
+        size = self.settings.flush_bytes
+        urgent = any(driver.must_flush or driver.applier.overlay_bytes > size for driver in active.values())
+        if not urgent and now_ms < self._flush_at_ms:
+            return
+        self._flush_at_ms = now_ms + self.settings.flush_interval_ms
+        dirty = [driver for driver in self.groups.values() if driver.is_dirty or driver.must_flush]
+        batch = self._writer.batch()
+        for driver in dirty:
+            driver.flush(batch)
+        self._writer.write(batch, [])
+
+    def _hash(self) -> None:
+        """Begins the hashes that markers asked for once the state is written, and goes on with others."""
+        if not self._writer.is_stalled:
+            for driver in self.groups.values():
+                if driver.must_flush and not driver.is_dirty:
+                    driver.flushed()
+                    self._hashing[driver.group] = driver
+                    self.touch(driver)
+        for group, driver in list(self._hashing.items()):
+            done = driver.hash()
+            if done is not None:
+                self._dispatch.markers.hashed(group, done)
+            if not driver.is_hashing:
+                del self._hashing[group]
+
+    def _settle(self) -> None:
+        """Takes the answers to what this node asked itself."""
+        internal, self.out.internal = self.out.internal, []
+        for origin, answer in internal:
+            if origin.connection in (ASKED, OPENED):
+                self._questions.answered(origin, answer)
+
+    def _tick(self, now_ms: int) -> None:
+        ticks = 0
+        while self._tick_at_ms <= now_ms:
+            self._tick_at_ms += self.settings.tick_ms
+            ticks += 1
+        if not ticks:
+            return
+        for _ in range(min(ticks, TICKS_A_ROUND_MAX)):
+            for driver in self.groups.values():
+                driver.tick(now_ms)
+        self._active.update(self.groups)
+        self._questions.tick()
+        self._dispatch.markers.tick(now_ms)
+        self._ticks += 1
+        if self._ticks % SYSTEM_RETRY_TICKS == 0:
+            self._tell_system()
+
+    def _tell_system(self) -> None:
+        """Proposes what this node wants group 0 to have: the founding, and its own present addresses."""
+        founding = self._placement.founding
+        if founding is None:
+            return
+        origin = Origin(self.node, INTERNAL, 0)
+        shard_map = self.shard_map
+        if shard_map is None:
+            if self.groups[SYSTEM_GROUP].leads:
+                self.route(origin, SYSTEM_GROUP, self._found(founding))
+            return
+        mine: NodeInfo = next(node for node in founding.nodes if node.id == self.node)
+        if shard_map.nodes.get(self.node) != mine:
+            self.route(origin, SYSTEM_GROUP, node_record(mine))
+
+    def _found(self, founding: Founding) -> bytes:
+        cluster_id, salt = self._random.randbytes(16), self._random.randbytes(16)
+        return found_record(cluster_id, salt, founding.groups, founding.replicas, list(founding.nodes))
+
+    def _wake_in_ms(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> int:
+        if self._writer.is_stalled:
+            self._active.update(active)
+            return self.settings.stall_retry_ms
+        if self._active or self._hashing or self._inbox or self.out.internal:
+            return 0
+        at_ms = self._tick_at_ms
+        if self._flush_at_ms < at_ms and any(driver.is_dirty for driver in active.values()):
+            at_ms = self._flush_at_ms
+        return max(0, at_ms - now_ms)
+
+    # --- Events -------------------------------------------------------------------------------------
+
+    def _on_sections(self, now_ms: int, node: NodeId, payload: bytes) -> None:
+        if node not in self.forwarding.up:
+            return  # Its connection went down in between; what it carried is lost as on the wire.
+        try:
+            for kind, part in sections(payload):
+                if kind != SectionKind.RAFT:
+                    self._dispatch.section(now_ms, node, kind, part)
+                    continue
+                group, message = decode_raft(part)
+                driver = self.groups.get(group)
+                if driver is not None and message.receiver == driver.replica.id:
+                    driver.step(message)
+                    self._active[group] = driver
+        except (ProtocolError, ValueError) as error:
+            self.out.effects.bad_peers.append((node, str(error)))
+
+    def _on_synced(self, now_ms: int, round_number: int) -> None:
+        self._writer.synced(round_number)
+        self._release()
+
+    def _on_up(self, now_ms: int, node: NodeId, boot_id: bytes) -> None:
+        if self.forwarding.up.get(node, boot_id) != boot_id:
+            self._dispatch.lost(self.forwarding.down(node))
+        self.forwarding.up[node] = boot_id
+
+    def _on_down(self, now_ms: int, node: NodeId) -> None:
+        self._dispatch.lost(self.forwarding.down(node))
+        for driver in self.groups.values():
+            if driver.peer_down(node):
+                self.touch(driver)
+
+    def _on_closed(self, now_ms: int, connection: int) -> None:
+        self.forwarding.closed(connection)

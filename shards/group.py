@@ -1,0 +1,512 @@
+"""One replica on a node: its consensus, its state machine, and whoever waits for either.
+
+The driver is synchronous and owned by the engine. In a round it takes what arrived (:meth:`submit`,
+:meth:`step`, :meth:`tick`), hands out what to write and send (:meth:`advance`), applies what is committed
+(:meth:`apply`) and serves what was asked (:meth:`serve`). A waiter is kept by the index and term of its
+entry and resolved exactly once: answered, or told that its fate is unknown.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from primitives.applier import Applied, Applier
+from primitives.errors import Code
+from primitives.ids import SLOTS, GroupId, NodeId, Revision, SlotId
+from primitives.records import (
+    U32,
+    BadRecord,
+    Command,
+    Expire,
+    Fire,
+    Kind,
+    Open,
+    Query,
+    Record,
+    Register,
+    Type,
+    decode_command,
+    decode_query,
+    decode_record,
+    encode_answer,
+    encode_entry,
+    encode_expire,
+    encode_fire,
+    encode_open,
+)
+from raftgroup.replica import Replica
+from raftgroup.types import Entry, EntryKind, HardState, Index, Message, MessageKind, ReplicaId, Role, Term
+from shards.hashing import HashJob, StateHash
+from shards.leases import LeaderLeases
+from shards.logtime import LogTime, last_log_time_ms
+from shards.opening import Openings, Question
+from shards.outbox import INTERNAL, Outbox
+from shards.ports import Batch, LogReader, Origin, Store, StoreDamaged, StoredReplica
+from shards.reads import Asked, Confirm, Reads
+from shards.waiters import Pending, Waiters
+
+ENTRY_BYTES_MAX: Final = 1 << 20
+"""Records put into one entry; one record always fits."""
+PROPOSALS_MAX: Final = 16384
+PROPOSAL_BYTES_MAX: Final = 64 << 20
+FIRE_COUNT: Final = 100
+PREFERRED_MS: Final = 1500
+"""How long the preferred leader of a new group tries to be its first."""
+OPENED: Final = INTERNAL - 1
+"""Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
+NOBODY: Final = Origin(NodeId(0), INTERNAL, 0)
+
+_LOST: Final = encode_answer(Code.LOST, 0)
+_SESSION_LOST: Final = encode_answer(Code.SESSION_LOST, 0)
+
+
+class SyncWait(NamedTuple):
+    """What a group does once a round is synced."""
+
+    driver: GroupDriver
+    messages: Sequence[Message]
+    term: Term
+    index: Index
+    """Last entry written in that round; 0 if it wrote none."""
+
+
+class GroupDriver:
+    """A replica of one group, with its applier and its waiters."""
+
+    def __init__(
+        self, node: NodeId, stored: StoredReplica, replica: Replica, applier: Applier, store: Store,
+        nodes: dict[ReplicaId, NodeId],
+    ) -> None:  # fmt: skip
+        self.group: Final[GroupId] = stored.identity.group
+        self.epoch: Final = stored.epoch
+        self.replica: Final = replica
+        self.applier: Final = applier
+        self.nodes = nodes
+        self.openings: Final = Openings()
+        self.leases: Final = LeaderLeases()
+        self.hashes: dict[bytes, StateHash] = {}
+        self.preferred_until_ms = 0
+        self._node = node
+        self._store = store
+        self._log: LogReader = store.log(self.group)
+        self._written: Index = self._log.last_index()
+        self._applied: Index = stored.applied
+        self._flushed: Index = stored.applied
+        self._log_time = LogTime()
+        self._led_term = Term(0)
+        self._firing = False
+        self._proposals: deque[tuple[bytes, Record, Origin]] = deque()
+        self._proposal_bytes = 0
+        self._waiters = Waiters()
+        self._reads = Reads()
+        self._to_apply: deque[Entry] = deque()
+        self._hash_due: list[tuple[bytes, int]] = []
+        self._hash_jobs: deque[HashJob] = deque()
+
+    # --- What arrives -------------------------------------------------------------------------------
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica believes that it leads."""
+        return self.replica.role == Role.LEADER
+
+    @property
+    def leader_node(self) -> NodeId | None:
+        """The node of the leader that this replica knows."""
+        return self.nodes.get(self.replica.leader)
+
+    def submit(self, origin: Origin, data: bytes, out: Outbox) -> None:
+        """Takes a record for the log, or a query; answers at once if it cannot be served here."""
+        if self.replica.role != Role.LEADER:
+            out.answer(origin, self.not_leader())
+            return
+        try:
+            kind = data[0]
+            if kind == Kind.COMMAND:
+                self._submit_command(origin, data, out)
+            elif kind == Kind.QUERY:
+                self._submit_query(origin, data, out)
+            else:
+                self.propose(data, decode_record(data), origin, out)
+        except BadRecord as error:
+            out.answer(origin, encode_answer(Code.BAD_REQUEST, 0, str(error).encode()))
+
+    def _submit_command(self, origin: Origin, data: bytes, out: Outbox) -> None:
+        command = decode_command(data)
+        slot = command.slot
+        if slot >= SLOTS or not self.applier.owns(slot, command.epoch):
+            out.answer(origin, encode_answer(Code.WRONG_SLOT, 0))
+        elif self.openings.parked and slot in self.openings.parked:
+            self._park(origin, data, slot, out)
+        elif self._is_unknown(command) and not self.openings.is_dead(command.primitive):
+            self._park(origin, data, slot, out)
+            self.openings.ask(Question(slot, command.primitive, command.partition, self.applier.revision))
+        else:
+            self.propose(data, command, origin, out)
+
+    def _submit_query(self, origin: Origin, data: bytes, out: Outbox) -> None:
+        query = decode_query(data)
+        slot = query.slot
+        if not self.applier.owns(slot, query.epoch):
+            out.answer(origin, encode_answer(Code.WRONG_SLOT, 0))
+        elif self._is_unknown(query) and not self.openings.is_dead(query.primitive):
+            self._park(origin, data, slot, out)
+            self.openings.ask(Question(slot, query.primitive, query.partition, self.applier.revision))
+        else:
+            self._reads.add((origin, query))
+
+    def _is_unknown(self, asked: Command | Query) -> bool:
+        return asked.type > Type.SYSTEM and not self.applier.knows(
+            asked.slot, asked.primitive, asked.partition
+        )
+
+    def _park(self, origin: Origin, data: bytes, slot: int, out: Outbox) -> None:
+        if not self.openings.park(slot, origin, data):
+            text = b"too many calls wait for a partition to open"
+            out.answer(origin, encode_answer(Code.OVERLOADED, 0, text))
+
+    def propose(self, data: bytes, record: Record, origin: Origin, out: Outbox) -> None:
+        """Puts a record into the next entry."""
+        if len(self._proposals) >= PROPOSALS_MAX or self._proposal_bytes >= PROPOSAL_BYTES_MAX:
+            out.answer(origin, encode_answer(Code.OVERLOADED, 0, b"the group's queue of proposals is full"))
+            return
+        self._proposals.append((data, record, origin))
+        self._proposal_bytes += len(data)
+
+    def confirm(self, question: Confirm, now_ms: int) -> None:
+        """Takes a keepalive for a session of this group; answered by a ReadIndex round begun after now."""
+        if not self.leases.is_expiring(question.number):
+            self.leases.arrived(now_ms, question.number)
+        self._reads.add(question)
+
+    def step(self, message: Message) -> None:
+        """Takes a message of another replica."""
+        self.replica.step(message)
+        if message.kind == MessageKind.HEARTBEAT and message.term == self.replica.term:
+            self._log_time.heard(message.term, message.clock)
+
+    def tick(self, now_ms: int) -> None:
+        """One tick of the clock went by."""
+        replica = self.replica
+        if replica.role == Role.LEADER:
+            replica.clock = self._log_time.now_ms(now_ms) if self._led_term == replica.term else 0
+        elif now_ms < self.preferred_until_ms and replica.role == Role.FOLLOWER and not replica.leader:
+            replica.campaign()
+        replica.tick()
+
+    def peer_down(self, node: NodeId) -> bool:
+        """A node's connection is gone: whether this group has a replica there."""
+        for replica, at in self.nodes.items():
+            if at == node:
+                self.replica.unreachable(replica)
+                if replica == self.replica.leader:
+                    self.replica.leader_down()
+                return True
+        return False
+
+    # --- What to write and send ---------------------------------------------------------------------
+
+    def advance(self, now_ms: int, out: Outbox, batch: Batch, stalled: bool) -> SyncWait | None:
+        """Proposes what was submitted, and hands out what consensus wants written and sent.
+
+        ``stalled``: the store holds back earlier writes, so nothing may be read from it.
+        """
+        replica = self.replica
+        if (replica.term if replica.role == Role.LEADER else 0) != self._led_term:
+            self._role_changed(now_ms, out)
+        if self._led_term:
+            if not stalled:
+                self._end_what_is_due(now_ms)
+            if self._proposals:
+                self._propose(now_ms)
+            self._reads.begin(replica)
+        ready = replica.ready()
+        if ready is None:
+            return None
+        for message in ready.messages:
+            self._send(message, out)
+        last = self._written if ready.entries else Index(0)
+        if ready.entries:
+            batch.append(self.group, ready.entries, last)
+            last = self._written = ready.entries[-1].index
+            batch.hard_state(self.group, HardState(replica.term, replica.vote, replica.commit))
+        elif ready.hard_state is not None:
+            batch.hard_state(self.group, ready.hard_state)
+        self._to_apply.extend(ready.committed)
+        for context, index in ready.reads:
+            self._reads.confirmed(context, index)
+        for context in ready.lost_reads:
+            self._refuse_reads(self._reads.lost(context), out)
+        if ready.must_sync:
+            term = ready.entries[-1].term if ready.entries else Term(0)
+            return SyncWait(self, ready.messages_after_sync, term, last)
+        return None
+
+    def synced(self, wait: SyncWait, out: Outbox) -> None:
+        """A round that this group wrote in is durable."""
+        for message in wait.messages:
+            self._send(message, out)
+        if wait.index:
+            self.replica.synced(wait.term, wait.index)
+
+    def _send(self, message: Message, out: Outbox) -> None:
+        node = self.nodes.get(message.receiver)
+        if node is not None:
+            out.raft(node, self.group, message)
+
+    def _end_what_is_due(self, now_ms: int) -> None:
+        """Proposes the firing of timers and the expiry of sessions."""
+        applier = self.applier
+        deadline_ms = applier.next_deadline_ms
+        if deadline_ms is not None and not self._firing and deadline_ms <= self._log_time.now_ms(now_ms):
+            self._firing = True
+            fire = Fire(FIRE_COUNT)
+            self._propose_own(encode_fire(fire), fire)
+        for number in self.leases.expired(now_ms):
+            session = applier.session(number)
+            if session is not None:
+                expire = Expire(session[1], number)
+                self._propose_own(encode_expire(expire), expire)
+
+    def _propose_own(self, data: bytes, record: Record) -> None:
+        """Puts the leader's own record into the next entry; nobody waits for it."""
+        self._proposals.append((data, record, NOBODY))
+        self._proposal_bytes += len(data)
+
+    def _propose(self, now_ms: int) -> None:
+        proposals = self._proposals
+        log_time_ms = self._log_time.now_ms(now_ms)
+        while proposals:
+            size = count = 0
+            for data, _, _ in proposals:
+                if count and size + len(data) > ENTRY_BYTES_MAX:
+                    break
+                size += len(data)
+                count += 1
+            taken = [proposals.popleft() for _ in range(count)]
+            datas, records, origins = zip(*taken, strict=True)
+            index = self.replica.propose(encode_entry(log_time_ms, datas))
+            if index is None:  # Too much is uncommitted: they wait.
+                proposals.extendleft(reversed(taken))
+                return
+            self._proposal_bytes -= size
+            self._waiters.add(index, Pending(self.replica.term, records, origins))
+
+    # --- Leadership ---------------------------------------------------------------------------------
+
+    def _role_changed(self, now_ms: int, out: Outbox) -> None:
+        if self._led_term:
+            self._deposed(out)
+        replica = self.replica
+        if replica.role != Role.LEADER:
+            return
+        self._led_term = replica.term
+        # Its own first entry is not written yet; all before it is, for its vote request waited for that.
+        previous = self._written
+        log_ms = last_log_time_ms(self._log, previous, self._applied, self.applier.log_time_ms)
+        self._log_time.elected(now_ms, self._log.term(previous) if previous else Term(0), log_ms)
+        replica.clock = self._log_time.now_ms(now_ms)
+        self.leases.elected(now_ms, self.applier.sessions)
+        self.preferred_until_ms = 0
+
+    def _deposed(self, out: Outbox) -> None:
+        refusal = self.not_leader()
+        for _, _, origin in self._proposals:
+            out.answer(origin, refusal)
+        self._proposals.clear()
+        self._proposal_bytes = 0
+        self._lose(self._waiters.clear(), out)
+        for origin, _ in self.openings.clear():
+            out.answer(origin, refusal)
+        self._refuse_reads(self._reads.clear(), out)
+        self.leases.deposed()
+        self._firing = False
+        self._led_term = Term(0)
+
+    def not_leader(self) -> bytes:
+        """The answer to who asks a replica that does not lead."""
+        leader = self.leader_node
+        return encode_answer(Code.NOT_LEADER, 0, b"" if leader is None or self.leads else U32.pack(leader))
+
+    def _lose(self, origins: Sequence[Origin], out: Outbox) -> None:
+        for origin in origins:
+            out.answer(origin, _LOST)
+
+    def _refuse_reads(self, waiting: Sequence[Asked], out: Outbox) -> None:
+        refusal = self.not_leader()
+        for asked in waiting:
+            if not isinstance(asked, Confirm):  # A keepalive that nobody confirms is sent again.
+                out.answer(asked[0], refusal)
+
+    # --- Applying -----------------------------------------------------------------------------------
+
+    @property
+    def may_apply(self) -> bool:
+        """Whether committed entries wait, and nothing holds them back."""
+        return bool(self._to_apply) and not self._hash_due
+
+    def has_more(self, now_ms: int) -> bool:
+        """Whether there is something left to do that no further event announces."""
+        if self._to_apply:
+            return True
+        deadline_ms = self.applier.next_deadline_ms
+        return (
+            deadline_ms is not None and self._led_term != 0 and not self._firing
+            and deadline_ms <= self._log_time.now_ms(now_ms)
+        )  # fmt: skip
+
+    @property
+    def must_flush(self) -> bool:
+        """Whether a marker wants its hash, so that the state must be written before anything else."""
+        return bool(self._hash_due)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something was applied that is not written."""
+        return self._applied != self._flushed
+
+    def apply(self, now_ms: int, out: Outbox) -> None:
+        """Applies committed entries, up to a marker."""
+        entries = self._to_apply
+        while entries and not self._hash_due:
+            entry = entries.popleft()
+            if entry.kind == EntryKind.NORMAL:
+                self._apply_entry(entry, now_ms, out)
+            elif entry.kind != EntryKind.EMPTY:
+                raise StoreDamaged(f"group {self.group}: entry {entry.index} is of unknown kind {entry.kind}")
+            self._applied = entry.index
+        self.replica.applied_to(self._applied)
+
+    def _apply_entry(self, entry: Entry, now_ms: int, out: Outbox) -> None:
+        pending = self._waiters.pop(entry.index)
+        if pending is not None and pending.term != entry.term:
+            self._lose(pending.origins, out)
+            pending = None
+        try:
+            applied = self.applier.apply(entry.data, None if pending is None else pending.records)
+        except BadRecord as error:
+            raise StoreDamaged(f"group {self.group}: entry {entry.index}: {error}") from error
+        if pending is not None:
+            answer_to = out.answer
+            for record, origin, answer in zip(pending.records, pending.origins, applied.answers, strict=True):
+                if answer is not None:
+                    answer_to(origin, answer)
+                elif isinstance(record, Command):
+                    self._waiters.add_late(record, origin)
+                if type(record) is not Command:
+                    self._applied_own(record, answer, now_ms)
+        if applied.late or applied.ended:
+            self._resolve(applied, out)
+        self._hash_due.extend(applied.markers)
+
+    def _applied_own(self, record: Record, answer: bytes | None, now_ms: int) -> None:
+        if isinstance(record, Fire):
+            self._firing = False
+        elif isinstance(record, Register) and answer is not None and answer[0] == Code.OK:
+            self.leases.registered(now_ms, int.from_bytes(answer[1:9], "big"), record.timeout_ms)
+
+    def _resolve(self, applied: Applied, out: Outbox) -> None:
+        for number, slot, sequence, answer in applied.late:
+            origin = self._waiters.pop_late(number, slot, sequence)
+            if origin is not None:
+                out.answer(origin, answer)
+        for number in applied.ended:
+            self.leases.ended(number)
+            for origin in self._waiters.pop_session(number):
+                out.answer(origin, _SESSION_LOST)
+
+    def flush(self, batch: Batch) -> None:
+        """Writes what was applied, with the applied index, into ``batch``."""
+        self.applier.flush(_Sink(batch, self.group, self.epoch))
+        batch.applied(self.group, self._applied, self.replica.membership)
+        self._flushed = self._applied
+
+    def flushed(self) -> None:
+        """The flush is in the store: a marker's hash is begun from this state."""
+        if self._hash_due:
+            snapshot = self._store.state_snapshot(self.group, self.epoch)
+            self._hash_jobs.extend(HashJob(nonce, revision, snapshot) for nonce, revision in self._hash_due)
+            self._hash_due = []
+
+    def hash(self) -> StateHash | None:
+        """Goes on with a marker's hash; returns one that is done."""
+        if not self._hash_jobs:
+            return None
+        done = self._hash_jobs[0].advance()
+        if done is not None:
+            self._hash_jobs.popleft()
+        return done
+
+    @property
+    def is_hashing(self) -> bool:
+        """Whether a hash is under way."""
+        return bool(self._hash_jobs)
+
+    # --- Reads --------------------------------------------------------------------------------------
+
+    def serve(self, out: Outbox) -> None:
+        """Serves the reads whose index is applied."""
+        for asked in self._reads.due(self._applied):
+            if isinstance(asked, Confirm):
+                self._serve_confirm(asked, out)
+            else:
+                out.answer(asked[0], self.applier.query(asked[1]))
+
+    def _serve_confirm(self, asked: Confirm, out: Outbox) -> None:
+        given = out.keepalive(asked.node, asked.connection, asked.keepalive)
+        session = self.applier.session(asked.number)
+        if session is None or session[1] != asked.session_id:
+            given.gone.append([self.group, asked.number])
+        elif not self.leases.is_expiring(asked.number):
+            given.confirmed.append([self.group, asked.number, self.applier.ownership_version])
+
+    # --- Partitions that open -----------------------------------------------------------------------
+
+    def learned(self, slot: int, found: tuple[int, bytes] | None, out: Outbox) -> None:
+        """The name's slot answered: the primitive's type and configuration, or None if it is gone."""
+        question = self.openings.asking(slot)
+        if question is None:
+            return
+        if found is None:
+            self.openings.gone(question.primitive)
+            self._release(slot, out)
+            return
+        type_, config = found
+        asked = Revision(question.asked)
+        record = Open(SlotId(slot), question.primitive, question.partition, type_, asked, config)
+        origin = Origin(self._node, OPENED, self.group << 16 | slot)
+        self.propose(encode_open(record), record, origin, out)
+
+    def unanswered(self, slot: int, out: Outbox) -> None:
+        """The name's slot could not be asked, or the opening's fate is unknown: asks again, up to a bound."""
+        if not self.openings.again(slot, self.applier.revision):
+            refusal = encode_answer(Code.UNAVAILABLE, 0, b"the group of the primitive's name does not answer")
+            for origin, _ in self.openings.release(slot):
+                out.answer(origin, refusal)
+
+    def opened(self, slot: int, out: Outbox) -> None:
+        """The opening was applied, or refused because of a deletion: what waited goes on."""
+        self._release(slot, out)
+
+    def _release(self, slot: int, out: Outbox) -> None:
+        for origin, data in self.openings.release(slot):
+            self.submit(origin, data, out)
+
+
+class _Sink:
+    """Lets an applier write its rows into a batch, under its group and epoch."""
+
+    __slots__ = ("_batch", "_epoch", "_group")
+
+    def __init__(self, batch: Batch, group: GroupId, epoch: int) -> None:
+        self._batch, self._group, self._epoch = batch, group, epoch
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets a row."""
+        self._batch.put_state(self._group, self._epoch, key, value)
+
+    def delete(self, key: bytes) -> None:
+        """Removes a row."""
+        self._batch.delete_state(self._group, self._epoch, key)

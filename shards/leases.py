@@ -1,0 +1,68 @@
+"""A leader's view of its group's leases: who was heard when, and whose expiry is to be proposed.
+
+It is not replicated. A leader counts every lease anew from its election, and from the arrival of each
+keepalive, so it never ends a lease that the client, who counts from its own sending, still trusts.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+
+class LeaderLeases:
+    """Leases of one group while this replica leads it."""
+
+    __slots__ = ("_due", "_elected_ms", "_expiring", "_heard")
+
+    def __init__(self) -> None:
+        self._heard: dict[int, int] = {}
+        self._due: list[tuple[int, int, int]] = []
+        self._expiring: set[int] = set()
+        self._elected_ms = 0
+
+    def elected(self, now_ms: int, sessions: Iterable[tuple[int, bytes, int]]) -> None:
+        """Starts all leases anew; ``sessions`` are (number, session id, timeout in ms)."""
+        self._elected_ms = now_ms
+        self._heard.clear()
+        self._expiring.clear()
+        self._due = [(now_ms + timeout_ms, number, timeout_ms) for number, _, timeout_ms in sessions]
+        heapq.heapify(self._due)
+
+    def deposed(self) -> None:
+        """Forgets everything: another leader counts now."""
+        self._heard.clear()
+        self._expiring.clear()
+        self._due.clear()
+
+    def registered(self, now_ms: int, number: int, timeout_ms: int) -> None:
+        """A session was registered, or registered again."""
+        self._heard[number] = now_ms
+        heapq.heappush(self._due, (now_ms + timeout_ms, number, timeout_ms))
+
+    def arrived(self, now_ms: int, number: int) -> None:
+        """A keepalive of the session arrived."""
+        self._heard[number] = now_ms
+
+    def ended(self, number: int) -> None:
+        """The session's end was applied."""
+        self._heard.pop(number, None)
+        self._expiring.discard(number)
+
+    def is_expiring(self, number: int) -> bool:
+        """Whether this leader proposed the session's expiry; such a lease is confirmed no more."""
+        return number in self._expiring
+
+    def expired(self, now_ms: int) -> list[int]:
+        """Sessions not heard for their timeout, each returned once; the caller proposes their expiry."""
+        found: list[int] = []
+        due = self._due
+        while due and due[0][0] <= now_ms:
+            _, number, timeout_ms = heapq.heappop(due)
+            at_ms = self._heard.get(number, self._elected_ms) + timeout_ms
+            if at_ms > now_ms:
+                heapq.heappush(due, (at_ms, number, timeout_ms))
+            elif number not in self._expiring:
+                self._expiring.add(number)
+                found.append(number)
+        return found

@@ -1,0 +1,118 @@
+"""What a round has to say, gathered for each peer and each client connection."""
+
+from __future__ import annotations
+
+from primitives.ids import GroupId, NodeId
+from primitives.limits import CLIENT_FRAME_BYTES_MAX
+from raftgroup.types import Message, MessageKind
+from router.frames import FrameKind, encode_answers, encode_control
+from shards.peerwire import SectionKind, encode_answer_section, encode_raft, section
+from shards.ports import Effects, Origin, Priority
+
+INTERNAL = -1
+"""Connections below zero are the node itself; the number tells which part of it waits."""
+
+_URGENT = frozenset(
+    (
+        MessageKind.PRE_VOTE, MessageKind.PRE_VOTE_REPLY, MessageKind.VOTE, MessageKind.VOTE_REPLY,
+        MessageKind.HEARTBEAT, MessageKind.HEARTBEAT_REPLY, MessageKind.TIMEOUT_NOW,
+    )
+)  # fmt: skip
+
+
+class Keepalives:
+    """Confirmations of one keepalive that this round gives."""
+
+    __slots__ = ("confirmed", "gone")
+
+    def __init__(self) -> None:
+        self.confirmed: list[list[int]] = []
+        self.gone: list[list[int]] = []
+
+
+class Outbox:
+    """Everything that leaves the node at the end of a round."""
+
+    __slots__ = ("_answers", "_keepalives", "_node", "effects", "internal")
+
+    def __init__(self, node: NodeId) -> None:
+        self._node = node
+        self._begin()
+
+    def _begin(self) -> None:
+        self.effects = Effects()
+        self._answers: dict[int, list[tuple[int, bytes]]] = {}
+        self._keepalives: dict[tuple[NodeId, int, int], Keepalives] = {}
+        self.internal: list[tuple[Origin, bytes]] = []
+        """Answers to what the node asked itself; the engine drains them."""
+
+    def answer(self, origin: Origin, answer: bytes) -> None:
+        """Answers whoever asked: a connection here, one on another node (0: nobody), or this node itself."""
+        node, connection, request = origin
+        if node != self._node:
+            if node:
+                self.peer(node, Priority.LOG, encode_answer_section(connection, request, answer))
+        elif connection < 0:
+            self.internal.append((origin, answer))
+        else:
+            answers = self._answers.get(connection)
+            if answers is None:
+                answers = self._answers[connection] = []
+            answers.append((request, answer))
+
+    def peer(self, node: NodeId, priority: int, data: bytes) -> None:
+        """Sends an encoded section to a peer."""
+        sections = self.effects.peers.get(node)
+        if sections is None:
+            sections = self.effects.peers[node] = []
+        sections.append((priority, data))
+
+    def raft(self, node: NodeId, group: GroupId, message: Message) -> None:
+        """Sends a replica's message to its receiver's node."""
+        priority = Priority.CONTROL if message.kind in _URGENT else Priority.LOG
+        self.peer(node, priority, encode_raft(group, message))
+
+    def client(self, connection: int, frame: bytes) -> None:
+        """Sends a whole frame to a client."""
+        self.effects.clients.setdefault(connection, []).append(frame)
+
+    def close(self, connection: int) -> None:
+        """Closes a client's connection once its frames are out."""
+        self.effects.close.append(connection)
+
+    def keepalive(self, node: NodeId, connection: int, number: int) -> Keepalives:
+        """This round's confirmations of the keepalive ``number`` of a connection on ``node``."""
+        key = (node, connection, number)
+        found = self._keepalives.get(key)
+        if found is None:
+            found = self._keepalives[key] = Keepalives()
+        return found
+
+    def take(self) -> Effects:
+        """Encodes what is gathered and begins anew."""
+        for (node, connection, number), given in self._keepalives.items():
+            frame = encode_control(FrameKind.KEEPALIVE_REPLY, [number, given.confirmed, given.gone])
+            if node == self._node:
+                self.client(connection, frame)
+            else:
+                payload = connection.to_bytes(8, "big", signed=True) + frame
+                self.peer(node, Priority.CONTROL, section(SectionKind.KEEPALIVE_REPLY, payload))
+        for connection, answers in self._answers.items():
+            for part in _parts(answers):
+                self.client(connection, encode_answers(part))
+        effects = self.effects
+        self._begin()
+        return effects
+
+
+def _parts(answers: list[tuple[int, bytes]]) -> list[list[tuple[int, bytes]]]:
+    """Splits answers so that each frame stays below the client's limit."""
+    parts: list[list[tuple[int, bytes]]] = [[]]
+    size = 0
+    for request, answer in answers:
+        size += len(answer) + 12
+        if size > CLIENT_FRAME_BYTES_MAX and parts[-1]:
+            parts.append([])
+            size = len(answer) + 12
+        parts[-1].append((request, answer))
+    return parts

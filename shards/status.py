@@ -1,0 +1,53 @@
+"""What a node tells of itself, for people and for whoever waits until it serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raftgroup.types import Role
+from shards.core import Core
+
+_ROLES = {
+    Role.FOLLOWER: "follower", Role.PRE_CANDIDATE: "pre-candidate", Role.CANDIDATE: "candidate",
+    Role.LEADER: "leader",
+}  # fmt: skip
+
+
+def describe(engine: Core) -> dict[str, Any]:
+    """A node's status: plain values only, by name. Documented in ``docs/cli.md``."""
+    shard_map = engine.shard_map
+    nodes = []
+    if shard_map is not None:
+        for node in shard_map.nodes.values():
+            up = node.id == engine.node or node.id in engine.forwarding.up
+            nodes.append(
+                {"node": node.id, "name": node.name, "client": node.client_address, "peer": node.peer_address,
+                 "connected": up}
+            )  # fmt: skip
+    return {
+        "node": engine.node,
+        "ready": engine.ready,
+        "cluster": None if shard_map is None else shard_map.cluster_id.hex(),
+        "map_version": None if shard_map is None else shard_map.version,
+        "nodes": nodes,
+        "groups": [_group(engine, group) for group in sorted(engine.groups)],
+    }
+
+
+def _group(engine: Core, group: Any) -> dict[str, Any]:
+    driver = engine.groups[group]
+    status = driver.replica.status()
+    shard_map = engine.shard_map
+    return {
+        "group": group,
+        "replica": status.id,
+        "role": _ROLES[status.role],
+        "leader": driver.leader_node,
+        "term": status.term,
+        "commit": status.commit,
+        "applied": status.applied,
+        "last": status.last,
+        "revision": driver.applier.revision,
+        "sessions": len(driver.applier.sessions),
+        "slots": 0 if shard_map is None else len(shard_map.slots_of(group)),
+    }
