@@ -14,6 +14,10 @@ ReplicaId = NewType("ReplicaId", int)
 NOBODY: Final = ReplicaId(0)
 
 
+class InvariantViolation(BaseException):
+    """Something that consensus rests on does not hold. Never caught: the node stops before it does harm."""
+
+
 class EntryKind:
     """What an entry's data is. Never renumber."""
 
@@ -26,7 +30,7 @@ class EntryKind:
 
 
 class Entry:
-    """A log entry. ``record`` is for the encoded form that whoever stores it wants to keep; else immutable."""
+    """A log entry; immutable but for ``record``, the encoded form that whoever stores it wants to keep."""
 
     __slots__ = ("data", "index", "kind", "record", "term")
 
@@ -131,7 +135,7 @@ class ReadState(NamedTuple):
     """A ReadIndex round that a quorum confirmed: serve once ``index`` is applied."""
 
     context: int
-    index: Index
+    index: Index  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a read state
 
 
 @dataclass(slots=True)
@@ -214,3 +218,5 @@ class ReplicaStatus(NamedTuple):
     last: Index
     match: dict[ReplicaId, Index]
     """On a leader, each member's acknowledged index; else empty."""
+    snapshot_needed: tuple[ReplicaId, ...] = ()
+    """On a leader, the members that need entries which are no longer in the log; nothing is sent to them."""
