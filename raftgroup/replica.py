@@ -241,14 +241,8 @@ class Replica:
             _hard_state(s, bool(entries)), entries, s.messages, s.messages_after_sync,
             _committed(s) if s.commit > s.handed else (), reads.answered, reads.lost,
         )  # fmt: skip
-        if s.messages:
-            s.messages = []
-        if s.messages_after_sync:
-            s.messages_after_sync = []
-        if reads.answered:
-            reads.answered = []
-        if reads.lost:
-            reads.lost = []
+        # Empty ones too are handed over: what is added from now on belongs to the next sync.
+        s.messages, s.messages_after_sync, reads.answered, reads.lost = [], [], [], []
         return ready
 
     def status(self) -> ReplicaStatus:
