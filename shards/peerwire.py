@@ -1,0 +1,194 @@
+"""What nodes say to each other: frames, the sections in them, and the bytes of consensus messages.
+
+A frame is a header (``length u32 | kind u8 | flags u8 | reserved u16``, both zero; the length is the
+payload's, at most ``PEER_FRAME_BYTES_MAX``) and its payload. A SECTIONS frame's payload is what one round of
+the engine has for this peer: sections, each ``kind u8 | length u32 | payload``. All integers are big-endian.
+
+Whatever comes in is checked in full, log records by their checksums too: bytes that the protocol does not
+allow raise :class:`ProtocolError`, and the connection they came on is to be closed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from primitives.errors import InvariantViolation, ProtocolError
+from primitives.ids import GroupId
+from primitives.limits import PEER_FRAME_BYTES_MAX
+from raftgroup.types import Entry, Index, Message, MessageKind, ReplicaId, Term
+from shards.logrecord import decode_record, encode_record
+from shards.ports import StoreDamaged
+
+
+class PeerFrameKind:
+    """Kinds of frames between nodes. Never renumber."""
+
+    HELLO: Final = 1
+    """Dialler to acceptor, first frame."""
+    WELCOME: Final = 2
+    """Acceptor to dialler, in answer."""
+    REFUSED: Final = 3
+    """Either way, last frame: a code and a text."""
+    SECTIONS: Final = 4
+    FOUNDING: Final = 5
+    PING: Final = 6
+    """Answered by a PONG, at once."""
+    PONG: Final = 7
+
+
+class SectionKind:
+    """Kinds of sections. Never renumber."""
+
+    RAFT: Final = 1
+    """One message between replicas of a group."""
+    FORWARD: Final = 2
+    """A client's operation, passed on to the node that leads its group."""
+    ANSWER: Final = 3
+    """The answer to a FORWARD."""
+    KEEPALIVE: Final = 4
+    KEEPALIVE_REPLY: Final = 5
+    HASH: Final = 6
+
+
+FRAME_HEADER: Final = struct.Struct(">IBBH")
+SECTION_HEADER: Final = struct.Struct(">BI")
+_RAFT: Final = struct.Struct(">IBB9QI")
+_RAFT_SECTION: Final = struct.Struct(">BI" + "IBB9QI")
+_FORWARD: Final = struct.Struct(">qQI")
+_FORWARD_SECTION: Final = struct.Struct(">BI" + "qQI")
+_ANSWER: Final = struct.Struct(">qQ")
+_ANSWER_SECTION: Final = struct.Struct(">BI" + "qQ")
+_U32: Final = struct.Struct(">I")
+_NO_ENTRIES: Final[tuple[Entry, ...]] = ()
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """A whole frame. Raises :class:`InvariantViolation` beyond ``PEER_FRAME_BYTES_MAX``."""
+    if len(payload) > PEER_FRAME_BYTES_MAX:
+        raise InvariantViolation(f"a peer frame of {len(payload)} bytes")
+    return FRAME_HEADER.pack(len(payload), kind, 0, 0) + payload
+
+
+def section(kind: int, payload: bytes) -> bytes:
+    """One section."""
+    return SECTION_HEADER.pack(kind, len(payload)) + payload
+
+
+def sections(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """The sections of a SECTIONS frame: kind and payload of each.
+
+    Raises :class:`ProtocolError` where one is cut off; those before it have been given out by then.
+    """
+    at, end = 0, len(payload)
+    while at < end:
+        try:
+            kind, size = SECTION_HEADER.unpack_from(payload, at)
+        except struct.error:
+            raise ProtocolError("a section's header is cut off") from None
+        at += 5
+        stop = at + size
+        if stop > end:
+            raise ProtocolError(f"a section of {size} bytes runs beyond its frame")
+        yield kind, payload[at:stop]
+        at = stop
+
+
+def encode_raft(group: GroupId, message: Message) -> bytes:
+    """The RAFT section of a message. Entries go as their stored records, encoded at most once each."""
+    entries = message.entries
+    if not entries:
+        return _RAFT_SECTION.pack(
+            SectionKind.RAFT, _RAFT.size, group, message.kind, message.reject, message.sender,
+            message.receiver, message.term, message.index, message.log_term, message.commit, message.hint,
+            message.context, message.clock, 0,
+        )  # fmt: skip
+    parts = [b""]
+    size = _RAFT.size
+    for entry in entries:
+        record = entry.record or encode_record(entry)
+        parts.append(_U32.pack(len(record)))
+        parts.append(record)
+        size += 4 + len(record)
+    parts[0] = _RAFT_SECTION.pack(
+        SectionKind.RAFT, size, group, message.kind, message.reject, message.sender, message.receiver,
+        message.term, message.index, message.log_term, message.commit, message.hint, message.context,
+        message.clock, len(entries),
+    )  # fmt: skip
+    return b"".join(parts)
+
+
+def decode_raft(payload: bytes) -> tuple[GroupId, Message]:
+    """The group and the message of a RAFT section's payload. Raises :class:`ProtocolError`, also for records
+    that fail their checksums and for entries that do not follow each other."""
+    try:
+        (group, kind, flags, sender, receiver, term, index, log_term, commit, hint, context, clock,
+         count) = _RAFT.unpack_from(payload)  # fmt: skip
+    except struct.error:
+        raise ProtocolError(f"a consensus message of {len(payload)} bytes") from None
+    if not MessageKind.PRE_VOTE <= kind <= MessageKind.SNAPSHOT or flags > 1:
+        raise ProtocolError(f"a consensus message of unknown kind {kind}, flags {flags}")
+    if count:
+        entries = _entries(payload, kind, index, count)
+    elif len(payload) == _RAFT.size:
+        entries = _NO_ENTRIES
+    else:
+        raise ProtocolError("bytes behind a consensus message")
+    return group, Message(
+        kind, ReplicaId(sender), ReplicaId(receiver), Term(term), index=Index(index),
+        log_term=Term(log_term), commit=Index(commit), entries=entries, reject=flags == 1, hint=Index(hint),
+        context=context, clock=clock,
+    )  # fmt: skip
+
+
+def _entries(payload: bytes, kind: int, previous: int, count: int) -> tuple[Entry, ...]:
+    if kind != MessageKind.APPEND:
+        raise ProtocolError(f"entries in a consensus message of kind {kind}")
+    found: list[Entry] = []
+    at = _RAFT.size
+    try:
+        for expected in range(previous + 1, previous + 1 + count):
+            (size,) = _U32.unpack_from(payload, at)
+            at += 4
+            entry = decode_record(payload[at : at + size])
+            at += size
+            if entry.index != expected:
+                raise ProtocolError(f"entry {entry.index} where {expected} should be")
+            found.append(entry)
+    except struct.error:
+        raise ProtocolError("a consensus message's entries are cut off") from None
+    except StoreDamaged as error:
+        raise ProtocolError(f"from the wire: {error}") from None
+    if at != len(payload):
+        raise ProtocolError("a consensus message's entries do not fill it")
+    return tuple(found)
+
+
+def encode_forward_section(connection: int, request: int, group: GroupId, record: bytes) -> bytes:
+    """The FORWARD section of a client's operation; ``connection`` and ``request`` come back in its answer."""
+    size = _FORWARD.size + len(record)
+    return _FORWARD_SECTION.pack(SectionKind.FORWARD, size, connection, request, group) + record
+
+
+def decode_forward_section(payload: bytes) -> tuple[int, int, GroupId, bytes]:
+    """Connection, request, group and record of a FORWARD section. Raises :class:`ProtocolError`."""
+    try:
+        connection, request, group = _FORWARD.unpack_from(payload)
+    except struct.error:
+        raise ProtocolError("an operation passed on is cut off") from None
+    return connection, request, group, payload[_FORWARD.size :]
+
+
+def encode_answer_section(connection: int, request: int, answer: bytes) -> bytes:
+    """The ANSWER section for an operation that was passed on."""
+    return _ANSWER_SECTION.pack(SectionKind.ANSWER, _ANSWER.size + len(answer), connection, request) + answer
+
+
+def decode_answer_section(payload: bytes) -> tuple[int, int, bytes]:
+    """Connection, request and answer of an ANSWER section. Raises :class:`ProtocolError`."""
+    try:
+        connection, request = _ANSWER.unpack_from(payload)
+    except struct.error:
+        raise ProtocolError("an answer passed back is cut off") from None
+    return connection, request, payload[_ANSWER.size :]

@@ -1,0 +1,173 @@
+"""The peer protocol's bytes: what is encoded comes back, and nothing else gets through."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primitives.errors import InvariantViolation, ProtocolError
+from primitives.ids import GroupId
+from primitives.limits import PEER_FRAME_BYTES_MAX
+from raftgroup.types import Entry, EntryKind, Index, Message, MessageKind, ReplicaId, Term
+from shards.peerwire import (
+    SectionKind,
+    decode_answer_section,
+    decode_forward_section,
+    decode_raft,
+    encode_answer_section,
+    encode_forward_section,
+    encode_raft,
+    frame,
+    section,
+    sections,
+)
+
+u64 = st.integers(0, 2**64 - 1)
+FIELDS = (
+    "kind", "sender", "receiver", "term", "index", "log_term", "commit", "reject", "hint", "context", "clock",
+)  # fmt: skip
+
+
+def only_section(data: bytes) -> tuple[int, bytes]:
+    [found] = sections(data)
+    return found
+
+
+def an_append(*datas: bytes, previous: int = 7) -> Message:
+    entries = [
+        Entry(Term(3), Index(previous + 1 + at), EntryKind.NORMAL, data) for at, data in enumerate(datas)
+    ]
+    return Message(
+        MessageKind.APPEND, ReplicaId(1), ReplicaId(2), Term(3), index=Index(previous), entries=entries
+    )
+
+
+@given(
+    kind=st.integers(MessageKind.PRE_VOTE, MessageKind.SNAPSHOT), sender=u64, receiver=u64, term=u64,
+    index=u64, log_term=u64, commit=u64, reject=st.booleans(), hint=u64, context=u64, clock=u64,
+    group=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_every_field_of_a_message_comes_back(group: int, **fields: int) -> None:
+    kind, sender, receiver, term = (fields.pop(name) for name in ("kind", "sender", "receiver", "term"))
+    message = Message(kind, ReplicaId(sender), ReplicaId(receiver), Term(term), **fields)  # type: ignore[arg-type]  # ints stand for their NewTypes
+    section_kind, payload = only_section(encode_raft(GroupId(group), message))
+    found_group, found = decode_raft(payload)
+    assert (section_kind, found_group) == (SectionKind.RAFT, group)
+    for name in FIELDS:
+        assert getattr(found, name) == getattr(message, name), name
+    assert found.entries == ()
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=20), st.integers(0, 2**40))
+def test_entries_come_back_with_their_stored_records(datas: list[bytes], previous: int) -> None:
+    message = an_append(*datas, previous=previous)
+    _, payload = only_section(encode_raft(GroupId(5), message))
+    _, found = decode_raft(payload)
+    assert [(e.term, e.index, e.kind, e.data) for e in found.entries] == [
+        (e.term, e.index, e.kind, e.data) for e in message.entries
+    ]
+    assert [e.record for e in found.entries] == [e.record for e in message.entries]
+    assert all(e.record for e in found.entries)
+
+
+def test_an_entry_is_encoded_once_for_all_its_receivers() -> None:
+    message = an_append(b"one")
+    first = encode_raft(GroupId(1), message)
+    record = message.entries[0].record
+    assert encode_raft(GroupId(1), message) == first
+    assert message.entries[0].record is record
+
+
+def test_any_single_bit_that_flips_in_a_record_is_refused() -> None:
+    payload = only_section(encode_raft(GroupId(1), an_append(b"abcdef")))[1]
+    start = len(payload) - len(b"abcdef") - 21
+    for bit in range(8 * start, 8 * len(payload)):
+        wrong = bytearray(payload)
+        wrong[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ProtocolError):
+            decode_raft(bytes(wrong))
+
+
+def test_a_message_cut_anywhere_or_extended_is_refused() -> None:
+    for message in (an_append(b"abc", b"de"), an_append()):
+        payload = only_section(encode_raft(GroupId(1), message))[1]
+        for size in range(len(payload)):
+            with pytest.raises(ProtocolError):
+                decode_raft(payload[:size])
+        with pytest.raises(ProtocolError):
+            decode_raft(payload + b"\0")
+
+
+def test_entries_that_do_not_follow_the_previous_index_are_refused() -> None:
+    message = an_append(b"a", b"b")
+    gap = Message(
+        MessageKind.APPEND, ReplicaId(1), ReplicaId(2), Term(3), index=Index(6), entries=message.entries
+    )
+    with pytest.raises(ProtocolError, match="entry 8 where 7"):
+        decode_raft(only_section(encode_raft(GroupId(1), gap))[1])
+
+
+def test_entries_in_another_message_than_an_append_are_refused() -> None:
+    message = Message(
+        MessageKind.HEARTBEAT, ReplicaId(1), ReplicaId(2), Term(3), index=Index(7),
+        entries=an_append(b"a").entries,
+    )  # fmt: skip
+    with pytest.raises(ProtocolError, match="entries in"):
+        decode_raft(only_section(encode_raft(GroupId(1), message))[1])
+
+
+@pytest.mark.parametrize(("at", "value"), [(4, 0), (4, 11), (5, 2)])
+def test_unknown_kinds_and_flags_are_refused(at: int, value: int) -> None:
+    payload = bytearray(only_section(encode_raft(GroupId(1), an_append()))[1])
+    payload[at] = value
+    with pytest.raises(ProtocolError, match="unknown kind"):
+        decode_raft(bytes(payload))
+
+
+@given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=40)), max_size=10))
+def test_sections_of_a_frame_come_back_in_order(parts: list[tuple[int, bytes]]) -> None:
+    payload = b"".join(section(kind, data) for kind, data in parts)
+    assert list(sections(payload)) == parts
+
+
+def test_a_section_that_runs_beyond_its_frame_is_refused_after_those_before_it() -> None:
+    whole = section(9, b"first")
+    for rest in (b"\1", section(9, b"second")[:-1]):
+        found = sections(whole + rest)
+        assert next(found) == (9, b"first")
+        with pytest.raises(ProtocolError):
+            next(found)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_raises_nothing_but_protocol_errors(data: bytes) -> None:
+    decoders: list[Callable[[bytes], object]] = [
+        decode_raft, decode_forward_section, decode_answer_section, lambda payload: list(sections(payload)),
+    ]  # fmt: skip
+    for decode in decoders:
+        try:
+            decode(data)
+        except ProtocolError:
+            continue
+
+
+@given(st.integers(-(2**63), 2**63 - 1), u64, st.integers(0, 2**32 - 1), st.binary(max_size=50))
+def test_operations_passed_on_and_their_answers_come_back(
+    connection: int, request_id: int, group: int, data: bytes
+) -> None:
+    kind, payload = only_section(encode_forward_section(connection, request_id, GroupId(group), data))
+    assert kind == SectionKind.FORWARD
+    assert decode_forward_section(payload) == (connection, request_id, group, data)
+    kind, payload = only_section(encode_answer_section(connection, request_id, data))
+    assert kind == SectionKind.ANSWER
+    assert decode_answer_section(payload) == (connection, request_id, data)
+
+
+def test_our_own_oversized_frame_is_an_invariant_violation() -> None:
+    assert frame(4, b"xy") == struct.pack(">IBBH", 2, 4, 0, 0) + b"xy"
+    with pytest.raises(InvariantViolation):
+        frame(4, bytes(PEER_FRAME_BYTES_MAX + 1))
