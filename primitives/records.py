@@ -13,7 +13,7 @@ length (4 bytes). An *answer* is a code (1 byte), a revision (8 bytes) and the r
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from primitives.codec import pack, unpack
@@ -111,7 +111,7 @@ class Register(NamedTuple):
     """A client's first use of a group. Answered with the session's number there as the revision."""
 
     session_id: bytes
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs of a record
     timeout_ms: int
 
 
@@ -132,7 +132,7 @@ class Expire(NamedTuple):
 class Fire(NamedTuple):
     """Fires at most ``count`` timers due at the entry's log time, in order of (deadline, creation)."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody needs of a record
 
 
 class Marker(NamedTuple):
@@ -230,7 +230,8 @@ def encode_open(record: Open) -> bytes:
 def encode_internal(record: Internal) -> bytes:
     """The record of a node's own operation."""
     args = pack(record.args)
-    return b"".join((INTERNAL_HEADER.pack(Kind.INTERNAL, record.type, record.op, len(args)), args, record.body))
+    header = INTERNAL_HEADER.pack(Kind.INTERNAL, record.type, record.op, len(args))
+    return b"".join((header, args, record.body))
 
 
 def decode_command(data: bytes) -> Command:
@@ -295,7 +296,7 @@ def _decode_internal(data: bytes) -> Internal:
     return Internal(type_, op, unpack(data[at : at + args_bytes]), data[at + args_bytes :])
 
 
-_DECODERS: Final = {
+_DECODERS: Final[dict[int, Callable[[bytes], Record]]] = {
     Kind.REGISTER: lambda data: Register(*REGISTER_RECORD.unpack(data)[1:]),
     Kind.END_SESSION: lambda data: EndSession(*SESSION_RECORD.unpack(data)[1:]),
     Kind.EXPIRE: lambda data: Expire(*SESSION_RECORD.unpack(data)[1:]),

@@ -1,0 +1,164 @@
+"""What the host hands to machines: the views and contexts that ``machine.py`` promises."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from primitives.errors import Code
+from primitives.ids import PrimitiveId, Revision
+from primitives.instances import Instance, Instances
+from primitives.layout import HostTable
+from primitives.machine import Machine, Result
+from primitives.records import encode_answer
+from primitives.sessions import SessionTable
+from primitives.tables import Table, Tables
+from primitives.timers import Timers
+
+WAITER: Final = struct.Struct(">QHQ")
+"""Session number, slot and sequence of a command that waits."""
+HOLDER: Final = struct.Struct(">QHQH")
+"""Key of a holding's row: session number, primitive and partition."""
+_COUNT: Final = struct.Struct(">I")
+
+
+class HostContext:
+    """The one context of a group, set anew for each command, timer, end of a session and query.
+
+    What a command does beyond its rows is collected here and takes effect only when it succeeded.
+    """
+
+    __slots__ = ("_alive", "_instances", "_tables", "_timers", "asked_late", "instance", "log_time_ms",
+                 "resolved", "revision", "sequence", "session")  # fmt: skip
+
+    def __init__(self, tables: Tables, timers: Timers, sessions: SessionTable, instances: Instances) -> None:
+        self._tables: Final = tables
+        self._timers: Final = timers
+        self._alive: Final = sessions.alive
+        self._instances: Final = instances
+        self.instance: Instance | None = None
+        self.revision = Revision(0)
+        self.log_time_ms = 0
+        self.session = 0
+        self.sequence = 0
+        self.asked_late = False
+        """Whether :meth:`later` was called."""
+        self.resolved: list[tuple[bytes, bytes]] = []
+        """Waiters with their answers."""
+
+    def begin(self, instance: Instance, session: int, sequence: int) -> None:
+        """Sets everything for the next thing to execute, with a savepoint."""
+        self._tables.begin()
+        self._timers.begin()
+        self.instance = instance
+        self.session = session
+        self.sequence = sequence
+        self.asked_late = False
+        if self.resolved:
+            self.resolved.clear()
+
+    def rollback(self) -> None:
+        """Undoes everything since :meth:`begin`. Raises what a table raised: a failing store stops the
+        node, whatever the machine caught."""
+        self._tables.rollback()
+        self._timers.rollback()
+        self.resolved.clear()
+
+    @property
+    def _here(self) -> Instance:
+        instance = self.instance
+        if instance is None:
+            raise RuntimeError("a context is of use only while its command executes")
+        return instance
+
+    @property
+    def primitive(self) -> PrimitiveId:
+        """See ``machine.View``."""
+        return self._here.key[1]
+
+    @property
+    def partition(self) -> int:
+        """See ``machine.View``."""
+        return self._here.key[2]
+
+    @property
+    def config(self) -> bytes:
+        """See ``machine.View``."""
+        return self._here.config
+
+    def view(self, number: int) -> Table:
+        """See ``machine.View``. What a query writes is undone, and fails it."""
+        return self._here.table(number)
+
+    def alive(self, session: int) -> bool:
+        """See ``machine.View``."""
+        return session in self._alive
+
+    def table(self, number: int) -> Table:
+        """See ``machine.Context``."""
+        return self._here.table(number)
+
+    def arm(self, deadline_ms: int, payload: bytes) -> bytes:
+        """See ``machine.Context``. A deadline of 0 becomes the present log time, so that slices take turns
+        with whatever else is due."""
+        return self._timers.arm(deadline_ms or self.log_time_ms, self._here.target, payload)
+
+    def disarm(self, handle: bytes) -> None:
+        """See ``machine.Context``."""
+        self._timers.disarm(handle)
+
+    def later(self) -> bytes:
+        """See ``machine.Context``."""
+        if not self.sequence:
+            raise RuntimeError("only a session's command can be answered late")
+        self.asked_late = True
+        return WAITER.pack(self.session, self._here.key[0], self.sequence)
+
+    def answer(self, waiter: bytes, result: Result) -> None:
+        """See ``machine.Context``."""
+        code, text = result
+        if code == Code.PENDING or len(waiter) != WAITER.size:
+            raise ValueError("not a waiter, or no answer")
+        self._tables.take_answer()
+        self.resolved.append((waiter, encode_answer(code, self.revision, text)))
+
+    def hold(self) -> None:
+        """See ``machine.Context``."""
+        if not self.session:
+            raise RuntimeError("only a session can hold something")
+        self._count(self.session, 1)
+
+    def unhold(self, session: int) -> None:
+        """See ``machine.Context``."""
+        self._count(session, -1)
+
+    def _count(self, session: int, change: int) -> None:
+        slot, primitive, partition = self._here.key
+        table = self._instances.slot_table(slot, HostTable.HOLDING)
+        key = HOLDER.pack(session, primitive[0], primitive[1], partition)
+        row = table.get(key)
+        count = change + (0 if row is None else int(_COUNT.unpack(row)[0]))
+        if count > 0:
+            table.put(key, _COUNT.pack(count))
+        elif row is not None:
+            table.delete(key)
+
+    def knows_type(self, type: int) -> bool:
+        """Whether machines of that type exist here; for the catalog."""
+        return self._instances.machine(type) is not None
+
+    def open(self, primitive: PrimitiveId, type: int, config: bytes) -> None:
+        """Opens partition 0 of a new primitive in this instance's slot; for the catalog."""
+        machine = self._instances.machine(type)
+        if machine is None:
+            raise ValueError("an unknown type")
+        self.open_partition((self._here.key[0], primitive, 0), machine, config)
+
+    def open_partition(self, key: tuple[int, PrimitiveId, int], machine: Machine, config: bytes) -> None:
+        """Makes an instance that is not here yet, and lets its machine begin."""
+        before = self.instance
+        self.instance = self._instances.open(key, machine, config)
+        try:
+            machine.opened(self)
+        finally:
+            self.instance = before

@@ -1,0 +1,64 @@
+"""Keys of a group's rows.
+
+A row's key is ``slot u16 | primitive id 10 | partition u16 | table u8 | key``, relative to the group and the
+epoch of its state. What the host of the machines keeps for itself stands under the reserved id
+:data:`HOST_ID`: rows that belong to a slot under that slot, so that a move of the slot finds them in its
+range of keys, the others under ``GROUP_SLOT``.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from primitives.ids import GROUP_SLOT, PrimitiveId, Revision
+
+HOST_ID: Final = PrimitiveId(GROUP_SLOT, Revision(1))
+INTERNAL_ID: Final = PrimitiveId(GROUP_SLOT, Revision(0))
+"""The instance that internal records go to."""
+
+TARGET: Final = struct.Struct(">HHQH")
+"""Slot, primitive and partition: one instance of a machine."""
+PREFIX: Final = struct.Struct(">HHQHB")
+"""One table of an instance."""
+
+
+class HostTable:
+    """Tables of the host. Never renumber."""
+
+    META: Final = 0
+    """One row of the group: revision, log time, timers made, version of the ownership."""
+    OWNED: Final = 1
+    """Group-wide, by slot: its epoch."""
+    SESSION: Final = 2
+    """Group-wide, by number."""
+    FORMER: Final = 3
+    """Group-wide, by session id: the last registration's count, kept a while after its end."""
+    TIMER: Final = 4
+    """Group-wide, by deadline and creation."""
+    INSTANCE: Final = 5
+    """Of a slot, by primitive and partition: type and configuration."""
+    NUMBERING: Final = 6
+    """Of a slot, by session number: how far its commands came."""
+    ANSWER: Final = 7
+    """Of a slot, by session number and sequence: a stored answer, or a command that waits."""
+    HOLDING: Final = 8
+    """Of a slot, by session number, primitive and partition: how many things the session holds there."""
+    DELETED: Final = 9
+    """Of a slot: revision of the last deletion logged in it."""
+
+
+def table_prefix(slot: int, primitive: PrimitiveId, partition: int, table: int) -> bytes:
+    """What the keys of a table start with; 15 bytes."""
+    return PREFIX.pack(slot, primitive[0], primitive[1], partition, table)
+
+
+def host_prefix(slot: int, table: int) -> bytes:
+    """What the keys of a table of the host start with, under ``slot`` or ``GROUP_SLOT``."""
+    return PREFIX.pack(slot, HOST_ID[0], HOST_ID[1], 0, table)
+
+
+def after(prefix: bytes) -> bytes | None:
+    """The least key beyond all that start with ``prefix``; None if there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes((stripped[-1] + 1,)) if stripped else None

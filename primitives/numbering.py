@@ -1,0 +1,143 @@
+"""One session's commands in one slot: how far they came, the answers that are stored, those that wait."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from heapq import nsmallest
+from typing import Final
+
+from primitives.ids import PrimitiveId
+from primitives.layout import HostTable, after, host_prefix
+from primitives.tables import Rows, Sink
+
+Target = tuple[int, PrimitiveId, int]
+"""Slot, primitive and partition that a command went to."""
+
+_U64: Final = struct.Struct(">Q")
+_KEY: Final = struct.Struct(">QQ")
+_NUMBERING: Final = struct.Struct(">QQ")
+_ANSWER: Final = struct.Struct(">BHQH")
+"""One of the states below, then primitive and partition; the answer follows."""
+_ANSWERED: Final = 0
+_TARGETED: Final = 1
+_PENDING: Final = 2
+
+
+class Numbering:
+    """Numbers of a (session, slot), from one. Changed only when a command is applied."""
+
+    __slots__ = ("_below", "_saved", "dirty", "floor", "last", "pending", "removed", "session", "slot",
+                 "stored")  # fmt: skip
+
+    def __init__(self, session: int, slot: int) -> None:
+        self.session: Final = session
+        self.slot: Final = slot
+        self.last = 0
+        """Of the last command applied."""
+        self.floor = 0
+        """Up to here the client acknowledged; what is stored below are its exceptions."""
+        self.stored: dict[int, tuple[bytes, Target | None]] = {}
+        """Answers not acknowledged, with where their commands went."""
+        self.pending: dict[int, Target] = {}
+        """Commands that are answered late."""
+        self._below: dict[int, None] = {}
+        """Sequences of ``stored`` up to the floor."""
+        self._saved: dict[int, bool] = {}
+        """Sequences that have a row, and whether it is as it should be."""
+        self.dirty = False
+        self.removed = False
+
+    def store(self, sequence: int, answer: bytes, target: Target | None) -> None:
+        """Stores the answer of the command ``sequence``, which is the next, or waited."""
+        self.stored[sequence] = (answer, target)
+        if sequence <= self.floor:
+            self._below[sequence] = None
+
+    def replace(self, sequence: int, answer: bytes) -> None:
+        """Puts another answer in the place of a stored one; its command is done with."""
+        self.stored[sequence] = (answer, None)
+        if sequence in self._saved:
+            self._saved[sequence] = False
+
+    def acknowledge(self, floor: int, exceptions: Sequence[int]) -> None:
+        """Drops stored answers up to ``floor``, inclusive, but for ``exceptions``. What waits is kept."""
+        stored = self.stored
+        if self._below:
+            for sequence in list(self._below):
+                if sequence <= floor and sequence not in exceptions:
+                    del self._below[sequence]
+                    del stored[sequence]
+        floor = min(floor, self.last)
+        for sequence in range(self.floor + 1, floor + 1):
+            if sequence in stored:
+                if exceptions and sequence in exceptions:
+                    self._below[sequence] = None
+                else:
+                    del stored[sequence]
+        if floor > self.floor:
+            self.floor = floor
+
+    def drop(self, count: int) -> int:
+        """Drops up to ``count`` answers and waiting commands of an ended session; how many it dropped."""
+        dropped = 0
+        for held in (self.stored, self.pending):
+            for sequence in nsmallest(count - dropped, held):
+                del held[sequence]
+                self._below.pop(sequence, None)
+                dropped += 1
+        return dropped
+
+    def flush(self, sink: Sink) -> None:
+        """Writes the rows that changed."""
+        self.dirty = False
+        saved = self._saved
+        prefix = host_prefix(self.slot, HostTable.ANSWER)
+        for sequence in [at for at in saved if at not in self.stored and at not in self.pending]:
+            del saved[sequence]
+            sink.delete(prefix + _KEY.pack(self.session, sequence))
+        key = host_prefix(self.slot, HostTable.NUMBERING) + _U64.pack(self.session)
+        if self.removed:
+            sink.delete(key)
+            return
+        sink.put(key, _NUMBERING.pack(self.last, self.floor))
+        for sequence, (answer, target) in self.stored.items():
+            if not saved.get(sequence):
+                saved[sequence] = True
+                sink.put(prefix + _KEY.pack(self.session, sequence), _row(_ANSWERED, target, answer))
+        for sequence, target in self.pending.items():
+            if sequence not in saved:
+                saved[sequence] = False  # its answer will take the row's place
+                sink.put(prefix + _KEY.pack(self.session, sequence), _row(_PENDING, target, b""))
+
+    def load(self, sequence: int, row: bytes) -> None:
+        """Takes back a row that :meth:`flush` wrote."""
+        state, slot, revision, partition = _ANSWER.unpack_from(row)
+        target = (self.slot, PrimitiveId(slot, revision), partition)
+        self._saved[sequence] = state != _PENDING
+        if state == _PENDING:
+            self.pending[sequence] = target
+        else:
+            self.store(sequence, row[_ANSWER.size :], target if state == _TARGETED else None)
+
+
+def _row(state: int, target: Target | None, answer: bytes) -> bytes:
+    if target is None:
+        return _ANSWER.pack(state, 0, 0, 0) + answer
+    _, primitive, partition = target
+    if state == _ANSWERED:
+        state = _TARGETED
+    return _ANSWER.pack(state, primitive[0], primitive[1], partition) + answer
+
+
+def decode_numbering(rows: Rows, session: int, slot: int) -> Numbering:
+    """Reads a numbering back; an empty one if it has no row."""
+    numbering = Numbering(session, slot)
+    row = rows.get(host_prefix(slot, HostTable.NUMBERING) + _U64.pack(session))
+    if row is not None:
+        numbering.last, numbering.floor = _NUMBERING.unpack(row)
+    prefix = host_prefix(slot, HostTable.ANSWER)
+    start = prefix + _U64.pack(session)
+    for key, value in rows.scan(start, after(start)):
+        numbering.load(_KEY.unpack_from(key, len(prefix))[1], value)
+    return numbering

@@ -1,0 +1,340 @@
+"""Tables: ordered rows over a store, with what is applied and not yet written in front of it.
+
+A read looks into the table's overlay, then into a bounded cache of clean rows, then into the store. Writes go
+into the overlay; :meth:`Tables.flush` hands it to whoever writes. Each command begins with
+:meth:`Tables.begin`, a savepoint: :meth:`Tables.rollback` undoes what it wrote.
+
+What a machine sees depends on the history of its commands alone, never on what was written when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from sortedcontainers import SortedList
+
+from primitives.layout import after
+
+_ABSENT: Final = bytes(bytearray(b"absent"))
+"""Stands for "not in this dict"; told from rows, which may be any bytes or None, by its identity alone."""
+
+ROW_OVERHEAD_BYTES: Final = 100
+"""What a row in memory is taken to cost besides its bytes."""
+HOST_WRITES_A_ROW: Final = 8
+"""How many of the host's rows (timers, holdings) a command may write for each of its own."""
+SCANS_A_ROW: Final = 4
+"""How many rows a command may pass in scans for each row that it may write."""
+TABLES_KEPT_MAX: Final = 65_536
+
+_UNBOUNDED: Final = 1 << 62
+
+_MACHINE: Final = 0
+_HOST: Final = 1
+_SCANNED: Final = 2
+
+
+class Rows(Protocol):
+    """Rows as written so far; keys are relative to a group and its epoch."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row's value, or None."""
+
+    def scan(
+        self, start: bytes, end: bytes | None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with ``start <= key`` and, unless None, ``key < end``; in order, or reversed."""
+
+
+class Sink(Protocol):
+    """Takes the rows that a flush writes."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets a row."""
+
+    def delete(self, key: bytes) -> None:
+        """Removes a row, if it is there."""
+
+
+class RowsExceeded(Exception):
+    """A command touches more rows than one may."""
+
+
+class Tables:
+    """All tables of a group: the savepoint, the cache and the way to the store.
+
+    ``cache_bytes_max`` bounds the clean rows kept: two generations, of which the older goes at once.
+    """
+
+    __slots__ = ("_budget", "_cache_bytes_max", "_dirty", "_old", "_rows", "_saved_bytes", "_tables",
+                 "_young", "_young_bytes", "bytes", "failure", "room", "undo")  # fmt: skip
+
+    def __init__(self, rows: Rows, *, rows_a_command_max: int, cache_bytes_max: int) -> None:
+        self._rows: Final = rows
+        self._cache_bytes_max: Final = cache_bytes_max
+        self._budget: Final = (
+            rows_a_command_max, HOST_WRITES_A_ROW * rows_a_command_max, SCANS_A_ROW * rows_a_command_max,
+        )  # fmt: skip
+        self._young: dict[bytes, bytes | None] = {}
+        self._old: dict[bytes, bytes | None] = {}
+        self._young_bytes = 0
+        self._tables: dict[bytes, Table] = {}
+        self._dirty: dict[bytes, Table] = {}
+        self._saved_bytes = 0
+        self.bytes = 0
+        """What the overlays hold."""
+        self.undo: list[tuple[Table, bytes, bytes | None]] = []
+        """What the present command overwrote, in order."""
+        self.room = list(self._budget)
+        """What the present command may still write of a machine's rows, of the host's, and scan."""
+        self.failure: Exception | None = None
+        """What a table raised in the present command, lest a machine catch it and go on."""
+
+    def table(self, prefix: bytes) -> Table:
+        """A machine's table; the same one each time until :meth:`forget`."""
+        table = self._tables.get(prefix)
+        if table is None:
+            table = self._tables[prefix] = Table(self, prefix, _MACHINE)
+        return table
+
+    def host_table(self, prefix: bytes) -> Table:
+        """A table of the host's own. One for each prefix is to be made, and kept."""
+        return Table(self, prefix, _HOST)
+
+    def begin(self) -> None:
+        """Sets the savepoint."""
+        if self.undo:
+            self.undo.clear()
+        self.room[:] = self._budget
+        self.failure = None
+        self._saved_bytes = self.bytes
+
+    def begin_query(self) -> None:
+        """Sets the savepoint for something that only reads: it may pass any number of rows."""
+        self.begin()
+        self.room[_MACHINE] = self.room[_HOST] = 0
+        self.room[_SCANNED] = _UNBOUNDED
+
+    def used(self) -> int:
+        """How many rows of machines were written since :meth:`begin`."""
+        return self._budget[_MACHINE] - self.room[_MACHINE]
+
+    def rollback(self) -> None:
+        """Back to the savepoint."""
+        undo = self.undo
+        while undo:
+            table, key, previous = undo.pop()
+            table.restore(key, previous)
+        self.bytes = self._saved_bytes
+
+    def take(self, kind: int) -> None:
+        """Counts a row against the present command's bound; raises :class:`RowsExceeded`."""
+        left = self.room[kind]
+        if left <= 0:
+            self.failure = RowsExceeded("a command touches too many rows")
+            raise self.failure
+        self.room[kind] = left - 1
+
+    def take_answer(self) -> None:
+        """Counts a late answer like a row."""
+        self.take(_MACHINE)
+
+    def mark_dirty(self, prefix: bytes, table: Table) -> None:
+        """The table has an overlay now."""
+        self._dirty[prefix] = table
+
+    def read(self, key: bytes) -> bytes | None:
+        """A clean row."""
+        value = self._young.get(key, _ABSENT)
+        if value is not _ABSENT:
+            return value
+        value = self._old.pop(key, _ABSENT)
+        if value is _ABSENT:
+            try:
+                value = self._rows.get(key)
+            except Exception as error:
+                self.failure = error
+                raise
+        self._remember(key, value)
+        return value
+
+    def _remember(self, key: bytes, value: bytes | None) -> None:
+        self._young[key] = value
+        self._young_bytes += len(key) + len(value or b"") + ROW_OVERHEAD_BYTES
+        if self._young_bytes * 2 > self._cache_bytes_max:
+            self._old = self._young
+            self._young = {}
+            self._young_bytes = 0
+
+    def stored(self, start: bytes, end: bytes | None, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+        """Clean rows in order, from the store."""
+        try:
+            yield from self._rows.scan(start, end, reverse=reverse)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def flush(self, sink: Sink) -> None:
+        """Hands every overlay to ``sink``; then reads go to the store for them, so it must have them before
+        the next command or query."""
+        for prefix, table in self._dirty.items():
+            for key, value in table.drain():
+                whole = prefix + key
+                if value is None:
+                    sink.delete(whole)
+                else:
+                    sink.put(whole, value)
+                self._remember(whole, value)
+        self._dirty.clear()
+        self.undo.clear()
+        self.bytes = self._saved_bytes = 0
+
+    def forget(self) -> bool:
+        """Drops the machines' tables if they are too many; whoever keeps some must drop them too. To be
+        called after a flush."""
+        if len(self._tables) <= TABLES_KEPT_MAX or self._dirty:
+            return False
+        self._tables.clear()
+        return True
+
+
+class Table:
+    """Ordered rows, bytes to bytes, under one prefix: what ``machine.Table`` promises."""
+
+    __slots__ = ("_index", "_kind", "_overlay", "_prefix", "_tables", "_version")
+
+    def __init__(self, tables: Tables, prefix: bytes, kind: int) -> None:
+        self._tables: Final = tables
+        self._prefix: Final = prefix
+        self._kind: Final = kind
+        self._overlay: dict[bytes, bytes | None] = {}
+        self._index: SortedList[bytes] | None = None
+        """The overlay's keys in order, from the first scan on until the flush."""
+        self._version = 0
+        """One up whenever the overlay gets or loses a key."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row's value, or None."""
+        value = self._overlay.get(key, _ABSENT)
+        if value is not _ABSENT:
+            return value
+        return self._tables.read(self._prefix + key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets the row."""
+        if type(key) is not bytes or type(value) is not bytes:
+            raise TypeError("rows are bytes to bytes")
+        tables = self._tables
+        room = tables.room
+        kind = self._kind
+        if room[kind] <= 0:
+            tables.take(kind)
+        room[kind] -= 1
+        overlay = self._overlay
+        previous = overlay.get(key, _ABSENT)
+        tables.undo.append((self, key, previous))
+        if previous is _ABSENT:
+            self._added(key)
+            tables.bytes += len(key) + len(value) + ROW_OVERHEAD_BYTES
+        else:
+            tables.bytes += len(value) - len(previous or b"")
+        overlay[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Removes the row, if it is there."""
+        if type(key) is not bytes:
+            raise TypeError("rows are bytes to bytes")
+        tables = self._tables
+        tables.take(self._kind)
+        overlay = self._overlay
+        previous = overlay.get(key, _ABSENT)
+        tables.undo.append((self, key, previous))
+        if previous is _ABSENT:
+            self._added(key)
+            tables.bytes += len(key) + ROW_OVERHEAD_BYTES
+        else:
+            tables.bytes -= len(previous or b"")
+        overlay[key] = None
+
+    def _added(self, key: bytes) -> None:
+        if not self._overlay:
+            self._tables.mark_dirty(self._prefix, self)
+        self._version += 1
+        if self._index is not None:
+            self._index.add(key)
+
+    def restore(self, key: bytes, previous: bytes | None) -> None:
+        """Undoes one write."""
+        if previous is not _ABSENT:
+            self._overlay[key] = previous
+            return
+        del self._overlay[key]
+        self._version += 1
+        if self._index is not None:
+            self._index.remove(key)
+
+    def drain(self) -> list[tuple[bytes, bytes | None]]:
+        """Takes the overlay away; None stands for a removed row."""
+        rows = list(self._overlay.items())
+        self._overlay.clear()
+        self._index = None
+        self._version += 1
+        return rows
+
+    def scan(
+        self, start: bytes = b"", end: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with ``start <= key`` and, unless ``end`` is None, ``key < end``; in order, or reversed.
+
+        Live: what the command changes ahead of the scan is seen as changed.
+        """
+        if end is not None and end <= start:
+            return
+        size = len(self._prefix)
+        high = after(self._prefix) if end is None else self._prefix + end
+        stored = self._tables.stored(self._prefix + start, high, reverse)
+        counted = self._kind == _MACHINE
+        version = -1
+        candidates: Iterator[bytes] = iter(())
+        candidate: bytes | None = None
+        cursor: bytes | None = None
+        row = next(stored, None)
+        while True:
+            if version != self._version:
+                version = self._version
+                candidates = self._ahead(start, end, cursor, reverse)
+                candidate = next(candidates, None)
+            key = None if row is None else row[0][size:]
+            if candidate is not None and (
+                key is None or candidate == key or (candidate < key) is not reverse
+            ):
+                if candidate == key:
+                    row = next(stored, None)
+                cursor = candidate
+                value = self._overlay[candidate]
+                candidate = next(candidates, None)
+                if value is None:
+                    continue
+            elif row is not None:
+                cursor, value = row[0][size:], row[1]
+                row = next(stored, None)
+            else:
+                return
+            if counted:
+                self._tables.take(_SCANNED)
+            yield cursor, value
+
+    def _ahead(
+        self, start: bytes, end: bytes | None, cursor: bytes | None, reverse: bool
+    ) -> Iterator[bytes]:
+        """Keys of the overlay that a scan at ``cursor`` has still before it."""
+        if not self._overlay:
+            return iter(())
+        index = self._index
+        if index is None:
+            index = self._index = SortedList(self._overlay)
+        if cursor is None:
+            return index.irange(start, end, (True, False), reverse)
+        if reverse:
+            return index.irange(start, cursor, (True, False), True)
+        return index.irange(cursor, end, (False, False))
