@@ -14,10 +14,10 @@ ENTRY_BYTES: Final = 64
 class Log:
     """The stored log joined with the entries in memory.
 
-    The tail holds every entry from ``offset`` on. Entries below ``unwritten`` were handed over for writing.
-    When :meth:`take_unwritten` is called again, those of the time before must be readable from the store,
-    synced or not; from then on they may leave memory. So the memory held does not depend on durability
-    notices, which are dropped when their term is over.
+    The tail holds every entry from ``offset`` on; whatever is below is in the store, the same. Entries
+    below ``unwritten`` were handed over for writing. They leave memory once the store shows them, synced or
+    not: so the tail drains though durability notices are dropped when their term is over, and no entry is
+    missed while the store holds a batch back.
     """
 
     __slots__ = (
@@ -111,8 +111,7 @@ class Log:
         return tail[start:end]
 
     def take_unwritten(self) -> Sequence[Entry]:
-        """Hands over the entries that are to be written; see the class for what may be assumed of those
-        handed over before."""
+        """Hands over the entries that are to be written."""
         if self._tail_bytes > self._tail_bytes_max:
             self._trim()
         if self.unwritten > self.last:
@@ -122,14 +121,23 @@ class Log:
         return entries
 
     def _trim(self) -> None:
-        """Lets go of written entries, the oldest first, down to half of the bound: so that each entry is
-        moved a bounded number of times."""
+        """Lets go of stored entries, the oldest first, down to half of the bound: so that each entry is
+        moved a bounded number of times.
+
+        One look at the store is enough: logs that hold the same entry, by index and term, are equal up to
+        it (thesis, section 3.5), and what the store holds was this log at some time.
+        """
         tail, goal = self._tail, self._tail_bytes_max >> 1
         drop, size = 0, self._tail_bytes
         droppable = self.unwritten - self.offset
         while drop < droppable and size > goal:
             size -= len(tail[drop].data) + ENTRY_BYTES
             drop += 1
+        if not drop:
+            return
+        last, reader = tail[drop - 1], self._reader
+        if reader.last_index() < last.index or reader.term(last.index) != last.term:
+            return
         del tail[:drop]
         self._tail_bytes = size
         self.offset = Index(self.offset + drop)

@@ -73,11 +73,10 @@ _LEADER_HANDLERS: Final[dict[int, Callable[[State, Message], None]]] = {
 class Replica:
     """One member of a Raft group: pure and synchronous, nothing here blocks.
 
-    The host feeds it, then takes :meth:`ready` until that gives None, and carries out each Ready before it
-    takes the next: writes the entries and the hard state (unsynced), so that the log reader shows them;
-    sends the messages that may leave at once; applies what is committed and says so by
-    :meth:`applied_to`; and, when everything written so far is synced, sends the rest and calls
-    :meth:`synced`. What it hands out is never changed afterwards.
+    The host feeds it, then takes :meth:`ready` and carries it out: writes the entries and the hard state
+    (unsynced), in the order of the Readies; sends the messages that may leave at once; applies what is
+    committed and says so by :meth:`applied_to`; and, when everything written so far is synced, sends the
+    rest and calls :meth:`synced`. What it hands out is never changed afterwards.
     """
 
     __slots__ = ("_state",)
@@ -218,7 +217,8 @@ class Replica:
         change_members(self._state, membership)
 
     def ready(self) -> Ready | None:
-        """What is to be done, see :class:`Ready`; None when there is nothing. Taken until None."""
+        """What is to be done, see :class:`Ready`; None when there is nothing. One Ready is bounded, so more
+        may be due at once."""
         s = self._state
         log = s.log
         if s.role == Role.LEADER:
