@@ -104,6 +104,12 @@ class BareHost:
             self._reads[context] = max(floor, self.world.acknowledged)
             self.wake()
 
+    @staticmethod
+    def judge_read(index: Index, floor: Index) -> None:
+        """A read may be served at ``index`` if all is seen that was acknowledged when it began."""
+        if index < floor:
+            raise InvariantViolation(f"a read is served at {index}, {floor} was acknowledged before")
+
     def stop(self) -> None:
         """The process is gone."""
         self.alive = False
@@ -139,9 +145,7 @@ class BareHost:
             self._carry_out(ready.hard_state, ready.entries, ready.messages, ready.messages_after_sync,
                             ready.committed, ready.must_sync)  # fmt: skip
             for state in ready.reads:
-                floor = self._reads.pop(state.context)
-                if state.index < floor:
-                    raise InvariantViolation(f"a read is served at {state.index}, {floor} was acknowledged")
+                self.judge_read(state.index, self._reads.pop(state.context))
             for context in ready.lost_reads:
                 self._reads.pop(context)
         self.world.check(self)
@@ -219,12 +223,12 @@ class BareWorld:
         self.heap = Heap()
         self.trace = Trace(self.heap, echo)
         self.config = Config()
-        self.checks = GroupChecks(GROUP)
         self.acknowledged = Index(0)
         """The highest index that a leader applied, and so may have told to clients."""
         self.nodes: Final = [NodeId(n) for n in range(1, count + 1)]
         self.membership = Membership(tuple(ReplicaId(node) for node in self.nodes))
         self.disks = {node: Disk() for node in self.nodes}
+        self.checks = GroupChecks(GROUP, list(self.disks.values()))
         self.clocks = {node: Clock(self.heap, start_ms=node * 1000) for node in self.nodes}
         self.sync_ms = dict.fromkeys(self.nodes, QUICK_SYNC_MS)
         self.hosts: dict[NodeId, BareHost] = {}

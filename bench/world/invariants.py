@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from xxhash import xxh3_64_intdigest
 
-from bench.world.disk import Image, Log
+from bench.world.disk import Disk, Image, Log
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
 from raftgroup.types import Entry, Index, Message, MessageKind, ReplicaId, Role, Term
@@ -74,8 +74,10 @@ class _Seen:
 class GroupChecks:
     """Everything that is known of one group, over all replicas and boots."""
 
-    def __init__(self, group: GroupId) -> None:
+    def __init__(self, group: GroupId, disks: Sequence[Disk] = ()) -> None:
         self.group = group
+        self._disks = disks
+        """Where all voters are stored."""
         self.ledger: list[_Committed] = []
         """Line i stands for index i + 1."""
         self.leaders: dict[Term, ReplicaId] = {}
@@ -169,12 +171,21 @@ class GroupChecks:
         for index in range(seen.verified + 1, replica.commit + 1):
             entry = log.stored[index - 1]
             if index > len(self.ledger):
+                self._check_kept(entry)
                 self.ledger.append(_Committed(entry.term, _digest(entry), replica.term))
             else:
                 line = self.ledger[index - 1]
                 if (line.term, line.digest) != (entry.term, _digest(entry)):
                     self.fail(f"replica {replica.id} commits {entry!r}, {line.term}/{index} was committed")
         seen.verified = replica.commit
+
+    def _check_kept(self, entry: Entry) -> None:
+        """What is committed would survive a loss of power everywhere on a majority of the voters."""
+        logs = [disk.durable.log(self.group) for disk in self._disks]
+        index, term = entry.index, entry.term
+        kept = [log for log in logs if log.last_index() >= index and log.term(index) == term]
+        if logs and 2 * len(kept) <= len(logs):
+            self.fail(f"entry {entry!r} is called committed, {len(kept)} of {len(logs)} disks keep it")
 
     def _voted(self, replica: ReplicaId, term: Term, candidate: ReplicaId) -> None:
         if self._votes.setdefault((replica, term), candidate) != candidate:
