@@ -7,6 +7,7 @@ is the client of a cluster, or whatever stands in for one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,7 +17,7 @@ import anyio
 
 from primitives.codec import check_name, check_namespace
 from primitives.ids import PrimitiveId
-from primitives.limits import INT_MAX, INT_MIN, PARTITIONS_MAX
+from primitives.limits import INT_MAX, INT_MIN, PARTITIONS_MAX, TTL_MS_MAX
 from primitives.records import Answer, Read
 
 T = TypeVar("T")
@@ -230,6 +231,25 @@ def check_int64(number: int, what: str) -> int:
     if not INT_MIN <= number <= INT_MAX:
         raise TypeError(f"{what} is an integer beyond 64 bits")
     return number
+
+
+def check_revision(revision: int) -> int:
+    """``revision``, if it can be one; else raises TypeError or ValueError."""
+    if check_int64(revision, "revision") < 0:
+        raise ValueError(f"a revision is not negative, as {revision} is")
+    return revision
+
+
+def to_ttl_ms(ttl: float | None) -> int:
+    """A time to live in whole milliseconds, never fewer than the seconds asked for; 0 for None. Raises
+    TypeError or ValueError unless it is a number above 0 that ``TTL_MS_MAX`` admits."""
+    if ttl is None:
+        return 0
+    if type(ttl) is not int and type(ttl) is not float:
+        raise TypeError(f"ttl is a number of seconds, not {type(ttl).__name__}")
+    if not 0 < ttl <= TTL_MS_MAX // 1000:
+        raise ValueError(f"ttl is above 0 and at most {TTL_MS_MAX // 1000} seconds, not {ttl}")
+    return math.ceil(ttl * 1000)
 
 
 async def together(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:

@@ -29,5 +29,7 @@ PAGE_BYTES_MAX: Final = 256 * 1024
 """A page of a big read ends at whichever comes first."""
 PARTITIONS_DEFAULT: Final = 16
 PARTITIONS_MAX: Final = 1024
+TTL_MS_MAX: Final = 1 << 42
+"""139 years."""
 SESSION_TIMEOUT_MS_MIN: Final = 500
 SESSION_TIMEOUT_MS_MAX: Final = 3_600_000

@@ -1,0 +1,135 @@
+"""Rows of keyed entries: counted, with revisions and times to live, cleared at once however many they are.
+
+A partition keeps its entries in table ``ENTRIES``, each under the partition's *incarnation* (8 bytes) and its
+encoded key: value revision, created revision and expiry in log time (0: never), 8 bytes each; where it
+expires, the handle of its timer, 16 bytes; then the value. The one row of table ``META`` counts them.
+Clearing raises the incarnation, so the old rows are out of sight at once, and drops them later in slices that
+are commands of their own. What has expired is visible until its timer's command is applied.
+
+The functions take the row of ``META`` as ``meta``, and a place as ``at``: incarnation and key.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from primitives.machine import Context, TableView, View
+
+META: Final = 0
+ENTRIES: Final = 1
+
+SLICE_ROWS: Final = 250
+"""Cleared entries that one slice drops, with their timers."""
+
+HEADER: Final = struct.Struct(">QQQ")
+"""Value revision, created revision, expiry: what an entry is answered with, before its value."""
+_META: Final = struct.Struct(">QQB")
+"""Incarnation; entries in it; whether a slice that drops older ones is armed."""
+_NEW_META: Final = _META.pack(0, 0, 0)
+_U64: Final = struct.Struct(">Q")
+_NEVER: Final = bytes(8)
+_PLAIN: Final = HEADER.size
+_TIMED: Final = _PLAIN + 16
+_DROP: Final = b"\x00"
+_EXPIRE: Final = b"\x01"
+
+
+def meta_of(view: View) -> bytes:
+    """The row of ``META``; its first 8 bytes are the incarnation, the next 8 the count."""
+    return view.view(META).get(b"") or _NEW_META
+
+
+def shown(row: bytes) -> bytes:
+    """What an entry is answered as: its row without the timer's handle."""
+    return row if row[16:_PLAIN] == _NEVER else row[:_PLAIN] + row[_TIMED:]
+
+
+def value_of(row: bytes) -> bytes:
+    """The entry's value."""
+    return row[_PLAIN:] if row[16:_PLAIN] == _NEVER else row[_TIMED:]
+
+
+def has_revision(row: bytes, revision: int) -> bool:
+    """Whether the entry's value is of ``revision`` (0 to 2⁶⁴-1)."""
+    return row[:8] == _U64.pack(revision)
+
+
+def write(ctx: Context, at: bytes, meta: bytes, old: bytes | None, value: bytes, ttl_ms: int) -> None:
+    """Sets the entry, whose row was ``old``, to live for ``ttl_ms`` of log time from now; 0: for good."""
+    revision = _U64.pack(ctx.revision)
+    created = revision
+    if old is None:
+        incarnation, count, dropping = _META.unpack(meta)
+        ctx.table(META).put(b"", _META.pack(incarnation, count + 1, dropping))
+    else:
+        created = old[8:16]
+        if old[16:_PLAIN] != _NEVER:
+            ctx.disarm(old[_PLAIN:_TIMED])
+    if ttl_ms:
+        # Log time is cut to whole milliseconds: one more makes up for the part of the first that was gone.
+        deadline_ms = ctx.log_time_ms + ttl_ms + 1
+        timer = ctx.arm(deadline_ms, _EXPIRE + at)
+        row = b"".join((revision, created, _U64.pack(deadline_ms), timer, value))
+    else:
+        row = b"".join((revision, created, _NEVER, value))
+    ctx.table(ENTRIES).put(at, row)
+
+
+def rewrite(ctx: Context, at: bytes, row: bytes, value: bytes) -> None:
+    """Sets the value of an entry that is there, which keeps its expiry."""
+    kept = row[8 : _PLAIN if row[16:_PLAIN] == _NEVER else _TIMED]
+    ctx.table(ENTRIES).put(at, b"".join((_U64.pack(ctx.revision), kept, value)))
+
+
+def delete(ctx: Context, at: bytes, meta: bytes, row: bytes) -> None:
+    """Removes an entry that is there."""
+    incarnation, count, dropping = _META.unpack(meta)
+    ctx.table(META).put(b"", _META.pack(incarnation, count - 1, dropping))
+    ctx.table(ENTRIES).delete(at)
+    if row[16:_PLAIN] != _NEVER:
+        ctx.disarm(row[_PLAIN:_TIMED])
+
+
+def clear(ctx: Context) -> None:
+    """Removes all entries, by touching two rows."""
+    incarnation, count, dropping = _META.unpack(meta_of(ctx))
+    if count:
+        if not dropping:
+            ctx.arm(0, _DROP)
+        ctx.table(META).put(b"", _META.pack(incarnation + 1, 0, 1))
+
+
+def timer(ctx: Context, payload: bytes) -> None:
+    """What a timer armed here does: expires an entry, or drops a slice of those that were cleared."""
+    meta = meta_of(ctx)
+    entries = ctx.table(ENTRIES)
+    if payload[:1] == _EXPIRE:
+        at = payload[1:]
+        row = entries.get(at)
+        if row is not None and at[:8] == meta[:8]:
+            delete(ctx, at, meta, row)
+        return
+    cleared = list(islice(entries.scan(b"", meta[:8]), SLICE_ROWS))
+    for at, row in cleared:
+        entries.delete(at)
+        if row[16:_PLAIN] != _NEVER:
+            ctx.disarm(row[_PLAIN:_TIMED])
+    if len(cleared) == SLICE_ROWS:
+        ctx.arm(0, _DROP)
+    else:
+        incarnation, count, _ = _META.unpack(meta)
+        ctx.table(META).put(b"", _META.pack(incarnation, count, 0))
+
+
+def behind(
+    entries: TableView, incarnation: bytes, after: bytes, *, values: bool
+) -> Iterator[tuple[bytes, bytes]]:
+    """Keys of the entries behind the key ``after`` (empty: all), in order; with what they are answered as, or
+    with nothing."""
+    start = incarnation + after + b"\x00" if after else incarnation
+    end = _U64.pack(_U64.unpack(incarnation)[0] + 1)
+    for at, row in entries.scan(start, end):
+        yield at[8:], shown(row) if values else b""
