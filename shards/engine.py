@@ -8,6 +8,7 @@ something to do, writes one batch for all of them, and returns what is to be sen
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any, Final
 
 from primitives.applier import Applier
@@ -62,7 +63,7 @@ class Engine:
         now_ms = clock.monotonic_ms()
         self._tick_at_ms = now_ms + settings.tick_ms
         self._flush_at_ms = now_ms + settings.flush_interval_ms
-        self._handlers: Final = {
+        self._handlers: Final[dict[str, Callable[..., None]]] = {
             "sections": self._on_sections, "frame": self._dispatch.frame, "synced": self._on_synced,
             "up": self._on_up, "down": self._on_down, "closed": self._on_closed,
         }  # fmt: skip

@@ -37,7 +37,7 @@ from primitives.records import (
     encode_open,
 )
 from raftgroup.replica import Replica
-from raftgroup.types import Entry, EntryKind, HardState, Index, Message, MessageKind, ReplicaId, Role, Term
+from raftgroup.types import Entry, EntryKind, Index, Message, MessageKind, ReplicaId, Role, Term
 from shards.hashing import HashJob, StateHash
 from shards.leases import LeaderLeases
 from shards.logtime import LogTime, last_log_time_ms
@@ -68,7 +68,7 @@ class SyncWait(NamedTuple):
     driver: GroupDriver
     messages: Sequence[Message]
     term: Term
-    index: Index
+    last: Index
     """Last entry written in that round; 0 if it wrote none."""
 
 
@@ -231,8 +231,7 @@ class GroupDriver:
         if ready.entries:
             batch.append(self.group, ready.entries, last)
             last = self._written = ready.entries[-1].index
-            batch.hard_state(self.group, HardState(replica.term, replica.vote, replica.commit))
-        elif ready.hard_state is not None:
+        if ready.hard_state is not None:
             batch.hard_state(self.group, ready.hard_state)
         self._to_apply.extend(ready.committed)
         for context, index in ready.reads:
@@ -248,8 +247,8 @@ class GroupDriver:
         """A round that this group wrote in is durable."""
         for message in wait.messages:
             self._send(message, out)
-        if wait.index:
-            self.replica.synced(wait.term, wait.index)
+        if wait.last:
+            self.replica.synced(wait.term, wait.last)
 
     def _send(self, message: Message, out: Outbox) -> None:
         node = self.nodes.get(message.receiver)

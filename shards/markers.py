@@ -24,16 +24,15 @@ _NONCE: Final = struct.Struct(">I16sQ")
 class Request:
     """One client's question for hashes."""
 
-    __slots__ = ("connection", "deadline_ms", "hashes", "marked", "request", "wanted")
+    __slots__ = ("connection", "deadline_ms", "hashes", "request", "wanted")
 
-    def __init__(self, connection: int, request: int, deadline_ms: int, wanted: set[tuple[int, int]]) -> None:
+    def __init__(self, connection: int, request: int, deadline_ms: int, wanted: set[tuple[GroupId, NodeId]]) -> None:
         self.connection = connection
         self.request = request
         self.deadline_ms = deadline_ms
         self.wanted = wanted
         """(group, node) of each replica that has not told yet."""
         self.hashes: list[dict[str, Any]] = []
-        self.marked: dict[GroupId, int] = {}
 
 
 class Markers:
@@ -50,7 +49,7 @@ class Markers:
         """Proposes a marker to every group; answered through the engine once all replicas told."""
         engine = self._engine
         shard_map = engine.shard_map
-        wanted = set()
+        wanted: set[tuple[GroupId, NodeId]] = set()
         if shard_map is not None:
             wanted = {(group, node) for group, info in shard_map.groups.items() for _, node in info.replicas}
         deadline_ms = now_ms + engine.settings.hashes_timeout_ms
@@ -58,7 +57,7 @@ class Markers:
         self._requests[self._next] = Request(connection, request, deadline_ms, wanted)
         nonce = _NONCE.pack(engine.node, engine.boot_id, self._next)
         for group in sorted({group for group, _ in wanted}):
-            engine.route(Origin(engine.node, INTERNAL, 0), GroupId(group), encode_marker(Marker(nonce)))
+            engine.route(Origin(engine.node, INTERNAL, 0), group, encode_marker(Marker(nonce)))
 
     def hashed(self, group: GroupId, state: StateHash) -> None:
         """A replica here has its hash: tells the node that asked."""

@@ -74,7 +74,8 @@ class Placement:
     def nodes_of(self, group: GroupId) -> dict[ReplicaId, NodeId]:
         """Where the group's replicas are, as far as known."""
         if self.shard_map is not None and group in self.shard_map.groups:
-            return dict(self.shard_map.groups[group].replicas)
+            replicas = self.shard_map.groups[group].replicas
+            return {ReplicaId(replica): node for replica, node in replicas}
         if group == SYSTEM_GROUP and self._founding is not None:
             return {ReplicaId(node.id): node.id for node in self._founding.nodes}
         return {}
@@ -87,9 +88,9 @@ class Placement:
         if shard_map is None:
             return found
         for group, info in shard_map.groups.items():
-            mine = [replica for replica, node in info.replicas if node == self._node]
+            mine = [ReplicaId(replica) for replica, node in info.replicas if node == self._node]
             if mine and group not in groups:
-                members = tuple(replica for replica, _ in info.replicas)
+                members = tuple(ReplicaId(replica) for replica, _ in info.replicas)
                 stored = _new_replica(group, mine[0], members)
                 found.append((stored, shard_map.slots_of(group), mine[0] == members[0]))
         return found
