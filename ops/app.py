@@ -1,0 +1,70 @@
+"""The command line as a whole: the program's commands and its global options.
+
+A group of commands is loaded when it is used, so that ``quorate map get`` loads no store and no node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from cyclopts import App
+
+from ops.exits import UsageError
+
+GLOBAL_OPTIONS: Final = ("-w", "--write", "--url", "--timeout", "--log-level")
+"""Options of every command that talks to a cluster. All take a value."""
+
+_GROUPS: Final = {
+    "map": ("ops.map_commands:app", "Maps: entries of a key and a value."),
+    "counter": ("ops.counter_commands:app", "Counters: replicated 64-bit numbers."),
+    "lock": ("ops.lock_commands:app", "Locks, held by one session at a time, first come first served."),
+}
+_COMMANDS: Final = {
+    "dev": ("ops.start_commands:dev", "Run a cluster on this machine, for development."),
+    "serve": ("ops.start_commands:serve", "Run one node of a cluster."),
+    "status": ("ops.status_command:status", "Print nodes and groups as a node sees them."),
+}
+
+
+def _version() -> str:
+    try:
+        return version("quorate")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def build() -> App:
+    """The program."""
+    app = App(
+        "quorate", help="A sharded coordination service: maps, counters, locks, by many Raft groups.",
+        version=_version, backend="trio", result_action="return_value", exit_on_error=False,
+        print_error=False, suppress_keyboard_interrupt=False,
+    )  # fmt: skip
+    for name, (path, text) in {**_COMMANDS, **_GROUPS}.items():
+        app.command(path, name=name, help=text)
+    return app
+
+
+def hoist(tokens: Sequence[str]) -> list[str]:
+    """``tokens`` with the global options moved behind the subcommand and its arguments, but before ``--``,
+    so that they may stand anywhere. Raises :class:`~ops.exits.UsageError` if one lacks its value."""
+    tokens = list(tokens)
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    kept: list[str] = []
+    moved: list[str] = []
+    at = 0
+    while at < end:
+        token = tokens[at]
+        at += 1
+        if token in GLOBAL_OPTIONS:
+            if at == end:
+                raise UsageError(f"{token} needs a value")
+            moved += [token, tokens[at]]
+            at += 1
+        elif token.startswith(tuple(f"{option}=" for option in GLOBAL_OPTIONS)):
+            moved.append(token)
+        else:
+            kept.append(token)
+    return [*kept, *moved, *tokens[end:]]

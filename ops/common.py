@@ -1,0 +1,103 @@
+"""What every command that talks to a cluster shares: its options, its client and its time limit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import trio
+from cyclopts import Group, Parameter, Token
+
+from ops import logs
+from ops.exits import Failure, TimeLimit, UsageError, leaf
+from ops.output import Format
+from ops.values import parse_seconds
+from primitives.codec import check_name
+from primitives.errors import QuorateError
+from router.client import Client, connect
+
+URL_DEFAULT: Final = "quorate://127.0.0.1:7400"
+TIMEOUT_S: Final = 10.0
+GLOBAL: Final = Group("Global options", sort_key=90)
+
+
+def seconds(type_: Any, tokens: Any) -> float:
+    """A cyclopts converter for durations."""
+    token: Token = tokens[0]
+    return parse_seconds(token.value)
+
+
+Seconds = Annotated[float, Parameter(converter=seconds, n_tokens=1)]
+
+
+@Parameter(name="*", group=GLOBAL)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """Options of every command that talks to a cluster."""
+
+    write: Annotated[Format, Parameter(name=["--write", "-w"])] = "table"
+    """Format of standard output."""
+    url: str | None = None
+    """Where the cluster is: quorate://HOST:PORT[,HOST:PORT…][/NAMESPACE]. Unless given, $QUORATE_URL or
+    quorate://127.0.0.1:7400."""
+    timeout: Seconds | None = None
+    """Time limit in seconds, or with a unit: 250ms, 2m. 10 s unless said."""
+    log_level: logs.Level = "warning"
+    """What to log to standard error."""
+
+    @property
+    def limit_s(self) -> float:
+        """The time limit, where the command has one unless it is told."""
+        return TIMEOUT_S if self.timeout is None else self.timeout
+
+    @property
+    def address(self) -> str:
+        """The cluster's URL."""
+        return self.url or os.environ.get("QUORATE_URL") or URL_DEFAULT
+
+
+DEFAULTS: Final = Common()
+"""Nothing said."""
+
+
+def checked_name(name: str, what: str = "name") -> str:
+    """``name`` in NFC, if a primitive may have it. Raises UsageError with the reason."""
+    try:
+        return check_name(name, what)
+    except (TypeError, ValueError, QuorateError) as error:
+        raise UsageError(str(error)) from None
+
+
+@asynccontextmanager
+async def connected(common: Common, **options: Any) -> AsyncIterator[Client]:
+    """A client of the cluster, without a time limit. Raises UsageError for a wrong URL."""
+    logs.configure(common.log_level)
+    entered = False
+    try:
+        async with connect(common.address, **options) as client:
+            entered = True
+            yield client
+    except ValueError as error:
+        if entered:
+            raise
+        raise UsageError(str(error)) from None
+
+
+@asynccontextmanager
+async def within_limit(common: Common, *, changes: bool) -> AsyncIterator[Client]:
+    """A client of the cluster, within the time limit from first to last. Raises TimeLimit; ``changes`` says
+    whether the command may have taken effect by then."""
+    try:
+        with trio.fail_after(common.limit_s):
+            async with connected(common) as client:
+                yield client
+    except (trio.TooSlowError, BaseExceptionGroup) as error:
+        found = leaf(error)
+        if isinstance(found, trio.TooSlowError):
+            raise TimeLimit(common.limit_s, changed=changes) from None
+        if isinstance(found, QuorateError | Failure):
+            raise found from None
+        raise

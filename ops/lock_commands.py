@@ -1,0 +1,126 @@
+"""``quorate lock``: run a command while holding a lock, and see who holds it."""
+
+from __future__ import annotations
+
+import math
+import signal
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import trio
+from cyclopts import App, Parameter
+
+from ops.child import GRACE_S, Child
+from ops.common import DEFAULTS, Common, Seconds, checked_name, connected, within_limit
+from ops.exits import CONDITION, DONE, LOST, NOT_FOUND, Failure, UsageError, leaf
+from ops.output import write_record
+from primitives.errors import SessionLost
+from router.client import Client
+
+app = App("lock", help="Locks, held by one session at a time, first come first served.")
+
+SESSION_TIMEOUT_S: Final = 10.0
+_TERMINATED: Final = 128 + signal.SIGTERM
+
+
+@dataclass(slots=True)
+class _Run:
+    """How far ``lock run`` has come."""
+
+    child: Child | None = None
+    code: int | None = None
+    terminated: bool = False
+
+
+@app.command
+async def run(
+    name: str, /, *command: str, no_wait: Annotated[bool, Parameter(negative="")] = False,
+    session_timeout: Seconds = SESSION_TIMEOUT_S, grace: Seconds = GRACE_S, common: Common = DEFAULTS,
+) -> int:  # fmt: skip
+    """Run COMMAND while holding a lock: quorate lock run NAME -- COMMAND ARGUMENT…
+
+    The child finds QUORATE_FENCING_TOKEN, QUORATE_NAME and QUORATE_SESSION in its environment. Signals are
+    forwarded to it. If the lease is lost, it gets TERM, a grace, and KILL, and the exit code is 8; else the
+    exit code is its own. --timeout limits the wait for the lock, which has no limit otherwise; exit code 4 if
+    the lock was not obtained.
+
+    Parameters
+    ----------
+    name
+        The lock's name; the lock is created if need be.
+    command
+        What to run, after --.
+    no_wait
+        Do not wait for a lock that somebody else holds.
+    session_timeout
+        The lock is free for others this long after the last sign of life from here.
+    grace
+        From TERM to KILL when the lease is lost.
+    """
+    name = checked_name(name)
+    if not command:
+        raise UsageError("nothing to run: quorate lock run NAME -- COMMAND …")
+    state = _Run()
+    scope = trio.CancelScope(deadline=trio.current_time() + (common.timeout or math.inf))
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_waiting_when_terminated, scope, state)
+            with scope:
+                async with connected(common, session_timeout=session_timeout) as client:
+                    await _hold(client, name, command, scope, no_wait, grace, state)
+            nursery.cancel_scope.cancel()
+    except (SessionLost, BaseExceptionGroup) as error:
+        found = leaf(error)
+        if state.child is not None and isinstance(found, SessionLost):
+            raise Failure(f"lost the lock {name} while the command ran; it was stopped", LOST) from None
+        raise
+    if state.terminated:
+        return _TERMINATED
+    if state.code is None:
+        raise Failure(f"the lock {name} was not obtained", CONDITION)
+    return state.code
+
+
+async def _stop_waiting_when_terminated(scope: trio.CancelScope, state: _Run) -> None:
+    """Ends the wait for the lock in order, so that the queue forgets it. While a child runs, its own
+    receiver gets the signals instead."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        await anext(signals)
+        state.terminated = True
+        scope.cancel()
+
+
+async def _hold(
+    client: Client, name: str, command: tuple[str, ...], scope: trio.CancelScope, no_wait: bool,
+    grace_s: float, state: _Run,
+) -> None:  # fmt: skip
+    lock = client.lock(name)
+    if no_wait and await lock.holder() is not None:
+        return
+    async with lock as grant:
+        scope.deadline = math.inf
+        environment = {
+            "QUORATE_FENCING_TOKEN": str(grant.token),
+            "QUORATE_NAME": name,
+            "QUORATE_SESSION": str(client.session.id),
+        }
+        state.child = await Child.start(command, environment)
+        state.code = await state.child.wait(grace_s=grace_s)
+
+
+@app.command
+async def show(name: str, /, *, common: Common = DEFAULTS) -> int:
+    """Print who holds a lock, and the fencing token. Exit code 3 if nobody does.
+
+    Parameters
+    ----------
+    name
+        The lock's name.
+    """
+    name = checked_name(name)
+    async with within_limit(common, changes=False) as client:
+        holder = await client.lock(name).holder()
+    if holder is None:
+        return NOT_FOUND
+    write_record(common.write, {"name": name, "session": holder.session, "token": holder.token})
+    return DONE

@@ -1,0 +1,86 @@
+"""``quorate status``: the cluster as one node sees it, and whether all replicas hold the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from ops.common import DEFAULTS, Common, within_limit
+from ops.exits import DONE, FAILED, UNAVAILABLE, Failure
+from ops.output import Format, Row, write_answer, write_rows
+
+HASHES_TIMEOUT_S: Final = 30.0
+"""Time limit unless said, when hashes are asked for: a node waits 20 s for replicas that do not tell."""
+
+_NODES: Final = ("node", "name", "client", "peer", "connected")
+_GROUPS: Final = ("group", "role", "leader", "term", "commit", "applied", "revision", "sessions", "slots")
+_HASHES: Final = ("group", "revision", "rows", "replicas", "equal", "hash")
+
+
+async def status(
+    *, hashes: Annotated[bool, Parameter(negative="")] = False, common: Common = DEFAULTS
+) -> int:
+    """Print nodes and groups as the node that was reached sees them.
+
+    Exit code 5 if a group has no leader in its reach. With --hashes, exit code 1 if replicas of a group
+    differ, 5 if some did not tell.
+
+    Parameters
+    ----------
+    hashes
+        Log a marker in every group, and compare the hashes of all replicas' state as of it.
+    """
+    if hashes and common.timeout is None:
+        common = replace(common, timeout=HASHES_TIMEOUT_S)
+    async with within_limit(common, changes=False) as client:
+        told = await client.status(hashes=hashes)
+    compared = compare(told.get("hashes", []))
+    write(common.write, told, compared)
+    return verdict(told, compared)
+
+
+def compare(hashes: Sequence[Row]) -> list[dict[str, Any]]:
+    """One row for each group: how many replicas told, and whether their hashes at the marker are equal."""
+    groups: dict[int, list[Row]] = {}
+    for told in hashes:
+        groups.setdefault(told["group"], []).append(told)
+    rows = []
+    for group, replicas in sorted(groups.items()):
+        first = replicas[0]
+        equal = all((one["revision"], one["hash"]) == (first["revision"], first["hash"]) for one in replicas)
+        rows.append({
+            "group": group, "revision": first["revision"], "rows": first["rows"], "replicas": len(replicas),
+            "equal": equal, "hash": first["hash"],
+        })  # fmt: skip
+    return rows
+
+
+def verdict(told: Mapping[str, Any], compared: Sequence[Row]) -> int:
+    """The exit code for a status; raises Failure with a line where replicas differ or did not tell."""
+    differing = [str(row["group"]) for row in compared if not row["equal"]]
+    if differing:
+        raise Failure(f"replicas hold different state in group {', '.join(differing)}", FAILED)
+    missing = told.get("hashes_missing", [])
+    if missing:
+        names = ", ".join(f"group {group} on node {node}" for group, node in missing[:8])
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise Failure(f"no hash from {names}{more}", UNAVAILABLE)
+    return DONE if told["ready"] else UNAVAILABLE
+
+
+def write(format: Format, told: Mapping[str, Any], compared: Sequence[Row]) -> None:
+    """Shows a status: all of it as JSON, else its nodes, groups and compared hashes."""
+    if format in ("json", "jsonl"):
+        write_answer(format, told)
+        return
+    parts = [("node", _NODES, told["nodes"]), ("group", _GROUPS, told["groups"])]
+    if "hashes" in told:
+        parts.append(("hash", _HASHES, compared))
+    for kind, columns, rows in parts:
+        if format == "simple":
+            write_rows(format, ("kind", *columns), [{"kind": kind, **row} for row in rows])
+        else:
+            write_rows(format, columns, rows)

@@ -1,0 +1,90 @@
+"""Values, keys and times as people type them, and as they are shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+from ops.exits import UsageError
+from primitives.codec import Key, encode_key, encode_value
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{name} is not JSON", name, 0)
+
+
+def parse_value(text: str, *, as_text: bool = False) -> Any:
+    """The value that ``text`` stands for: JSON if it parses as such, else the text itself; with ``as_text``
+    always the text. Raises :class:`UsageError` for what cannot be carried (an integer beyond 64 bits)."""
+    value: Any = text
+    if not as_text:
+        try:
+            value = json.loads(text, parse_constant=_refuse_constant)
+        except json.JSONDecodeError:
+            value = text
+        except (ValueError, RecursionError):
+            # The JSON is sound, but a number has too many digits or the nesting is too deep to read.
+            raise UsageError("the value is too long a number or too deeply nested; use --text") from None
+    try:
+        encode_value(value)
+    except TypeError as error:
+        raise UsageError(str(error)) from None
+    if type(value) is float and not math.isfinite(value):
+        raise UsageError(f"{text} is beyond the range of a 64-bit float; use --text to store it as text")
+    return value
+
+
+def parse_key(text: str, kind: str = "text") -> Key:
+    """The key that ``text`` stands for; ``kind`` is ``text``, ``int`` or ``hex`` (bytes). Raises
+    :class:`UsageError`."""
+    try:
+        key: Key = text if kind == "text" else int(text) if kind == "int" else bytes.fromhex(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a key of kind {kind}") from None
+    try:
+        encode_key(key)
+    except TypeError as error:
+        raise UsageError(str(error)) from None
+    return key
+
+
+def parse_seconds(text: str) -> float:
+    """A duration such as ``90``, ``1.5s``, ``250ms``, ``2h`` or ``7d``, in seconds, above 0. Raises
+    ValueError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        raise ValueError(f"{text!r} is not a duration above 0 such as 90, 1.5s, 250ms, 2h or 7d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def jsonable(value: Any) -> Any:
+    """``value`` with JSON's types only: bytes become ``{"base64": …}``, a datetime ``{"datetime": …}``, and
+    a float that is no number its name as text."""
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, datetime):
+        return {"datetime": value.isoformat()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [jsonable(part) for part in value]
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else show(key): jsonable(part) for key, part in value.items()}
+    return value
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """``value`` as JSON text, after :func:`jsonable`."""
+    return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def show(value: Any) -> str:
+    """``value`` for people and shells: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else to_json(value)
