@@ -214,17 +214,22 @@ class Holder(NamedTuple):
 
 
 class Grant:
-    """A lock held. It is held until it is released or its lease is lost, whichever comes first."""
+    """A lock held. It is held until it is released or its lease is lost, whichever comes first.
 
-    __slots__ = ("_lease", "_port", "_ref", "_released", "_watch", "token")
+    ``async with grant:`` runs a block under it: cancelled, with SessionLost, if the lease is lost, and
+    followed by the release; see :class:`Lock`. A grant is for one block.
+    """
+
+    __slots__ = ("_block", "_lease", "_port", "_ref", "_released", "_watch", "token")
 
     def __init__(self, port: ClientPort, ref: Reference, token: int, lease: Lease) -> None:
         self._port: Final = port
         self._ref: Final = ref
         self._lease: Final = lease
         self._released = False
+        self._block: AbstractAsyncContextManager[Grant, bool | None] | None = None
         self._watch: ExitStack | None = None
-        """Ends the watch over the lease that a block keeps."""
+        """Ends the watch over the lease that the block keeps."""
         self.token: Final = token
         """The fencing token: above every one granted before for this lock. Hand it to whatever the lock
         guards, which must refuse lower ones: holding a lock proves nothing by itself."""
@@ -244,7 +249,7 @@ class Grant:
         """Lets the lock go; False if it was lost, or let go, before.
 
         Waits for the cluster. If cancelled, the release is completed in the background. Only this grant is
-        released, never another one of the same client.
+        released, never another one of the same client. In a block, ends the watch over the lease.
         """
         if self._released or self._lease.state == LeaseState.LOST:
             return False
@@ -273,6 +278,35 @@ class Grant:
         with suppress(QuorateError), anyio.move_on_after(RELEASE_SECONDS, shield=True):
             await self.release()
 
+    @asynccontextmanager
+    async def _hold(self) -> AsyncGenerator[Grant, None]:
+        try:
+            with anyio.CancelScope() as scope, ExitStack() as watch:
+                guard = watch.enter_context(self._lease.guard(scope))
+                self._watch = watch
+                yield self
+        except BaseException:
+            await self._abandon()
+            raise
+        if guard.lost:
+            raise SessionLost(f"the lease under which the lock {self._ref.name!r} was held is lost")
+        await self._leave()
+
+    async def __aenter__(self) -> Grant:
+        """Begins to watch over the lease; itself."""
+        if self._block is not None:
+            raise RuntimeError("a grant is for one block")
+        self._block = self._hold()
+        return await self._block.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Releases the lock. Raises SessionLost if it was lost, unless the block raised something itself."""
+        if self._block is None:
+            raise RuntimeError("a block that was not entered cannot be left")
+        return await self._block.__aexit__(kind, error, trace)
+
     def __repr__(self) -> str:
         return f"<grant {self.token} of {self._ref.name!r}, {self.state}>"
 
@@ -292,14 +326,14 @@ class Lock(Handle):
     TYPE = LockMachine.TYPE
     NAME = LockMachine.NAME
 
-    __slots__ = ("_blocks",)
+    __slots__ = ("_grants",)
 
     def __init__(
         self, port: ClientPort, namespace: str, name: str, *, read: ReadLevel = LINEARIZABLE
     ) -> None:
         super().__init__(port, namespace, name, partitions=0, read=read)
-        self._blocks: Final[dict[int, list[AbstractAsyncContextManager[Grant, bool | None]]]] = {}
-        """For each task, by its id, the blocks that it is in."""
+        self._grants: Final[dict[int, list[Grant]]] = {}
+        """For each task, by its id, the grants of the blocks that it is in."""
 
     async def acquire(self) -> Grant:
         """Waits for the lock, then holds it until the grant is released or its lease lost.
@@ -327,26 +361,10 @@ class Lock(Handle):
             return None
         return Holder(*_HOLDING.unpack(answer.result))
 
-    @asynccontextmanager
-    async def _block(self) -> AsyncGenerator[Grant, None]:
-        grant = await self.acquire()
-        try:
-            with anyio.CancelScope() as scope, ExitStack() as watch:
-                guard = watch.enter_context(grant._lease.guard(scope))
-                grant._watch = watch
-                yield grant
-        except BaseException:
-            await grant._abandon()
-            raise
-        if guard.lost:
-            raise SessionLost(f"the lease under which the lock {self.name!r} was held is lost")
-        await grant._leave()
-
     async def __aenter__(self) -> Grant:
         """Acquires the lock for a block, like :meth:`acquire`."""
-        block = self._block()
-        grant = await block.__aenter__()
-        self._blocks.setdefault(anyio.get_current_task().id, []).append(block)
+        grant = await (await self.acquire()).__aenter__()
+        self._grants.setdefault(anyio.get_current_task().id, []).append(grant)
         return grant
 
     async def __aexit__(
@@ -354,8 +372,8 @@ class Lock(Handle):
     ) -> bool | None:
         """Releases the lock. Raises SessionLost if it was lost, unless the block raised something itself."""
         task = anyio.get_current_task().id
-        blocks = self._blocks[task]
-        block = blocks.pop()
-        if not blocks:
-            del self._blocks[task]
-        return await block.__aexit__(kind, error, trace)
+        grants = self._grants[task]
+        grant = grants.pop()
+        if not grants:
+            del self._grants[task]
+        return await grant.__aexit__(kind, error, trace)
