@@ -1,0 +1,220 @@
+"""Frames of the client protocol: header, kinds, limits, and what is in each.
+
+A frame is a header of 8 bytes (payload length u32, kind u8, flags u8, reserved u16, big-endian; flags and
+reserved are zero) and its payload. A control frame's payload is ``u32 envelope length | envelope | blob``;
+the envelope is one flat CBOR array. Operations and answers carry records and answers behind struct headers.
+
+The :class:`Splitter` serves the peer port too: it knows lengths, not kinds.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from primitives.codec import pack, unpack
+from primitives.errors import InvariantViolation, ProtocolError
+from primitives.limits import CLIENT_FRAME_BYTES_MAX, ENVELOPE_BYTES_MAX
+
+VERSION: Final = 1
+"""Of the protocol, told in HELLO and WELCOME."""
+HEADER: Final = struct.Struct(">IBBH")
+HEADER_BYTES: Final = HEADER.size
+
+_U32: Final = struct.Struct(">I")
+_REQUEST: Final = struct.Struct(">IQI")
+_ANSWER: Final = struct.Struct(">IQ")
+REQUEST_OVERHEAD_BYTES: Final = _REQUEST.size
+"""Bytes of an OPS payload that a request takes beside its record."""
+ANSWER_OVERHEAD_BYTES: Final = _ANSWER.size
+"""Bytes of an ANSWERS payload that an answer takes beside itself."""
+
+
+class FrameKind:
+    """Kinds of frames, with their envelopes. Never renumber. c→n: by the client; n→c: by the node."""
+
+    HELLO: Final = 1
+    """c→n [version, client name]; the first frame."""
+    WELCOME: Final = 2
+    """n→c [version, cluster id, node id, boot id, map version]."""
+    REFUSED: Final = 3
+    """n→c [code, text]; then the node closes."""
+    OPS: Final = 4
+    """c→n requests, see :func:`encode_requests`."""
+    ANSWERS: Final = 5
+    """n→c answers, see :func:`encode_answers`."""
+    MAP_REQUEST: Final = 6
+    """c→n []."""
+    MAP: Final = 7
+    """n→c [] and the encoded shard map."""
+    KEEPALIVE: Final = 8
+    """c→n [n, session id, [[group, session number], …]]."""
+    KEEPALIVE_REPLY: Final = 9
+    """n→c [n, confirmed [[group, session number, ownership version], …], gone [[group, number], …]]."""
+    STATUS_REQUEST: Final = 10
+    """c→n [request id, with hashes]."""
+    STATUS: Final = 11
+    """n→c [request id] and a CBOR map."""
+    GOODBYE: Final = 12
+    """n→c [text]: the node is stopping."""
+    LEADERS: Final = 13
+    """n→c [[group, node id], …]: who leads groups that this connection used through another node."""
+
+
+KIND_NAMES: Final = {
+    value: name for name, value in vars(FrameKind).items() if not name.startswith("_")
+}
+"""For messages to people."""
+
+
+def encode_frame(kind: int, payload: bytes, frame_bytes_max: int = CLIENT_FRAME_BYTES_MAX) -> bytes:
+    """A whole frame; raises :class:`InvariantViolation` if the payload is over the limit."""
+    if len(payload) > frame_bytes_max:
+        raise InvariantViolation(f"a frame of {len(payload)} bytes, over the limit of {frame_bytes_max}")
+    return HEADER.pack(len(payload), kind, 0, 0) + payload
+
+
+def encode_control(kind: int, items: list[Any], blob: bytes = b"") -> bytes:
+    """A whole control frame: an envelope of ``items``, and a blob behind it."""
+    envelope = pack(items)
+    return encode_frame(kind, b"".join((_U32.pack(len(envelope)), envelope, blob)))
+
+
+def decode_control(payload: bytes) -> tuple[list[Any], bytes]:
+    """Envelope and blob of a control frame; raises :class:`ProtocolError`. Decodes no more than
+    ``ENVELOPE_BYTES_MAX``."""
+    if len(payload) < 4:
+        raise ProtocolError("a control frame without the length of its envelope")
+    (size,) = _U32.unpack_from(payload)
+    if size > ENVELOPE_BYTES_MAX:
+        raise ProtocolError(f"an envelope of {size} bytes; at most {ENVELOPE_BYTES_MAX} are taken")
+    if size > len(payload) - 4:
+        raise ProtocolError("an envelope that runs beyond its frame")
+    try:
+        return unpack(payload[4 : 4 + size]), payload[4 + size :]
+    except ValueError as error:
+        raise ProtocolError(f"an envelope that cannot be read: {error}") from error
+
+
+def encode_requests(requests: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """A whole OPS frame of (request id, group, record); request ids are the client's, each used once on its
+    connection. Each request is ``u32 length of the rest | u64 request id | u32 group | record``."""
+    parts = []
+    for request, group, record in requests:
+        parts.append(_REQUEST.pack(12 + len(record), request, group))
+        parts.append(record)
+    return encode_frame(FrameKind.OPS, b"".join(parts))
+
+
+def decode_requests(payload: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Request id, group and record of each request of an OPS frame, read as they are taken; raises
+    :class:`ProtocolError`."""
+    at, end = 0, len(payload)
+    while at < end:
+        if at + 16 > end:
+            raise ProtocolError("a request cut short")
+        size, request, group = _REQUEST.unpack_from(payload, at)
+        start = at + 16
+        at += 4 + size
+        if size < 12 or at > end:
+            raise ProtocolError("a request whose length is not its own")
+        yield request, group, payload[start:at]
+
+
+def encode_answers(answers: Iterable[tuple[int, bytes]]) -> bytes:
+    """A whole ANSWERS frame of (request id, answer bytes), each ``u32 length of the rest | u64 request id |
+    answer``."""
+    parts = []
+    for request, answer in answers:
+        parts.append(_ANSWER.pack(8 + len(answer), request))
+        parts.append(answer)
+    return encode_frame(FrameKind.ANSWERS, b"".join(parts))
+
+
+def decode_answers(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """Request id and answer bytes of each answer of an ANSWERS frame, read as they are taken; raises
+    :class:`ProtocolError`."""
+    at, end = 0, len(payload)
+    while at < end:
+        if at + 12 > end:
+            raise ProtocolError("an answer cut short")
+        size, request = _ANSWER.unpack_from(payload, at)
+        start = at + 12
+        at += 4 + size
+        if size < 8 or at > end:
+            raise ProtocolError("an answer whose length is not its own")
+        yield request, payload[start:at]
+
+
+class Splitter:
+    """Cuts a stream of bytes into frames. Keeps at most one unfinished frame, and no more than its limit."""
+
+    __slots__ = ("_at", "_buffer", "_chunk", "_left", "frame_bytes_max")
+
+    def __init__(self, frame_bytes_max: int = CLIENT_FRAME_BYTES_MAX) -> None:
+        self.frame_bytes_max = frame_bytes_max
+        """Largest payload taken; may be changed between two frames."""
+        self._chunk = b""
+        self._at = 0
+        self._buffer = bytearray()
+        self._left = 0
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes received that were not yet taken as frames."""
+        return len(self._buffer) + len(self._chunk) - self._at
+
+    def push(self, data: bytes) -> None:
+        """Takes what arrived. Raises like :meth:`pop`, which is to be called until it gives None."""
+        buffer = self._buffer
+        if self._at < len(self._chunk):
+            # The caller stopped halfway through the last chunk: keep the rest in order.
+            data = self._chunk[self._at :] + data
+        if buffer:
+            # An unfinished frame: add what it lacks, and no more, so that the rest is copied once only.
+            while self._left and data:
+                buffer += data[: self._left]
+                data = data[self._left :]
+                self._left = self._lacking(buffer)
+        self._chunk = data
+        self._at = 0
+
+    def pop(self) -> tuple[int, bytes] | None:
+        """Kind and payload of the next whole frame, or None. Raises :class:`ProtocolError` as soon as a
+        header is not one or announces more than the limit; the stream is then of no more use."""
+        buffer = self._buffer
+        if buffer:
+            if self._left:
+                return None
+            kind, payload = buffer[4], bytes(memoryview(buffer)[HEADER_BYTES:])
+            self._buffer = bytearray()
+            return kind, payload
+        chunk, at = self._chunk, self._at
+        start = at + HEADER_BYTES
+        if start <= len(chunk):
+            size, kind = self._header(chunk, at)
+            end = start + size
+            if end <= len(chunk):
+                self._at = end
+                return kind, chunk[start:end]
+        if at < len(chunk):
+            buffer += memoryview(chunk)[at:]
+            self._left = self._lacking(buffer)
+        self._chunk, self._at = b"", 0
+        return None
+
+    def _lacking(self, buffer: bytearray) -> int:
+        """Bytes that the unfinished frame lacks: those of its header first."""
+        if len(buffer) < HEADER_BYTES:
+            return HEADER_BYTES - len(buffer)
+        return self._header(buffer, 0)[0] + HEADER_BYTES - len(buffer)
+
+    def _header(self, data: bytes | bytearray, at: int) -> tuple[int, int]:
+        size: int
+        size, kind, flags, reserved = HEADER.unpack_from(data, at)
+        if size > self.frame_bytes_max:
+            raise ProtocolError(f"a frame of {size} bytes; at most {self.frame_bytes_max} are taken here")
+        if flags or reserved:
+            raise ProtocolError("a frame header whose reserved bits are set")
+        return size, kind

@@ -1,0 +1,178 @@
+"""A connected byte stream whose sending never waits: for clients, node servers and the multiplexer alike."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+QUEUE_BYTES_MAX: Final = 64 << 20
+RECEIVE_BYTES: Final = 64 * 1024
+_PARTS_MAX: Final = 64
+"""Pieces handed to one system call."""
+
+
+class LinkLost(Exception):
+    """The connection is gone; the text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatistics:
+    """Counts of a link since it was made."""
+
+    sent_bytes: int
+    """Handed to the operating system."""
+    received_bytes: int
+    queued_bytes: int
+    """Waiting to be sent."""
+    sends: int
+    sends_queued: int
+    """Of ``sends``, those that the socket did not take whole at once."""
+
+
+class Link:
+    """A connected TCP stream.
+
+    :meth:`send` hands bytes to the socket at once while nothing is queued; the rest is sent by :meth:`run`,
+    which the owner runs in a task of its own nursery for as long as it uses the link. A peer that does not
+    read fills the queue, and then the link is lost: nobody else waits for it.
+    """
+
+    __slots__ = (
+        "_fd", "_finishing", "_lost", "_queue", "_queued", "_received", "_sender", "_sends", "_sends_queued", "_sent",
+        "_stream", "queue_bytes_max",
+    )  # fmt: skip
+
+    def __init__(self, stream: trio.SocketStream, *, queue_bytes_max: int = QUEUE_BYTES_MAX) -> None:
+        self._stream: Final = stream
+        self.queue_bytes_max: Final = queue_bytes_max
+        self._fd = stream.socket.fileno()
+        self._queue: deque[memoryview] = deque()
+        self._queued = 0
+        self._finishing = False
+        self._sender: trio.lowlevel.Task | None = None
+        self._lost: str | None = None
+        self._sent = 0
+        self._received = 0
+        self._sends = 0
+        self._sends_queued = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is known to be gone; then nothing is sent any more."""
+        return self._lost is not None
+
+    def send(self, data: bytes) -> bool:
+        """Sends, or queues what the socket does not take now; never blocks. False: the link is lost, and the
+        data with it; :meth:`receive` says why."""
+        if self._lost is not None or self._finishing:
+            return False
+        self._sends += 1
+        rest = memoryview(data)
+        if not self._queue:
+            rest = rest[self._write([rest]) :]
+            if not rest or self._lost is not None:
+                return self._lost is None
+        self._sends_queued += 1
+        self._queue.append(rest)
+        self._queued += len(rest)
+        if self._queued > self.queue_bytes_max:
+            self._lose(f"the other end does not read: {self._queued} bytes wait to be sent")
+            return False
+        self._wake()
+        return True
+
+    def _wake(self) -> None:
+        if self._sender is not None:
+            sender, self._sender = self._sender, None
+            trio.lowlevel.reschedule(sender)
+
+    def _write(self, parts: list[memoryview]) -> int:
+        """Bytes that the socket took of ``parts``; 0 if it is full, or the link is lost by this."""
+        try:
+            taken = os.writev(self._fd, parts)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._lose(f"sending failed: {error.strerror}")
+            return 0
+        self._sent += taken
+        return taken
+
+    async def run(self) -> None:
+        """Sends what is queued, until the link is lost. Run it in one task at a time."""
+        while self._lost is None:
+            if not self._queue:
+                if self._finishing:
+                    self._lose("closed")
+                    return
+                await self._park()
+                continue
+            try:
+                await trio.lowlevel.wait_writable(self._fd)
+            except (trio.ClosedResourceError, OSError) as error:
+                self._lose(f"closed: {error}")
+                return
+            # Others may have run meanwhile: the queue is looked at anew.
+            taken = self._write([self._queue[at] for at in range(min(len(self._queue), _PARTS_MAX))])
+            self._queued -= taken
+            while taken:
+                first = self._queue[0]
+                if taken < len(first):
+                    self._queue[0] = first[taken:]
+                    break
+                taken -= len(first)
+                self._queue.popleft()
+
+    async def _park(self) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._sender = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._sender = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def receive(self) -> bytes:
+        """What arrived, at least one byte; waits for it. Raises :class:`LinkLost` at the stream's end too."""
+        if self._lost is not None:
+            raise LinkLost(self._lost)
+        try:
+            data = await self._stream.receive_some(RECEIVE_BYTES)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._lose(f"receiving failed: {error.__cause__ or error}")
+            raise LinkLost(self._lost) from error
+        if not data:
+            self._lose("the other end closed the connection")
+            raise LinkLost(self._lost)
+        self._received += len(data)
+        return bytes(data)
+
+    def finish(self) -> None:
+        """Takes no more to send, and ends the connection once what is queued is sent; :meth:`run` does the
+        rest, for as long as the owner lets it. Never blocks."""
+        self._finishing = True
+        if not self._queue:
+            self._lose("closed")
+
+    def close(self) -> None:
+        """Closes the connection; what is queued is dropped, and whoever waits here is told. Never blocks."""
+        self._lose("closed")
+        self._stream.socket.close()
+
+    def _lose(self, reason: str) -> None:
+        if self._lost is not None:
+            return
+        self._lost = reason
+        self._queue.clear()
+        self._queued = 0
+        with suppress(OSError):  # The other end may have gone first.
+            self._stream.socket.shutdown(trio.socket.SHUT_RDWR)
+        self._wake()
+
+    def statistics(self) -> LinkStatistics:
+        """A copy of the link's counts."""
+        return LinkStatistics(self._sent, self._received, self._queued, self._sends, self._sends_queued)
