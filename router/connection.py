@@ -95,9 +95,9 @@ class Connection:
         return frame
 
     def receive(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Kind and payload of each frame that ``data`` completes. When a frame is given out the state is the one
-        that follows it, so that it can be answered before the next is looked at. Take them all before the next
-        call. Raises :class:`ProtocolError`; the state is then CLOSED."""
+        """Kind and payload of each frame that ``data`` completes. When a frame is given out, the state is the
+        one that follows it, so that it can be answered before the next is looked at. Take them all before the
+        next call. Raises :class:`ProtocolError`; the state is then CLOSED."""
         try:
             self._splitter.push(data)
             while (frame := self._splitter.pop()) is not None:

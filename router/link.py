@@ -43,8 +43,8 @@ class Link:
     """
 
     __slots__ = (
-        "_fd", "_finishing", "_lost", "_queue", "_queued", "_received", "_sender", "_sends", "_sends_queued", "_sent",
-        "_stream", "queue_bytes_max",
+        "_fd", "_finishing", "_lost", "_queue", "_queued", "_received", "_sender", "_sends",
+        "_sends_queued", "_sent", "_stream", "queue_bytes_max",
     )  # fmt: skip
 
     def __init__(self, stream: trio.SocketStream, *, queue_bytes_max: int = QUEUE_BYTES_MAX) -> None:
