@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -12,9 +13,9 @@ from cyclopts import App, Parameter
 
 from ops.child import GRACE_S, Child
 from ops.common import DEFAULTS, Common, Seconds, checked_name, connected, within_limit
-from ops.exits import CONDITION, DONE, LOST, NOT_FOUND, Failure, UsageError, leaf
+from ops.exits import CONDITION, DONE, LOST, NOT_FOUND, Failure, UsageError, leaf, one_line
 from ops.output import write_record
-from primitives.errors import SessionLost
+from primitives.errors import QuorateError, SessionLost
 from router.client import Client
 
 app = App("lock", help="Locks, held by one session at a time, first come first served.")
@@ -69,16 +70,26 @@ async def run(
                 async with connected(common, session_timeout=session_timeout) as client:
                     await _hold(client, name, command, scope, no_wait, grace, state)
             nursery.cancel_scope.cancel()
-    except (SessionLost, BaseExceptionGroup) as error:
-        found = leaf(error)
-        if state.child is not None and isinstance(found, SessionLost):
-            raise Failure(f"lost the lock {name} while the command ran; it was stopped", LOST) from None
-        raise
+    except (QuorateError, BaseExceptionGroup) as error:
+        _judge(name, leaf(error), state)
     if state.terminated:
         return _TERMINATED
     if state.code is None:
         raise Failure(f"the lock {name} was not obtained", CONDITION)
     return state.code
+
+
+def _judge(name: str, error: BaseException, state: _Run) -> None:
+    """Raises what ``error`` means for the command. Once the child ended by itself, its exit code is what
+    counts: a lock that could not be released comes free with its lease."""
+    if not isinstance(error, QuorateError):
+        raise error
+    if state.code is not None:
+        sys.stderr.write(f"quorate: the lock {name} was not released: {one_line(error)}\n")
+    elif state.child is not None and isinstance(error, SessionLost):
+        raise Failure(f"lost the lock {name} while the command ran; it was stopped", LOST) from None
+    else:
+        raise error
 
 
 async def _stop_waiting_when_terminated(scope: trio.CancelScope, state: _Run) -> None:
@@ -95,10 +106,11 @@ async def _hold(
     grace_s: float, state: _Run,
 ) -> None:  # fmt: skip
     lock = client.lock(name)
-    if no_wait and await lock.holder() is not None:
+    grant = await (lock.try_acquire() if no_wait else lock.acquire())
+    if grant is None:
         return
-    async with lock as grant:
-        scope.deadline = math.inf
+    scope.deadline = math.inf
+    async with grant:
         environment = {
             "QUORATE_FENCING_TOKEN": str(grant.token),
             "QUORATE_NAME": name,

@@ -51,17 +51,15 @@ async def put(
     conditions = [if_absent, if_revision is not None, if_value is not None]
     if sum(conditions) > 1:
         raise UsageError("--if-absent, --if-revision and --if-value exclude one another")
-    if any(conditions) and ttl is not None:
-        raise UsageError("--ttl goes with no condition")
     expected = None if if_value is None else parse_value(if_value, as_text=text)
     async with within_limit(common, changes=True) as client:
         entries = client.map(name)
         if if_absent:
-            met = await entries.put_if_absent(wanted, stored)
+            met = await entries.put_if_absent(wanted, stored, ttl=ttl)
         elif if_revision is not None:
-            met = await entries.replace(wanted, stored, revision=if_revision)
+            met = await entries.replace(wanted, stored, revision=if_revision, ttl=ttl)
         elif if_value is not None:
-            met = await entries.compare_and_set(wanted, expected, stored)
+            met = await entries.compare_and_set(wanted, expected, stored, ttl=ttl)
         else:
             revision = await entries.put(wanted, stored, ttl=ttl)
             write_answer(common.write, {"key": wanted, "revision": revision}, str(revision))
