@@ -1,0 +1,132 @@
+"""Sessions' numbered commands: each takes effect once, in order; its answer is kept until acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from primitives.context import WAITER
+from primitives.errors import Code
+from primitives.execution import Execution
+from primitives.instances import Instances
+from primitives.numbering import Numbering
+from primitives.records import ANSWER_HEADER, Command, SessionOp, Type, encode_answer
+from primitives.sessions import Session, SessionTable
+
+
+class Commands:
+    """Applies commands. ``owned`` gives the epoch of each slot that the group owns."""
+
+    __slots__ = ("_alive", "_answers_stored_max", "_execution", "_instances", "_owned", "_sessions")
+
+    def __init__(
+        self, execution: Execution, sessions: SessionTable, instances: Instances, owned: Mapping[int, int],
+        answers_stored_max: int,
+    ) -> None:  # fmt: skip
+        self._execution: Final = execution
+        self._sessions: Final = sessions
+        self._alive: Final = sessions.alive
+        self._instances: Final = instances
+        self._owned: Final = owned
+        self._answers_stored_max: Final = answers_stored_max
+
+    def apply(self, command: Command) -> bytes | None:
+        """The command's answer; None if it comes late.
+
+        Refused without taking the number: ``SESSION_LOST``, ``WRONG_SLOT``, ``OUT_OF_ORDER``, ``FORGOTTEN``
+        and ``ANSWERS_FULL`` (whose acknowledgements count all the same).
+        """
+        session = self._alive.get(command.number)
+        if session is None or session.id != command.session_id:
+            return self._refusal(Code.SESSION_LOST)
+        slot, sequence = command.slot, command.sequence
+        if self._owned.get(slot) != command.epoch:
+            return self._refusal(Code.WRONG_SLOT)
+        numbering = session.numberings.get(slot)
+        if numbering is None:
+            if sequence != 1:
+                return self._refusal(Code.OUT_OF_ORDER)
+            numbering = self._sessions.numbering(session, slot)
+        elif sequence != numbering.last + 1:
+            return self._not_next(numbering, sequence)
+        numbering.acknowledge(command.acknowledged, command.exceptions)
+        if not numbering.dirty:
+            self._sessions.touch(numbering)
+        if len(numbering.stored) >= self._answers_stored_max:
+            return self._refusal(Code.ANSWERS_FULL)
+        code, answer = self._take(command, session, numbering)
+        numbering.last = sequence
+        target = (slot, command.primitive, command.partition)
+        if code == Code.PENDING:
+            numbering.pending[sequence] = target
+        else:
+            numbering.store(sequence, answer, target)
+            self._sessions.answer_bytes += len(answer)
+        if self._execution.context.resolved:
+            self._execution.settle()
+        return None if code == Code.PENDING else answer
+
+    def _take(self, command: Command, session: Session, numbering: Numbering) -> tuple[int, bytes]:
+        """Executes the next command of its numbering: code and answer."""
+        if command.type == Type.SESSION:
+            return self._session_op(command, session, numbering)
+        instance = self._instances.find((command.slot, command.primitive, command.partition))
+        if instance is None:
+            return Code.UNKNOWN_PRIMITIVE, self._refusal(Code.UNKNOWN_PRIMITIVE)
+        if instance.type != command.type:
+            return Code.TYPE_MISMATCH, self._refusal(Code.TYPE_MISMATCH)
+        return self._execution.execute(
+            instance, session.number, command.sequence, instance.machine.apply, command.op, command.args,
+            command.body,
+        )  # fmt: skip
+
+    def _not_next(self, numbering: Numbering, sequence: int) -> bytes | None:
+        """A retry gets what is stored; what comes too early changes nothing."""
+        if sequence > numbering.last:
+            return self._refusal(Code.OUT_OF_ORDER)
+        stored = numbering.stored.get(sequence)
+        if stored is not None:
+            return stored[0]
+        return None if sequence in numbering.pending else self._refusal(Code.FORGOTTEN)
+
+    def _session_op(self, command: Command, session: Session, numbering: Numbering) -> tuple[int, bytes]:
+        """Executes an operation on the session's own numbers."""
+        if command.op == SessionOp.NOOP:
+            return Code.OK, self._refusal(Code.OK)
+        args = command.args
+        if command.op != SessionOp.WITHDRAW or len(args) != 1 or type(args[0]) is not int:
+            return Code.BAD_REQUEST, self._refusal(Code.BAD_REQUEST)
+        return self._withdraw(args[0], command.sequence, session, numbering)
+
+    def _withdraw(
+        self, number: int, sequence: int, session: Session, numbering: Numbering
+    ) -> tuple[int, bytes]:
+        """Removes the waiter of command ``number``, or gives its grant back; its answer is then WITHDRAWN."""
+        target = numbering.pending.get(number)
+        granted: bytes | None = None
+        if target is None:
+            stored = numbering.stored.get(number)
+            if stored is None:
+                code = Code.FORGOTTEN if 0 < number <= numbering.last else Code.BAD_REQUEST
+                return code, self._refusal(code)
+            granted = stored[0][ANSWER_HEADER.size :]
+            target = stored[1]
+            if stored[0][0] != Code.OK or target is None:
+                return Code.OK, self._refusal(Code.OK)
+        waiter = WAITER.pack(session.number, numbering.slot, number)
+        instance = self._instances.find(target)
+        code, answer = Code.OK, self._refusal(Code.OK)
+        if instance is not None:
+            code, answer = self._execution.execute(
+                instance, session.number, sequence, instance.machine.withdraw, waiter, granted
+            )
+        if code < Code.SESSION_LOST:
+            withdrawn = self._refusal(Code.WITHDRAWN)
+            if granted is not None:
+                numbering.replace(number, withdrawn)
+            else:
+                self._execution.context.resolved.append((waiter, withdrawn))
+        return code, answer
+
+    def _refusal(self, code: int) -> bytes:
+        return encode_answer(code, self._execution.context.revision)

@@ -1,0 +1,121 @@
+"""Execution of machines' methods under a savepoint.
+
+A method that raises leaves nothing but its error, the same on every replica: its rows, timers, late answers
+and holdings are undone. What the store raises, lack of memory, too deep a recursion and invariant violations
+are no replicated failures: they go on and stop the node, whatever the machine caught.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+from primitives.context import WAITER, HostContext
+from primitives.errors import Code
+from primitives.instances import Instance
+from primitives.records import ANSWER_HEADER, encode_answer
+from primitives.sessions import SessionTable
+from primitives.tables import RowsExceeded, Tables
+
+FAILED: Final = object()
+"""What a guarded method returns when it failed."""
+FAILED_TEXT: Final = b"the machine failed"
+
+
+class Execution:
+    """Executes methods of machines in a group's one context."""
+
+    __slots__ = ("_alive", "_sessions", "_tables", "context", "late")
+
+    def __init__(self, context: HostContext, tables: Tables, sessions: SessionTable) -> None:
+        self.context: Final = context
+        self._tables: Final = tables
+        self._sessions: Final = sessions
+        self._alive: Final = sessions.alive
+        self.late: list[tuple[int, int, int, bytes]] = []
+        """Where late answers are told, for the present entry: session number, slot, sequence, answer."""
+
+    def guarded(self, instance: Instance, session: int, sequence: int, method: Any, *args: Any) -> Any:
+        """Calls ``method(context, *args)`` under a savepoint. :data:`FAILED` if it raised or took too many
+        rows, with all undone."""
+        context = self.context
+        context.begin(instance, session, sequence)
+        try:
+            value = method(context, *args)
+            if self._tables.failure is None:
+                return value
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # a replicated failure: undone below, and answered as such
+            pass
+        self.undo()
+        return FAILED
+
+    def execute(
+        self, instance: Instance, session: int, sequence: int, method: Any, *args: Any
+    ) -> tuple[int, bytes]:
+        """Executes what gives a result; returns its code and its answer. A refusal undoes all."""
+        result = self.guarded(instance, session, sequence, method, *args)
+        context = self.context
+        revision = context.revision
+        try:
+            code, text = result
+            answer = ANSWER_HEADER.pack(code, revision) + text
+            if (code == Code.PENDING) is context.asked_late:
+                if code >= Code.SESSION_LOST:
+                    self.undo()
+                return code, answer
+        except (TypeError, ValueError, struct.error):  # no result: failed like one that raised
+            pass
+        self.undo()
+        return Code.MACHINE_FAILED, encode_answer(Code.MACHINE_FAILED, revision, FAILED_TEXT)
+
+    def run(self, instance: Instance, session: int, sequence: int, method: Any, *args: Any) -> Any:
+        """Like :meth:`guarded`; then the answers that it gave to waiters take effect."""
+        value = self.guarded(instance, session, sequence, method, *args)
+        self.settle()
+        return value
+
+    def ask(self, instance: Instance, op: int, args: list[Any], body: bytes) -> bytes:
+        """The answer to a query."""
+        context = self.context
+        context.begin(instance, 0, 0)
+        self._tables.begin_query()
+        failed = True
+        answer = b""
+        try:
+            code, result = instance.machine.query(context, op, args, body)
+            answer = ANSWER_HEADER.pack(code, context.revision) + result
+            failed = self._tables.failure is not None or code == Code.PENDING
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # the machine's own mistake: the asker is told
+            pass
+        if failed:
+            self.undo()
+            return encode_answer(Code.MACHINE_FAILED, context.revision, FAILED_TEXT)
+        return answer
+
+    def undo(self) -> None:
+        """Back to the savepoint. What the store raised goes on."""
+        failure = self._tables.failure
+        self.context.rollback()
+        if failure is not None and not isinstance(failure, RowsExceeded):
+            raise failure
+
+    def settle(self) -> None:
+        """Late answers that were given under the last savepoint take effect."""
+        context = self.context
+        if not context.resolved:
+            return
+        resolved, context.resolved = context.resolved, []
+        for waiter, answer in resolved:
+            number, slot, sequence = WAITER.unpack(waiter)
+            session = self._alive.get(number)
+            numbering = None if session is None else session.numberings.get(slot)
+            target = None if numbering is None else numbering.pending.pop(sequence, None)
+            if numbering is not None and target is not None:
+                numbering.store(sequence, answer, target)
+                self._sessions.touch(numbering)
+                self._sessions.answer_bytes += len(answer)
+                self.late.append((number, slot, sequence, answer))
