@@ -1,0 +1,444 @@
+"""A stage on which a transcript moves the replicas of one group by hand: each message, write, sync, crash.
+
+Nothing happens by itself. A replica's writes reach its disk in numbered rounds; a crash keeps what was synced.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from raftgroup.replica import Replica
+from raftgroup.types import (
+    Config,
+    Entry,
+    EntryKind,
+    HardState,
+    Index,
+    Membership,
+    Message,
+    MessageKind,
+    Ready,
+    ReplicaId,
+    Role,
+    Term,
+)
+
+ROLES = {Role.FOLLOWER: "follower", Role.PRE_CANDIDATE: "pre-candidate", Role.CANDIDATE: "candidate",
+         Role.LEADER: "leader"}  # fmt: skip
+KINDS = {"prevote": MessageKind.PRE_VOTE, "prevote-reply": MessageKind.PRE_VOTE_REPLY,
+         "vote": MessageKind.VOTE, "vote-reply": MessageKind.VOTE_REPLY, "append": MessageKind.APPEND,
+         "append-reply": MessageKind.APPEND_REPLY, "heartbeat": MessageKind.HEARTBEAT,
+         "heartbeat-reply": MessageKind.HEARTBEAT_REPLY, "timeout-now": MessageKind.TIMEOUT_NOW}  # fmt: skip
+NAMES = {kind: name for name, kind in KINDS.items()}
+TOLD = (" is ", " serves ", " loses ")
+
+
+class Disk:
+    """One replica's log and hard state: as written, which is what it reads, and as synced."""
+
+    def __init__(self) -> None:
+        self.cut = 0
+        """Entries up to this index were cut away; their last term stays known."""
+        self.written: list[Entry] = []
+        self.hard = HardState()
+        self.round = 0
+        self.outstanding: deque[tuple[int, list[Entry], HardState]] = deque()
+        self.durable: tuple[list[Entry], HardState] = ([], HardState())
+
+    def first_index(self) -> Index:
+        return Index(self.cut + 1)
+
+    def last_index(self) -> Index:
+        return Index(len(self.written))
+
+    def term(self, index: Index) -> Term:
+        assert index == 0 or self.cut <= index <= len(self.written), f"no entry {index}"
+        return self.written[index - 1].term if index else Term(0)
+
+    def entries(self, low: Index, high_exclusive: Index, bytes_max: int) -> Sequence[Entry]:
+        assert self.cut < low < high_exclusive <= len(self.written) + 1
+        found = self.written[low - 1 : high_exclusive - 1]
+        size = 0
+        for count, entry in enumerate(found):
+            size += len(entry.data)
+            if size > bytes_max and count:
+                return found[:count]
+        return found
+
+    def write(self, entries: Sequence[Entry], hard: HardState | None) -> int:
+        if entries:
+            self.written = self.written[: entries[0].index - 1] + list(entries)
+        self.hard = hard or self.hard
+        self.round += 1
+        self.outstanding.append((self.round, self.written, self.hard))
+        return self.round
+
+    def sync(self) -> None:
+        """Everything up to the oldest round that is not durable becomes so."""
+        assert self.outstanding, "nothing is unsynced"
+        _, entries, hard = self.outstanding.popleft()
+        self.durable = (entries, hard)
+
+    def crash(self) -> None:
+        self.outstanding.clear()
+        self.written, self.hard = self.durable
+
+
+class Host:
+    """One replica with its disk, and what waits for a sync."""
+
+    def __init__(self, replica: ReplicaId, membership: Membership, config: Config) -> None:
+        self.id = replica
+        self.membership = membership
+        self.config = config
+        self.disk = Disk()
+        self.applied = Index(0)
+        self.replica: Replica | None = None
+        self.held: deque[tuple[int, list[Message], tuple[Term, Index] | None]] = deque()
+        self.seen = ""
+
+    def start(self) -> None:
+        disk = self.disk
+        self.held.clear()
+        self.replica = Replica(self.id, self.membership, disk.hard, disk, self.applied, self.config,
+                               random.Random(self.id))  # fmt: skip
+        self.seen = self.part()
+
+    def part(self) -> str:
+        assert self.replica is not None
+        return f"{ROLES[self.replica.role]} of term {self.replica.term}"
+
+    def described(self) -> str:
+        assert self.replica is not None
+        state = self.replica.status()
+        return (
+            f"{ROLES[state.role]} of term {state.term}, vote {state.vote or '-'}, leader {state.leader or '-'},"
+            f" commit {state.commit}"
+        )
+
+
+class Stage:
+    """A group on stage. Each method is a transcript's command and returns the lines that it causes."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[ReplicaId, Host] = {}
+        self.wire: dict[tuple[ReplicaId, ReplicaId], deque[Message]] = {}
+        self.blocked: set[tuple[ReplicaId, ReplicaId]] = set()
+
+    # --- Setting -----------------------------------------------------------------------------------
+
+    def group(self, *options: str) -> list[str]:
+        """group voters=1,2,3 [outgoing=..] [learners=..] [config field=number ..]"""
+        self.hosts, self.wire, self.blocked = {}, {}, set()
+        given = dict(option.split("=") for option in options)
+        voters, outgoing, learners = (
+            tuple(ReplicaId(int(word)) for word in given.pop(name, "").split(",") if word)
+            for name in ("voters", "outgoing", "learners")
+        )
+        config = Config(**{name: int(value) for name, value in given.items()})
+        membership = Membership(voters, outgoing, learners)
+        for replica in sorted({*voters, *outgoing, *learners}):
+            self.hosts[replica] = Host(replica, membership, config)
+        return []
+
+    def disk(self, number: str, *options: str) -> list[str]:
+        """disk N terms=1,1,4 [term=T] [vote=V] [commit=C] [applied=A] [cut=I]: synced before the start"""
+        host = self.hosts[ReplicaId(int(number))]
+        given = dict(option.split("=") for option in options)
+        terms = [Term(int(word)) for word in given.get("terms", "").split(",") if word]
+        host.disk.written = [
+            Entry(term, Index(at), EntryKind.NORMAL, b"old") for at, term in enumerate(terms, start=1)
+        ]
+        host.disk.cut = int(given.get("cut", 0))
+        term = Term(int(given.get("term", terms[-1] if terms else 0)))
+        host.disk.hard = HardState(term, ReplicaId(int(given.get("vote", 0))), Index(int(given.get("commit", 0))))
+        host.applied = Index(int(given.get("applied", 0)))
+        host.disk.durable = (host.disk.written, host.disk.hard)
+        return []
+
+    def start(self, *numbers: str) -> list[str]:
+        """start [N ..]: all, or some"""
+        for host in self._chosen(numbers):
+            host.start()
+        return []
+
+    def crash(self, *numbers: str) -> list[str]:
+        """crash N ..: keeps what was synced; what it sent goes on its way"""
+        for host in self._chosen(numbers):
+            host.disk.crash()
+            host.replica = None
+            host.applied = min(host.applied, host.disk.hard.commit)
+        return []
+
+    def cut(self, *pairs: str) -> list[str]:
+        """cut 1-2 1>3 ..: messages there are lost, both ways or one way"""
+        self.blocked.update(self._pairs(pairs))
+        return []
+
+    def heal(self, *pairs: str) -> list[str]:
+        """heal [1-2 ..]"""
+        self.blocked -= set(self._pairs(pairs)) if pairs else self.blocked.copy()
+        return []
+
+    # --- What happens to one replica ----------------------------------------------------------------
+
+    def tick(self, numbers: str, count: str = "1") -> list[str]:
+        """tick N,M [times]: ticks without taking what becomes ready"""
+        for host in self._chosen(numbers.split(",")):
+            for _ in range(int(count)):
+                _replica(host).tick()
+        return self._changes()
+
+    def campaign(self, number: str, force: str = "") -> list[str]:
+        """campaign N [force]"""
+        _replica(self.hosts[ReplicaId(int(number))]).campaign(force=bool(force))
+        return self._changes()
+
+    def propose(self, number: str, *words: str) -> list[str]:
+        """propose N [word ..]: one entry for each word"""
+        replica = _replica(self.hosts[ReplicaId(int(number))])
+        return [
+            "refused" if index is None else f"at {index}"
+            for index in [replica.propose(word.encode()) for word in words]
+        ]
+
+    def read(self, number: str) -> list[str]:
+        """read N"""
+        context = _replica(self.hosts[ReplicaId(int(number))]).read()
+        return ["refused" if context is None else f"round {context}"]
+
+    def transfer(self, number: str, to: str) -> list[str]:
+        """transfer N M"""
+        _replica(self.hosts[ReplicaId(int(number))]).transfer(ReplicaId(int(to)))
+        return self._changes()
+
+    def leader_down(self, number: str) -> list[str]:
+        """leader_down N"""
+        _replica(self.hosts[ReplicaId(int(number))]).leader_down()
+        return self._changes()
+
+    def unreachable(self, number: str, peer: str) -> list[str]:
+        """unreachable N M"""
+        _replica(self.hosts[ReplicaId(int(number))]).unreachable(ReplicaId(int(peer)))
+        return []
+
+    def ready(self, *numbers: str) -> list[str]:
+        """ready N ..: takes one Ready, writes, applies, sends what may leave at once"""
+        lines: list[str] = []
+        for host in self._chosen(numbers):
+            ready = _replica(host).ready()
+            if ready is None:
+                lines.append(f"{host.id} has nothing to do")
+            else:
+                lines += self._carry_out(host, ready)
+        return lines
+
+    def sync(self, number: str, rounds: str = "1") -> list[str]:
+        """sync N [rounds]: the oldest rounds become durable, and what waited for them leaves"""
+        host = self.hosts[ReplicaId(int(number))]
+        lines: list[str] = []
+        for _ in range(int(rounds)):
+            host.disk.sync()
+            lines += self._after_sync(host)
+        return lines + self._changes()
+
+    def notice(self, number: str, entry: str) -> list[str]:
+        """notice N T/I: a durability notice by hand, as one that comes late"""
+        term, index = entry.split("/")
+        _replica(self.hosts[ReplicaId(int(number))]).synced(Term(int(term)), Index(int(index)))
+        return self._changes()
+
+    # --- The wire -----------------------------------------------------------------------------------
+
+    def deliver(self, path: str, which: str = "1") -> list[str]:
+        """deliver 1>2 [count | all | last | again]: in order; last: overtaking; again: a copy of the first"""
+        return self._take(path, which, lose=False)
+
+    def lose(self, path: str, which: str = "1") -> list[str]:
+        """lose 1>2 [count | all | last]"""
+        return self._take(path, which, lose=True)
+
+    def wires(self) -> list[str]:
+        """wires: what is on its way"""
+        return [show(message) for _, queue in sorted(self.wire.items()) for message in queue]
+
+    def settle(self, *options: str) -> list[str]:
+        """settle [quietly]: everything written, synced and delivered, until nothing is left"""
+        lines: list[str] = []
+        while moved := self._settle_once():
+            lines += moved
+        return [] if "quietly" in options else lines
+
+    def run(self, ticks: str, *options: str) -> list[str]:
+        """run TICKS: all tick, with everything settled after each; tells only of roles and reads"""
+        lines = []
+        for tick in range(1, int(ticks) + 1):
+            for host in self._chosen(()):
+                if host.replica is not None:
+                    host.replica.tick()
+            changes = self._changes()
+            while moved := self._settle_once():
+                changes += [line for line in moved if any(word in line for word in TOLD)]
+            lines += [f"tick {tick}: {line}" for line in changes]
+        return lines
+
+    # --- What is ------------------------------------------------------------------------------------
+
+    def status(self, *numbers: str) -> list[str]:
+        """status [N ..]"""
+        lines = []
+        for host in self._chosen(numbers):
+            if host.replica is None:
+                lines.append(f"{host.id} is down")
+                continue
+            state = host.replica.status()
+            match = " ".join(f"{member}:{index}" for member, index in sorted(state.match.items()))
+            waits = f", needs a snapshot: {', '.join(map(str, state.snapshot_needed))}" if state.snapshot_needed else ""
+            lines.append(f"{host.id} is {host.described()}, last {state.last}"
+                         + (f", match {match}" if match else "") + waits)  # fmt: skip
+        return lines
+
+    def logs(self, *numbers: str) -> list[str]:
+        """logs [N ..]: the terms of the entries, as written"""
+        return [
+            f"{host.id}: {' '.join(str(entry.term) for entry in host.disk.written[host.disk.cut :])}"
+            for host in self._chosen(numbers)
+        ]
+
+    # --- Machinery ----------------------------------------------------------------------------------
+
+    def _chosen(self, numbers: Iterable[str]) -> list[Host]:
+        chosen = [self.hosts[ReplicaId(int(number))] for number in numbers]
+        return chosen or [self.hosts[number] for number in sorted(self.hosts)]
+
+    @staticmethod
+    def _pairs(words: Iterable[str]) -> list[tuple[ReplicaId, ReplicaId]]:
+        pairs = []
+        for word in words:
+            one_way = ">" in word
+            a, b = (ReplicaId(int(number)) for number in word.split(">" if one_way else "-"))
+            pairs += [(a, b)] if one_way else [(a, b), (b, a)]
+        return pairs
+
+    def _changes(self) -> list[str]:
+        lines = []
+        for host in self._chosen(()):
+            if host.replica is None:
+                continue
+            part = host.part()
+            if part != host.seen:
+                lines.append(f"{host.id} is {part}")
+            host.seen = part
+        return lines
+
+    def _carry_out(self, host: Host, ready: Ready) -> list[str]:
+        lines = []
+        if ready.hard_state is not None or ready.entries or ready.messages_after_sync:
+            number = host.disk.write(ready.entries, ready.hard_state)
+            last = ready.entries[-1] if ready.entries else None
+            host.held.append(
+                (number, ready.messages_after_sync, (last.term, last.index) if last is not None else None)
+            )
+            parts = []
+            if ready.hard_state is not None:
+                hard = ready.hard_state
+                parts.append(f"term {hard.term} vote {hard.vote or '-'} commit {hard.commit}")
+            if ready.entries:
+                parts.append(_entries(ready.entries))
+            lines.append(f"{host.id} writes {' and '.join(parts) or 'nothing'}, round {number}")
+        lines += self._post(ready.messages)
+        if ready.committed:
+            host.applied = ready.committed[-1].index
+            _replica(host).applied_to(host.applied)
+            lines.append(f"{host.id} applies {_entries(ready.committed)}")
+        lines += [f"{host.id} serves reads of round {context} at {index}" for context, index in ready.reads]
+        lines += [f"{host.id} loses reads of round {context}" for context in ready.lost_reads]
+        return lines + self._changes()
+
+    def _after_sync(self, host: Host) -> list[str]:
+        _, messages, last = host.held.popleft()
+        if last is not None:
+            _replica(host).synced(*last)
+        return self._post(messages)
+
+    def _post(self, messages: Sequence[Message]) -> list[str]:
+        lines = []
+        for message in messages:
+            path = (message.sender, message.receiver)
+            if path in self.blocked:
+                lines.append(f"{show(message)}: lost")
+            else:
+                self.wire.setdefault(path, deque()).append(message)
+                lines.append(show(message))
+        return lines
+
+    def _take(self, path: str, which: str, *, lose: bool) -> list[str]:
+        a, b = (ReplicaId(int(number)) for number in path.split(">"))
+        queue = self.wire.get((a, b)) or deque()
+        assert queue, f"nothing is on its way from {a} to {b}"
+        count = len(queue) if which == "all" else 1 if which in ("last", "again") else int(which)
+        for _ in range(count):
+            message = queue.pop() if which == "last" else queue[0] if which == "again" else queue.popleft()
+            receiver = self.hosts[b].replica
+            if receiver is not None and not lose:
+                receiver.step(message)
+        return self._changes()
+
+    def _settle_once(self) -> list[str]:
+        lines: list[str] = []
+        for host in self._chosen(()):
+            if host.replica is None:
+                continue
+            while (ready := host.replica.ready()) is not None:
+                lines += self._carry_out(host, ready)
+            while host.held:
+                host.disk.sync()
+                lines += self._after_sync(host)
+        for path in sorted(self.wire):
+            receiver = self.hosts[path[1]].replica
+            queue = self.wire[path]
+            while queue:
+                message = queue.popleft()
+                lines += [] if lines else ["..."]
+                if receiver is not None and path not in self.blocked:
+                    receiver.step(message)
+        return lines + self._changes()
+
+
+def _replica(host: Host) -> Replica:
+    assert host.replica is not None, f"{host.id} is down"
+    return host.replica
+
+
+def _entries(entries: Sequence[Entry]) -> str:
+    if len(entries) > 6:
+        return f"[{entries[0]} .. {entries[-1]}]"
+    return f"[{' '.join(map(str, entries))}]"
+
+
+def show(m: Message) -> str:
+    """A message as the transcripts show it; entries and log positions as term/index."""
+    head = f"{m.sender}>{m.receiver} {NAMES[m.kind]} term {m.term}"
+    details: dict[int, Callable[[], str]] = {
+        MessageKind.PRE_VOTE: lambda: f"last {m.log_term}/{m.index}",
+        MessageKind.VOTE: lambda: f"last {m.log_term}/{m.index}" + (" by transfer" if m.context else ""),
+        MessageKind.PRE_VOTE_REPLY: lambda: "no" if m.reject else "yes",
+        MessageKind.VOTE_REPLY: lambda: "no" if m.reject else "yes",
+        MessageKind.APPEND: lambda: f"after {m.log_term}/{m.index} {_entries(m.entries)} commit {m.commit}",
+        MessageKind.APPEND_REPLY: lambda: (
+            f"refuses {m.index}, hint {m.log_term}/{m.hint}" if m.reject else f"has {m.index}"
+        ),
+        MessageKind.HEARTBEAT: lambda: f"commit {m.commit}" + (f" round {m.context}" if m.context else ""),
+        MessageKind.HEARTBEAT_REPLY: lambda: f"round {m.context}" if m.context else "",
+        MessageKind.TIMEOUT_NOW: lambda: "",
+    }
+    return f"{head} {details[m.kind]()}".rstrip()
+
+
+COMMANDS = (
+    "group", "disk", "start", "crash", "cut", "heal", "tick", "campaign", "propose", "read", "transfer",
+    "leader_down", "unreachable", "ready", "sync", "notice", "deliver", "lose", "wires", "settle", "run",
+    "status", "logs",
+)  # fmt: skip
