@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from primitives.errors import Code
-from primitives.ids import PrimitiveId, Revision
+from primitives.ids import PrimitiveId, Revision, SlotId
 from primitives.instances import Instance, Instances
 from primitives.layout import HostTable
 from primitives.machine import Machine, Result
@@ -147,12 +147,14 @@ class HostContext:
         """Whether machines of that type exist here; for the catalog."""
         return self._instances.machine(type) is not None
 
-    def open(self, primitive: PrimitiveId, type: int, config: bytes) -> None:
-        """Opens partition 0 of a new primitive in this instance's slot; for the catalog."""
+    def open(self, type: int, config: bytes) -> None:
+        """Opens partition 0, in this instance's slot, of the primitive that this command creates; for the
+        catalog. Raises ValueError for an unknown type."""
         machine = self._instances.machine(type)
         if machine is None:
             raise ValueError("an unknown type")
-        self.open_partition((self._here.key[0], primitive, 0), machine, config)
+        slot = SlotId(self._here.key[0])
+        self.open_partition((slot, PrimitiveId(slot, self.revision), 0), machine, config)
 
     def open_partition(self, key: tuple[int, PrimitiveId, int], machine: Machine, config: bytes) -> None:
         """Makes an instance that is not here yet, and lets its machine begin."""
