@@ -228,7 +228,7 @@ class BareWorld:
         self.nodes: Final = [NodeId(n) for n in range(1, count + 1)]
         self.membership = Membership(tuple(ReplicaId(node) for node in self.nodes))
         self.disks = {node: Disk() for node in self.nodes}
-        self.checks = GroupChecks(GROUP, list(self.disks.values()))
+        self.checks = GroupChecks(GROUP, list(self.disks.values()), count)
         self.clocks = {node: Clock(self.heap, start_ms=node * 1000) for node in self.nodes}
         self.sync_ms = dict.fromkeys(self.nodes, QUICK_SYNC_MS)
         self.hosts: dict[NodeId, BareHost] = {}

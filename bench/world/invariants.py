@@ -74,10 +74,11 @@ class _Seen:
 class GroupChecks:
     """Everything that is known of one group, over all replicas and boots."""
 
-    def __init__(self, group: GroupId, disks: Sequence[Disk] = ()) -> None:
+    def __init__(self, group: GroupId, disks: Sequence[Disk], voters: int) -> None:
         self.group = group
         self._disks = disks
-        """Where all voters are stored."""
+        """Every disk on which one of the voters may be."""
+        self._voters = voters
         self.ledger: list[_Committed] = []
         """Line i stands for index i + 1."""
         self.leaders: dict[Term, ReplicaId] = {}
@@ -183,9 +184,9 @@ class GroupChecks:
         """What is committed would survive a loss of power everywhere on a majority of the voters."""
         logs = [disk.durable.log(self.group) for disk in self._disks]
         index, term = entry.index, entry.term
-        kept = [log for log in logs if log.last_index() >= index and log.term(index) == term]
-        if logs and 2 * len(kept) <= len(logs):
-            self.fail(f"entry {entry!r} is called committed, {len(kept)} of {len(logs)} disks keep it")
+        kept = sum(log.last_index() >= index and log.term(index) == term for log in logs)
+        if 2 * kept <= self._voters:
+            self.fail(f"entry {entry!r} is called committed, {kept} of {self._voters} disks keep it")
 
     def _voted(self, replica: ReplicaId, term: Term, candidate: ReplicaId) -> None:
         if self._votes.setdefault((replica, term), candidate) != candidate:
