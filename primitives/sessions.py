@@ -136,16 +136,19 @@ class SessionTable:
         session = self.alive.get(number)
         return session if session is not None and session.id == session_id else None
 
-    def end(self, session: Session) -> None:
-        """Ends a live session: from now on nothing that it holds is held. Its rows stay, for slices."""
+    def end(self, session: Session) -> bool:
+        """Ends a live session: from now on nothing that it holds is held. Its rows stay, for slices. Whether
+        its count is kept, to be forgotten later."""
         number = session.number
         session.alive = False
         del self.alive[number]
-        if self._by_id[session.id] is session:
-            del self._by_id[session.id]
-            self._former.put(session.id, _FORMER.pack(session.count, number))
         self.ending[number] = session
         self._dirty[number] = session
+        if self._by_id[session.id] is not session:
+            return False
+        del self._by_id[session.id]
+        self._former.put(session.id, _FORMER.pack(session.count, number))
+        return True
 
     def forget_former(self, session_id: bytes, number: int) -> None:
         """Forgets the count of an ended session, unless a later one of the same id ended since."""
