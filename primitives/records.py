@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from primitives.codec import pack, unpack
+from primitives.errors import TooLarge
 from primitives.ids import PrimitiveId, Revision, SlotId
+from primitives.limits import ARGUMENT_BYTES_MAX
 
 
 class Kind:
@@ -169,9 +171,16 @@ class BadRecord(ValueError):
     """Bytes that are not a record. From a client: its mistake. From the log: damage."""
 
 
+def _pack_arguments(args: list[Any]) -> bytes:
+    data = pack(args)
+    if len(data) > ARGUMENT_BYTES_MAX:
+        raise TooLarge(f"arguments of {len(data)} bytes; at most {ARGUMENT_BYTES_MAX} are carried")
+    return data
+
+
 def encode_command(command: Command) -> bytes:
-    """The record of ``command``."""
-    args = pack(command.args)
+    """The record of ``command``; raises ``TooLarge`` for arguments over ``ARGUMENT_BYTES_MAX``."""
+    args = _pack_arguments(command.args)
     exceptions = command.exceptions
     header = COMMAND_HEADER.pack(
         Kind.COMMAND, command.session_id, command.number, command.slot, command.epoch, command.sequence,
@@ -184,8 +193,8 @@ def encode_command(command: Command) -> bytes:
 
 
 def encode_query(query: Query) -> bytes:
-    """The record of ``query``."""
-    args = pack(query.args)
+    """The record of ``query``; raises ``TooLarge`` for arguments over ``ARGUMENT_BYTES_MAX``."""
+    args = _pack_arguments(query.args)
     header = QUERY_HEADER.pack(
         Kind.QUERY, query.slot, query.epoch, query.primitive[0], query.primitive[1], query.partition,
         query.type, query.op, query.read, query.bound, len(args),
@@ -228,8 +237,8 @@ def encode_open(record: Open) -> bytes:
 
 
 def encode_internal(record: Internal) -> bytes:
-    """The record of a node's own operation."""
-    args = pack(record.args)
+    """The record of a node's own operation; raises ``TooLarge`` like :func:`encode_command`."""
+    args = _pack_arguments(record.args)
     header = INTERNAL_HEADER.pack(Kind.INTERNAL, record.type, record.op, len(args))
     return b"".join((header, args, record.body))
 
