@@ -45,7 +45,10 @@ async def test_a_child_killed_by_a_signal_gives_128_and_its_number() -> None:
 
 
 async def test_the_environment_is_added_to_ours() -> None:
-    source = "from os import environ as e; raise SystemExit(e['QUORATE_FENCING_TOKEN'] != '7' or 'PATH' not in e)"
+    source = (
+        "import os; "
+        "raise SystemExit(os.environ['QUORATE_FENCING_TOKEN'] != '7' or 'PATH' not in os.environ)"
+    )
     assert await (await start(source, QUORATE_FENCING_TOKEN="7")).wait() == 0
 
 
