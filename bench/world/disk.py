@@ -25,7 +25,7 @@ _SUM_MASK: Final = (1 << 64) - 1
 
 def row_sum(key: bytes, value: bytes) -> int:
     """A row's share of its group's state hash, which is the sum over all rows modulo 2**64."""
-    return xxh3_64_intdigest(len(key).to_bytes(4, "big") + key + value)
+    return xxh3_64_intdigest(b"%b\0%b" % (key, value))
 
 
 class Rows:
@@ -49,6 +49,16 @@ class Rows:
             total += row_sum(key, value)
             self.rows[key] = value
         self.sum = total & _SUM_MASK
+
+    def set_all(self, rows: dict[bytes, bytes | None]) -> None:
+        """:meth:`set` for each."""
+        if self.rows or None in rows.values():
+            for key, value in rows.items():
+                self.set(key, value)
+        else:  # A new replica's thousands of rows, sorted once.
+            new = {key: value for key, value in rows.items() if value is not None}
+            self.rows.update(new)
+            self.sum = sum(row_sum(key, value) for key, value in new.items()) & _SUM_MASK
 
     def get(self, key: bytes) -> bytes | None:
         """The row's value, or None."""
@@ -136,11 +146,17 @@ class Image:
 
     def log(self, group: GroupId) -> Log:
         """The group's log."""
-        return self.logs.setdefault(group, Log())
+        log = self.logs.get(group)
+        if log is None:
+            log = self.logs[group] = Log()
+        return log
 
     def state(self, group: GroupId, epoch: int) -> Rows:
         """The group's rows in ``epoch``."""
-        return self.rows.setdefault((group, epoch), Rows())
+        rows = self.rows.get((group, epoch))
+        if rows is None:
+            rows = self.rows[group, epoch] = Rows()
+        return rows
 
     def copy(self) -> Image:
         """An independent copy, sharing only what never changes."""
@@ -197,7 +213,7 @@ class SimBatch:
         self.creates.append(replica)
 
     def carry_out(self, image: Image) -> None:
-        """Makes the batch's writes in ``image``."""
+        """Makes the batch's writes in ``image``, but for the rows of state."""
         if self.round_number != image.last_round + 1:
             raise InvariantViolation(f"round {self.round_number} is written after {image.last_round}")
         image.last_round = self.round_number
@@ -214,12 +230,18 @@ class SimBatch:
         for group, state in self.hard_states:
             _check_hard_state(group, image.hard_states.get(group), state)
             image.hard_states[group] = state
-        for group, epoch, key, value in self.rows:
-            image.state(group, epoch).set(key, value)
         for group, index, membership in self.applies:
             if index < image.applied[group][0]:
                 raise InvariantViolation(f"group {group}: the stored applied index goes back to {index}")
             image.applied[group] = (index, membership)
+
+    def carry_out_rows(self, image: Image) -> None:
+        """Makes the batch's writes to rows of state in ``image``."""
+        by_state: dict[tuple[GroupId, int], dict[bytes, bytes | None]] = {}
+        for group, epoch, key, value in self.rows:
+            by_state.setdefault((group, epoch), {})[key] = value
+        for (group, epoch), rows in by_state.items():
+            image.state(group, epoch).set_all(rows)
 
 
 def _check_hard_state(group: GroupId, former: HardState | None, state: HardState) -> None:
@@ -234,11 +256,13 @@ def _check_hard_state(group: GroupId, former: HardState | None, state: HardState
 class Disk:
     """What survives the process: the durable image and the batches written since, in order."""
 
-    __slots__ = ("durable", "live", "pending", "refusing", "sync_fails", "written")
+    __slots__ = ("_rows_behind", "durable", "live", "pending", "refusing", "sync_fails", "written")
 
     def __init__(self) -> None:
         self.durable = Image()
+        """What a crash keeps at least; its rows of state are brought up to date only by a crash."""
         self.live = Image()
+        self._rows_behind: list[SimBatch] = []
         self.pending: list[SimBatch] = []
         self.written = 0
         """Batches ever written, surviving or not."""
@@ -250,26 +274,34 @@ class Disk:
     def write(self, batch: SimBatch) -> None:
         """Makes the batch's writes visible; a crash may lose them until they are synced."""
         batch.carry_out(self.live)
+        batch.carry_out_rows(self.live)
         self.pending.append(batch)
         self.written += 1
 
     def sync(self, mark: int) -> None:
         """Makes durable all batches up to the ``mark``-th ever written."""
         count = mark - (self.written - len(self.pending))
-        for batch in self.pending[: max(count, 0)]:
-            batch.carry_out(self.durable)
-        del self.pending[: max(count, 0)]
+        self._keep(max(count, 0))
 
     def crash(self, random: Random) -> tuple[int, int]:
         """Loses a suffix, perhaps all or none, of what is not synced. Returns how many batches survived of
         how many."""
         count = len(self.pending)
         kept = random.choice((0, count, random.randint(0, count)))
-        for batch in self.pending[:kept]:
-            batch.carry_out(self.durable)
+        self._keep(kept)
         self.pending.clear()
+        for batch in self._rows_behind:
+            batch.carry_out_rows(self.durable)
+        self._rows_behind.clear()
         self.live = self.durable.copy()
         return kept, count
+
+    def _keep(self, count: int) -> None:
+        for batch in self.pending[:count]:
+            batch.carry_out(self.durable)
+            if batch.rows:
+                self._rows_behind.append(batch)
+        del self.pending[:count]
 
 
 class SimStore:
