@@ -133,14 +133,16 @@ class Stage:
         """group voters=1,2,3 [outgoing=..] [learners=..] [config field=number ..]"""
         self.hosts, self.wire, self.blocked = {}, {}, set()
         given = dict(option.split("=") for option in options)
-        voters, outgoing, learners = (
-            tuple(ReplicaId(int(word)) for word in given.pop(name, "").split(",") if word)
-            for name in ("voters", "outgoing", "learners")
-        )
+        membership = _membership(given)
         config = Config(**{name: int(value) for name, value in given.items()})
-        membership = Membership(voters, outgoing, learners)
-        for replica in sorted({*voters, *outgoing, *learners}):
+        for replica in sorted({*membership.incoming, *membership.outgoing, *membership.learners}):
             self.hosts[replica] = Host(replica, membership, config)
+        return []
+
+    def knows(self, number: str, *options: str) -> list[str]:
+        """knows N voters=.. [outgoing=..] [learners=..]: what it starts with, when others know better"""
+        given = dict(option.split("=") for option in options)
+        self.hosts[ReplicaId(int(number))].membership = _membership(given)
         return []
 
     def disk(self, number: str, *options: str) -> list[str]:
@@ -153,7 +155,8 @@ class Stage:
         ]
         host.disk.cut = int(given.get("cut", 0))
         term = Term(int(given.get("term", terms[-1] if terms else 0)))
-        host.disk.hard = HardState(term, ReplicaId(int(given.get("vote", 0))), Index(int(given.get("commit", 0))))
+        vote, commit = ReplicaId(int(given.get("vote", 0))), Index(int(given.get("commit", 0)))
+        host.disk.hard = HardState(term, vote, commit)
         host.applied = Index(int(given.get("applied", 0)))
         host.disk.durable = (host.disk.written, host.disk.hard)
         return []
@@ -173,7 +176,7 @@ class Stage:
         return []
 
     def cut(self, *pairs: str) -> list[str]:
-        """cut 1-2 1>3 ..: messages there are lost, both ways or one way"""
+        """cut 1-2 1>3 ..: what is sent there is lost, both ways or one way; what is on its way waits"""
         self.blocked.update(self._pairs(pairs))
         return []
 
@@ -295,7 +298,8 @@ class Stage:
                 continue
             state = host.replica.status()
             match = " ".join(f"{member}:{index}" for member, index in sorted(state.match.items()))
-            waits = f", needs a snapshot: {', '.join(map(str, state.snapshot_needed))}" if state.snapshot_needed else ""
+            needy = ", ".join(map(str, state.snapshot_needed))
+            waits = f", needs a snapshot: {needy}" if needy else ""
             lines.append(f"{host.id} is {host.described()}, last {state.last}"
                          + (f", match {match}" if match else "") + waits)  # fmt: skip
         return lines
@@ -399,12 +403,19 @@ class Stage:
         for path in sorted(self.wire):
             receiver = self.hosts[path[1]].replica
             queue = self.wire[path]
-            while queue:
+            while queue and path not in self.blocked:
                 message = queue.popleft()
                 lines += [] if lines else ["..."]
-                if receiver is not None and path not in self.blocked:
+                if receiver is not None:
                     receiver.step(message)
         return lines + self._changes()
+
+
+def _membership(given: dict[str, str]) -> Membership:
+    return Membership(*(
+        tuple(ReplicaId(int(word)) for word in given.pop(name, "").split(",") if word)
+        for name in ("voters", "outgoing", "learners")
+    ))  # fmt: skip
 
 
 def _replica(host: Host) -> Replica:
@@ -438,7 +449,7 @@ def show(m: Message) -> str:
 
 
 COMMANDS = (
-    "group", "disk", "start", "crash", "cut", "heal", "tick", "campaign", "propose", "read", "transfer",
+    "group", "knows", "disk", "start", "crash", "cut", "heal", "tick", "campaign", "propose", "read", "transfer",
     "leader_down", "unreachable", "ready", "sync", "notice", "deliver", "lose", "wires", "settle", "run",
     "status", "logs",
 )  # fmt: skip
