@@ -1,0 +1,187 @@
+"""A cluster of one group inside the test: a real applier without log, disk or network, and sessions on it
+that are driven by hand."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, Final
+
+from sortedcontainers import SortedDict
+
+from primitives.applier import Applied, Applier
+from primitives.catalog import CatalogOp, create_arguments, decode_found
+from primitives.errors import Code
+from primitives.ids import CATALOG_ID, GroupId, PrimitiveId, Revision, SlotId
+from primitives.records import (
+    Answer,
+    Command,
+    Expire,
+    Fire,
+    Query,
+    Read,
+    Register,
+    SessionOp,
+    Type,
+    decode_answer,
+    encode_command,
+    encode_entry,
+    encode_expire,
+    encode_fire,
+    encode_register,
+)
+from primitives.registry import machines
+
+SLOTS_HERE: Final = 64
+EPOCH: Final = 1
+FIRES_AN_ENTRY: Final = 100
+
+
+def slot_of(*parts: object) -> SlotId:
+    """Some slot of the group, always the same for the same parts."""
+    return SlotId(zlib.crc32(repr(parts).encode()) % SLOTS_HERE)
+
+
+class MemoryRows:
+    """Rows of the group as written."""
+
+    def __init__(self) -> None:
+        self._rows: SortedDict[bytes, bytes] = SortedDict()
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._rows[key] = value
+
+    def delete(self, key: bytes) -> None:
+        self._rows.pop(key, None)
+
+    def scan(
+        self, start: bytes = b"", end: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        for key in list(self._rows.irange(start, end, (True, False), reverse)):
+            yield key, self._rows[key]
+
+
+class Group:
+    """A group's applied state, its log time, and the sessions that tests drive on it.
+
+    Every ``flush_every`` entries the tables are written, so that commands meet rows of both kinds.
+    """
+
+    def __init__(self, *, flush_every: int = 7) -> None:
+        self.rows = MemoryRows()
+        self.applier = Applier(GroupId(1), self.rows, machines())
+        self.applier.initialize([SlotId(slot) for slot in range(SLOTS_HERE)], EPOCH)
+        self.now_ms = 1_000
+        self.sessions: dict[int, Session] = {}
+        self.ids = count(1)
+        self._entries = 0
+        self._flush_every = flush_every
+
+    def apply(self, *records: bytes) -> list[bytes | None]:
+        """Applies one entry; late answers go to the sessions that wait for them."""
+        applied: Applied = self.applier.apply(encode_entry(self.now_ms, records))
+        for number, slot, sequence, answer in applied.late:
+            self.sessions[number].answered(slot, sequence, decode_answer(answer))
+        for number in applied.ended:
+            self.sessions.pop(number).ended()
+        self._entries += 1
+        if self._entries % self._flush_every == 0:
+            self.applier.flush(self.rows)
+        return applied.answers
+
+    def settle(self) -> int:
+        """Fires everything that is due; returns how many entries that took."""
+        entries = 0
+        while (due_ms := self.applier.next_deadline_ms) is not None and due_ms <= self.now_ms:
+            self.apply(encode_fire(Fire(FIRES_AN_ENTRY)))
+            entries += 1
+            assert entries < 10_000, "timers without end"
+        return entries
+
+    def advance(self, ms: int) -> None:
+        """Lets log time pass, and fires what is due."""
+        self.now_ms += ms
+        self.settle()
+
+    def query(
+        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any]
+    ) -> Answer:
+        """Answers a linearizable query."""
+        query = Query(
+            SlotId(slot), EPOCH, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, b""
+        )
+        return decode_answer(self.applier.query(query))
+
+    def state(self) -> dict[bytes, bytes]:
+        """Every row, written first."""
+        self.applier.flush(self.rows)
+        return dict(self.rows.scan())
+
+
+class Session:
+    """A session in the group: numbers its commands for each slot and keeps their answers."""
+
+    def __init__(self, group: Group, *, session_id: bytes | None = None, registrations: int = 1) -> None:
+        self.group = group
+        self.id = session_id or next(group.ids).to_bytes(16, "big")
+        register = encode_register(Register(self.id, registrations, 10_000))
+        (answer,) = group.apply(register)
+        assert answer is not None
+        assert decode_answer(answer).code == Code.OK
+        self.number = int(decode_answer(answer).revision)
+        self.last: dict[int, int] = {}
+        self.answers: dict[tuple[int, int], Answer] = {}
+        self.waits: dict[tuple[int, int], Callable[[], None]] = {}
+        """What to call when an answer comes."""
+        group.sessions[self.number] = self
+
+    def answered(self, slot: int, sequence: int, answer: Answer) -> None:
+        """An answer came."""
+        self.answers[slot, sequence] = answer
+        wake = self.waits.pop((slot, sequence), None)
+        if wake is not None:
+            wake()
+
+    def ended(self) -> None:
+        """Nothing that waits will be answered any more."""
+        for slot, sequence in list(self.waits):
+            self.answered(slot, sequence, Answer(Code.SESSION_LOST, Revision(0), b""))
+
+    def send(
+        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any],
+        body: bytes = b"",
+    ) -> int:  # fmt: skip
+        """Applies a command; returns its number. Its answer is in ``answers``, unless it is late."""
+        sequence = self.last[slot] = self.last.get(slot, 0) + 1
+        floor = next((at for at in range(1, sequence) if (slot, at) not in self.answers), sequence) - 1
+        command = Command(
+            self.id, self.number, SlotId(slot), EPOCH, sequence, floor, primitive, partition, type, op, (),
+            args, body,
+        )  # fmt: skip
+        (answer,) = self.group.apply(encode_command(command))
+        if answer is not None:
+            self.answered(slot, sequence, decode_answer(answer))
+        return sequence
+
+    def withdraw(self, slot: int, sequence: int) -> Answer:
+        """Withdraws the command of that number."""
+        at = self.send(slot, CATALOG_ID, 0, Type.SESSION, SessionOp.WITHDRAW, [sequence])
+        return self.answers[slot, at]
+
+    def expire(self) -> None:
+        """A leader heard nothing of it."""
+        self.group.apply(encode_expire(Expire(self.id, self.number)))
+
+
+def create(session: Session, name: str, type: int, partitions: int | None = 0) -> tuple[SlotId, PrimitiveId]:
+    """Creates a primitive, or finds it; the slot of its name and its id."""
+    slot = slot_of("", name)
+    args, body = create_arguments("", name, type, partitions, None)
+    at = session.send(slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.CREATE, args, body)
+    answer = session.answers[slot, at]
+    assert answer.code == Code.OK, answer
+    return slot, PrimitiveId(slot, decode_found(answer.result).revision)
