@@ -18,11 +18,11 @@ import msgspec
 
 from ops.exits import Failure
 from ops.logs import Level
+from shards.founding import NODES_MAX
 
 GROUPS_DEFAULT: Final = 16
 GROUPS_MAX: Final = 4096
 REPLICAS_DEFAULT: Final = 3
-NODES_MAX: Final = 9
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NOT_OFFERED: Final = frozenset({"http", "join"})
 """Keys of the documented command that this release does not know yet."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from ops import logs
-from ops.config import GROUPS_DEFAULT, GROUPS_MAX, NODES_MAX, Options, merge, read_file, settings
+from ops.config import GROUPS_DEFAULT, GROUPS_MAX, Options, merge, read_file, settings
 from ops.exits import Failure, UsageError
 
 Flag = Annotated[bool, Parameter(negative="")]
-PORT: int = 7400
+PORT: Final = 7400
+DEV_NODES_MAX: Final = 9
 
 
 async def serve(
@@ -94,7 +95,7 @@ async def dev(
     log_level
         What the nodes log to standard error.
     """
-    for flag, value, most in (("nodes", nodes, NODES_MAX), ("groups", groups, GROUPS_MAX)):
+    for flag, value, most in (("nodes", nodes, DEV_NODES_MAX), ("groups", groups, GROUPS_MAX)):
         if not 1 <= value <= most:
             raise UsageError(f"--{flag} {value}: expected a number from 1 to {most}")
     if replicas is not None and not 1 <= replicas <= nodes:

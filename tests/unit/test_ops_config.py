@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"cluster": "n2=127.0.0.1:1"}, "lists n2, but this node is n1"),
         ({"cluster": "n1=127.0.0.1:1,n1=127.0.0.1:2"}, "lists n1 twice"),
         ({"cluster": "n1=127.0.0.1:1,n2=127.0.0.1:1"}, "lists 127.0.0.1:1 twice"),
-        ({"cluster": ",".join(f"n{i}=127.0.0.1:{i}" for i in range(1, 11))}, "10 nodes"),
+        ({"cluster": ",".join(f"n{i}=127.0.0.1:{i}" for i in range(1, 66))}, "65 nodes"),
         ({"groups": 0}, "--groups 0: expected a number from 1"),
         ({"replicas": 2}, "--replicas 2: expected a number from 1 to 1"),
     ],
