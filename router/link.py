@@ -43,7 +43,7 @@ class Link:
     """
 
     __slots__ = (
-        "_fd", "_finishing", "_lost", "_queue", "_queued", "_received", "_sender", "_sends",
+        "_drainer", "_fd", "_finishing", "_lost", "_queue", "_queued", "_received", "_sender", "_sends",
         "_sends_queued", "_sent", "_stream", "queue_bytes_max",
     )  # fmt: skip
 
@@ -55,6 +55,7 @@ class Link:
         self._queued = 0
         self._finishing = False
         self._sender: trio.lowlevel.Task | None = None
+        self._drainer: trio.lowlevel.Task | None = None
         self._lost: str | None = None
         self._sent = 0
         self._received = 0
@@ -65,6 +66,11 @@ class Link:
     def is_lost(self) -> bool:
         """Whether the connection is known to be gone; then nothing is sent any more."""
         return self._lost is not None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._queued
 
     def send(self, data: bytes) -> bool:
         """Sends, or queues what the socket does not take now; never blocks. False: the link is lost, and the
@@ -103,6 +109,21 @@ class Link:
         self._sent += taken
         return taken
 
+    async def drained(self) -> None:
+        """Waits until nothing is queued or the link is lost. One task at a time may wait."""
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._drainer = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        while self._queue:
+            self._drainer = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _wake_drainer(self) -> None:
+        if self._drainer is not None:
+            drainer, self._drainer = self._drainer, None
+            trio.lowlevel.reschedule(drainer)
+
     async def run(self) -> None:
         """Sends what is queued, until the link is lost. Run it in one task at a time."""
         while self._lost is None:
@@ -127,6 +148,8 @@ class Link:
                     break
                 taken -= len(first)
                 self._queue.popleft()
+            if not self._queue:
+                self._wake_drainer()
 
     async def _park(self) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -172,6 +195,7 @@ class Link:
         with suppress(OSError):  # The other end may have gone first.
             self._stream.socket.shutdown(trio.socket.SHUT_RDWR)
         self._wake()
+        self._wake_drainer()
 
     def statistics(self) -> LinkStatistics:
         """A copy of the link's counts."""
