@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from raft_stage import COMMANDS, Stage
+
 from raftgroup.types import InvariantViolation
 
 
