@@ -1,0 +1,50 @@
+"""What a node is started with, and the two ways in which it ends by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shards.settings import EngineSettings
+
+Address = tuple[str, int]
+"""Host, as a name or a number, and port."""
+
+
+class StartError(Exception):
+    """The node cannot start, or must not: one line for whoever started it. Exit code 1."""
+
+
+class NodeFailed(Exception):
+    """A running node stopped because going on would not be safe: one line. Exit code 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """A node's configuration, checked by whoever made it."""
+
+    name: str
+    data: Path
+    """Directory of the store; it belongs to this node for good."""
+    listen: Address
+    """For clients."""
+    peer: Address
+    """For other nodes."""
+    advertise: Address
+    """Where clients reach this node."""
+    cluster: Mapping[str, Address]
+    """Peer address of every founding node by name, this one included."""
+    groups: int = 16
+    """Data groups that the founding nodes make."""
+    replicas: int = 3
+    """Copies of each data group; no more than founding nodes."""
+    clients_max: int | None = None
+    """Client connections at a time; by the limit of descriptors unless given."""
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+
+def address_text(address: Address) -> str:
+    """``HOST:PORT``, with brackets around an IPv6 address."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
