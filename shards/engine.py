@@ -30,6 +30,8 @@ from shards.writer import Writer
 
 TICKS_A_ROUND_MAX: Final = 2
 """After a pause of the process, ticks are not made up for: messages that waited come first."""
+PAUSE_TICKS: Final = 5
+"""A longer pause does not count against leases, whose keepalives waited as well."""
 PREFERRED_MS: Final = 1500
 """How long the first replica of a new group tries to be its first leader."""
 SYSTEM_RETRY_TICKS: Final = 10
@@ -272,6 +274,9 @@ class Engine:
             ticks += 1
         if not ticks:
             return
+        if ticks > PAUSE_TICKS:
+            for driver in self.groups.values():
+                driver.leases.paused(ticks * self.settings.tick_ms)
         for _ in range(min(ticks, TICKS_A_ROUND_MAX)):
             for driver in self.groups.values():
                 driver.tick(now_ms)

@@ -44,6 +44,13 @@ class LeaderLeases:
         """A keepalive of the session arrived."""
         self._heard[number] = now_ms
 
+    def paused(self, gap_ms: int) -> None:
+        """The process stood still for ``gap_ms``: keepalives that came meanwhile are not read yet, so that
+        time does not count against anybody."""
+        self._elected_ms += gap_ms
+        for number in self._heard:
+            self._heard[number] += gap_ms
+
     def ended(self, number: int) -> None:
         """The session's end was applied."""
         self._heard.pop(number, None)
