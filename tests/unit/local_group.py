@@ -137,6 +137,8 @@ class Session:
         self.answers: dict[tuple[int, int], Answer] = {}
         self.waits: dict[tuple[int, int], Callable[[], None]] = {}
         """What to call when an answer comes."""
+        self.kept: dict[int, set[int]] = {}
+        """By slot, numbers whose answers are not acknowledged yet: a grant that may be withdrawn."""
         group.sessions[self.number] = self
 
     def answered(self, slot: int, sequence: int, answer: Answer) -> None:
@@ -153,19 +155,27 @@ class Session:
 
     def send(
         self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any],
-        body: bytes = b"",
+        body: bytes = b"", *, keep: bool = False,
     ) -> int:  # fmt: skip
-        """Applies a command; returns its number. Its answer is in ``answers``, unless it is late."""
+        """Applies a command; returns its number. Its answer is in ``answers``, unless it is late. ``keep``:
+        it is not acknowledged before :meth:`take`."""
         sequence = self.last[slot] = self.last.get(slot, 0) + 1
-        floor = next((at for at in range(1, sequence) if (slot, at) not in self.answers), sequence) - 1
+        kept = self.kept.setdefault(slot, set())
+        exceptions = tuple(sorted(kept))
+        if keep:
+            kept.add(sequence)
         command = Command(
-            self.id, self.number, SlotId(slot), EPOCH, sequence, floor, primitive, partition, type, op, (),
-            args, body,
+            self.id, self.number, SlotId(slot), EPOCH, sequence, sequence - 1, primitive, partition, type, op,
+            exceptions, args, body,
         )  # fmt: skip
         (answer,) = self.group.apply(encode_command(command))
         if answer is not None:
             self.answered(slot, sequence, decode_answer(answer))
         return sequence
+
+    def take(self, slot: int, sequence: int) -> None:
+        """The answer was received for good."""
+        self.kept[slot].discard(sequence)
 
     def withdraw(self, slot: int, sequence: int) -> Answer:
         """Withdraws the command of that number."""

@@ -93,7 +93,7 @@ class LocalPort:
         self._lease = LocalLease()
         self.sends = True
         self.delivers = True
-        self._unsent: deque[tuple[Call, trio.Event]] = deque()
+        self._unsent: deque[tuple[Call, trio.Event, bool]] = deque()
         self._changed = trio.Event()
 
     # -- what tests do ---------------------------------------------------------------------------------------
@@ -111,8 +111,8 @@ class LocalPort:
         """Lets everything through."""
         self.sends = self.delivers = True
         while self._unsent:
-            call, sent = self._unsent.popleft()
-            self._send(call)
+            call, sent, late = self._unsent.popleft()
+            self._send(call, late)
             sent.set()
         self._changed.set()
         self._changed = trio.Event()
@@ -138,10 +138,10 @@ class LocalPort:
         call = Call(ref, op, args, body, self._partition(ref, key, partition))
         sent = trio.Event()
         if self.sends and not self._unsent:
-            self._send(call)
+            self._send(call, late)
             sent.set()
         else:
-            self._unsent.append((call, sent))
+            self._unsent.append((call, sent, late))
         lease = self._lease
         try:
             await sent.wait()
@@ -154,6 +154,8 @@ class LocalPort:
             raise
         if late and lease.state == LeaseState.LOST:
             raise SessionLost("the lease is lost")
+        if late and call.session is not None:
+            call.session.take(call.slot, call.sequence)
         return self._judge(call.answer)
 
     async def query(
@@ -225,18 +227,21 @@ class LocalPort:
             self.group.apply(encode_open(Open(slot, primitive, partition, ref.type, asked, b"")))
         return slot, primitive, partition
 
-    def _send(self, call: Call) -> None:
+    def _send(self, call: Call, late: bool) -> None:
         session = call.session = self.session
         slot, primitive, partition = self._open(call.ref, call.partition)
         call.slot, call.sequence = slot, session.last.get(slot, 0) + 1
         session.waits[slot, call.sequence] = call.arrived.set
-        session.send(slot, primitive, partition, call.ref.type, call.op, call.args, call.body)
+        session.send(
+            slot, primitive, partition, call.ref.type, call.op, call.args, call.body, keep=late
+        )
 
     def _call_off(self, call: Call, late: bool) -> None:
         if call.session is None:
             self._unsent = deque(item for item in self._unsent if item[0] is not call)
         elif late and call.session.number in self.group.sessions:
             call.session.withdraw(call.slot, call.sequence)
+            call.session.take(call.slot, call.sequence)
 
     def _judge(self, answer: Answer) -> Answer:
         if answer.code in (Code.OK, Code.CONDITION):
