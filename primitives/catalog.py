@@ -192,6 +192,8 @@ def _create(ctx: CatalogContext, key: bytes, found: Found) -> Result:
 
 
 def _list(names: TableView, namespace: str, prefix: str, after: str | None, limit: int) -> Result:
+    if type(limit) is not int or limit < 1:
+        raise ValueError("a limit is 1 or more")
     space = check_namespace(namespace).encode() + b"\0"
     start = wanted = space + prefix.encode()
     if after is not None:

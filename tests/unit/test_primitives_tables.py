@@ -1,0 +1,177 @@
+"""Tables: what is seen depends on what was written, never on where it is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sortedcontainers import SortedDict
+from support_machine import MemoryRows
+
+from primitives.ids import PrimitiveId, Revision, SlotId
+from primitives.layout import after, table_prefix
+from primitives.tables import RowsExceeded, Tables
+
+PREFIX = table_prefix(1, PrimitiveId(SlotId(1), Revision(1)), 0, 0xFF)
+KEYS = st.binary(max_size=2)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), KEYS, st.binary(max_size=3)),
+        st.tuples(st.just("delete"), KEYS),
+        st.tuples(st.just("get"), KEYS),
+        st.tuples(st.just("scan"), KEYS, st.none() | KEYS, st.booleans()),
+        st.tuples(st.just("flush")),
+        st.tuples(st.just("begin")),
+        st.tuples(st.just("rollback")),
+    ),
+    max_size=40,
+)
+
+
+def _tables(rows: MemoryRows, rows_max: int = 1000, cache: int = 1000) -> Tables:
+    return Tables(rows, rows_a_command_max=rows_max, cache_bytes_max=cache)
+
+
+def _model_scan(model: Any, start: bytes, end: bytes | None, reverse: bool) -> list[tuple[bytes, bytes]]:
+    rows = [(key, model[key]) for key in model if key >= start and (end is None or key < end)]
+    return rows[::-1] if reverse else rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_a_table_is_a_sorted_dict_with_a_savepoint(steps: list[Any]) -> None:
+    rows = MemoryRows()
+    rows.put(PREFIX[:-1] + b"\xfe" + b"a", b"before")
+    rows.put(after(PREFIX) or b"", b"behind")
+    tables = _tables(rows)
+    table = tables.table(PREFIX)
+    model: SortedDict[bytes, bytes] = SortedDict()
+    saved = model.copy()
+    for step, *args in steps:
+        if step == "put":
+            table.put(*args)
+            model[args[0]] = args[1]
+        elif step == "delete":
+            table.delete(*args)
+            model.pop(args[0], None)
+        elif step == "get":
+            assert table.get(*args) == model.get(args[0])
+        elif step == "scan":
+            start, end, reverse = args
+            assert list(table.scan(start, end, reverse=reverse)) == _model_scan(model, start, end, reverse)
+        elif step == "flush":
+            tables.flush(rows)
+            assert tables.bytes == 0
+            saved = model.copy()
+        elif step == "begin":
+            tables.begin()
+            saved = model.copy()
+        else:
+            tables.rollback()
+            model = saved.copy()
+    assert list(table.scan()) == list(model.items())
+    tables.flush(rows)
+    assert len(rows.rows) == len(model) + 2
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(KEYS), st.lists(KEYS), st.lists(st.tuples(KEYS, st.none() | st.just(b"new")), max_size=6),
+       st.booleans())  # fmt: skip
+def test_a_scan_sees_what_is_changed_ahead_of_it_wherever_rows_are_kept(
+    stored: list[bytes], overlaid: list[bytes], changes: list[tuple[bytes, bytes | None]], reverse: bool
+) -> None:
+    def run(flush_at: int) -> list[tuple[bytes, bytes]]:
+        rows = MemoryRows()
+        tables = _tables(rows)
+        table = tables.table(PREFIX)
+        for at, key in enumerate([*stored, *overlaid]):
+            if at == flush_at:
+                tables.flush(rows)
+            table.put(key, b"old")
+        if flush_at < 0:
+            tables.flush(rows)
+        left = list(changes)
+        seen = []
+        for row in table.scan(reverse=reverse):
+            seen.append(row)
+            if left:
+                key, value = left.pop()
+                if value is None:
+                    table.delete(key)
+                else:
+                    table.put(key, value)
+        return seen
+
+    expected = run(10**6)
+    assert run(-1) == expected
+    assert run(len(stored)) == expected
+
+
+def test_rows_are_bytes() -> None:
+    table = _tables(MemoryRows()).table(PREFIX)
+    wrong: Any = "text"
+    for key, value in ((wrong, b""), (b"", wrong)):
+        with pytest.raises(TypeError):
+            table.put(key, value)
+    with pytest.raises(TypeError):
+        table.delete(wrong)
+    assert list(table.scan()) == []
+
+
+def test_writes_and_scans_of_a_command_are_bounded_and_begin_anew_with_the_next() -> None:
+    tables = _tables(MemoryRows(), rows_max=5)
+    table = tables.table(PREFIX)
+    for start in (0, 5, 10, 15, 20):
+        tables.begin()
+        for at in range(start, start + 5):
+            table.put(b"%d" % at, b"")
+        with pytest.raises(RowsExceeded):
+            table.put(b"more", b"")
+        with pytest.raises(RowsExceeded):
+            table.delete(b"more")
+        assert isinstance(tables.failure, RowsExceeded)
+    tables.begin()
+    with pytest.raises(RowsExceeded):
+        list(table.scan())
+    tables.begin_query()
+    assert len(list(table.scan())) == 25
+
+
+def test_the_cache_is_bounded_and_serves_repeated_reads() -> None:
+    rows = MemoryRows()
+    tables = _tables(rows, cache=4000)
+    table = tables.table(PREFIX)
+    for _ in range(3):
+        assert table.get(b"absent") is None
+    assert rows.reads == 1
+    for at in range(1000):
+        assert table.get(b"%d" % at) is None
+    reads = rows.reads
+    assert table.get(b"999") is None
+    assert rows.reads == reads
+    assert table.get(b"absent") is None
+    assert rows.reads == reads + 1
+
+
+def test_what_is_flushed_replaces_what_the_cache_had() -> None:
+    rows = MemoryRows()
+    tables = _tables(rows, cache=4000)
+    table = tables.table(PREFIX)
+    for value in (b"1", b"2"):
+        table.get(b"k")
+        table.put(b"k", value)
+        tables.flush(rows)
+        assert table.get(b"k") == value
+    table.delete(b"k")
+    tables.flush(rows)
+    assert table.get(b"k") is None
+
+
+@pytest.mark.parametrize(
+    ("prefix", "beyond"),
+    [(b"a", b"b"), (b"a\xff", b"b"), (b"\xff\xff", None), (b"", None), (b"\x00", b"\x01")],
+)
+def test_the_end_of_a_prefix_is_the_least_key_beyond_it(prefix: bytes, beyond: bytes | None) -> None:
+    assert after(prefix) == beyond
