@@ -1,0 +1,94 @@
+"""A round's writes, kept as rows, so that a batch which the database refused can be written again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from primitives.errors import InvariantViolation
+from primitives.ids import GroupId
+from raftgroup.types import Entry, HardState, Index, Membership
+from shards.layout import (
+    LOG_KEY,
+    applied_key,
+    encode_applied,
+    encode_hard_state,
+    encode_replica,
+    hard_state_key,
+    replica_key,
+    state_prefix,
+)
+from shards.logrecord import encode_record
+from shards.ports import StoredReplica
+
+LOG: Final = 0
+META: Final = 1
+STATE: Final = 2
+FAMILIES: Final = ("log", "meta", "state")
+"""Names of the column families, by their numbers above."""
+
+
+class Append(NamedTuple):
+    """What one append does to a group's log."""
+
+    group: GroupId
+    first: Index
+    last: Entry
+    last_stored: Index
+
+
+class RocksBatch:
+    """See :class:`shards.ports.Batch`. Rows are written in the order in which they were put."""
+
+    __slots__ = ("appends", "round_number", "rows")
+
+    def __init__(self, round_number: int) -> None:
+        self.round_number: Final = round_number
+        self.rows: list[tuple[int, bytes, bytes | None]] = []
+        """Column family, key, and the value or None to delete."""
+        self.appends: list[Append] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was put into it."""
+        return not self.rows
+
+    def append(self, group: GroupId, entries: Sequence[Entry], last_stored: Index) -> None:
+        """Stores entries and deletes every stored one from ``entries[0].index`` to ``last_stored``."""
+        if not entries:
+            return
+        rows = self.rows
+        index = first = entries[0].index
+        for entry in entries:
+            if entry.index != index:
+                raise InvariantViolation(f"entries of a batch are not contiguous: {list(entries)}")
+            rows.append((LOG, LOG_KEY.pack(group, index), encode_record(entry)))
+            index = Index(index + 1)
+        # Those up to the new end were overwritten just now; what stood behind it must not come back.
+        for stale in range(index, last_stored + 1):
+            rows.append((LOG, LOG_KEY.pack(group, stale), None))
+        self.appends.append(Append(group, first, entries[-1], last_stored))
+
+    def hard_state(self, group: GroupId, state: HardState) -> None:
+        """Stores a group's term, vote and commit."""
+        self.rows.append((META, hard_state_key(group), encode_hard_state(group, state)))
+
+    def put_state(self, group: GroupId, epoch: int, key: bytes, value: bytes) -> None:
+        """Sets a row of a group's state."""
+        self.rows.append((STATE, state_prefix(group, epoch) + key, value))
+
+    def delete_state(self, group: GroupId, epoch: int, key: bytes) -> None:
+        """Removes a row of a group's state."""
+        self.rows.append((STATE, state_prefix(group, epoch) + key, None))
+
+    def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
+        """Stores the applied index with the membership as of it."""
+        self.rows.append((META, applied_key(group), encode_applied(group, index, membership)))
+
+    def create(self, replica: StoredReplica) -> None:
+        """Stores a new replica with everything it starts from."""
+        group = replica.identity.group
+        row = encode_replica(group, replica.identity.replica, replica.epoch)
+        self.rows.append((META, replica_key(group), row))
+        self.hard_state(group, replica.hard_state)
+        self.applied(group, replica.applied, replica.membership)
