@@ -145,8 +145,10 @@ def on_vote_reply(s: State, m: Message) -> None:
     left the term, counts too."""
     if s.candidacy != s.term:
         return
-    # The request left after the sync.
-    s.term_unsynced = False
+    if not m.reject:
+        # The request left after the sync. A refusal proves no such thing: it may answer a request of an
+        # earlier term, from a voter that is in this one already.
+        s.term_unsynced = False
     s.votes[m.sender] = not m.reject
     result = joint_vote(s.membership, s.votes)
     if result == Vote.WON:
