@@ -13,7 +13,7 @@ from primitives.ids import GroupId
 from raftgroup.types import Entry, EntryKind, HardState, Index, Membership, ReplicaId, Term
 from shards.identity import StoreDirectory
 from shards.ports import ReplicaIdentity, StoredReplica, StoreFailed
-from shards.rocks import RocksStore
+from shards.rocks import RocksStore, StoreSettings
 
 GROUP = GroupId(7)
 MEMBERS = Membership((ReplicaId(1), ReplicaId(2)), (ReplicaId(3),), (ReplicaId(4), ReplicaId(5)), ())
@@ -251,29 +251,37 @@ def test_close_releases_the_database_under_live_scans_and_snapshots(tmp_path: Pa
     again.close()
 
 
-def test_refused_batch_is_written_whole_when_tried_again(opened: Opened) -> None:
-    create(opened.store, 7)
-    family = opened.store._families[0]
-    family.set_options({"disable_auto_compactions": "true"})
-    append(opened.store, 7, entries(1, 1), 0)
-    family.set_options({"level0_slowdown_writes_trigger": "1", "level0_stop_writes_trigger": "1",
-                        "level0_file_num_compaction_trigger": "1"})  # fmt: skip
-    family.flush(True)
-    assert opened.store.pressure().is_stopped
-    batch = opened.store.batch(3)
-    batch.append(GROUP, entries(1, 2, 3), Index(1))
-    batch.put_state(GROUP, 1, b"a", b"1")
-    assert not opened.store.write(batch)
-    assert not opened.store.write(batch)
-    assert opened.store.last_round == 2
-    assert opened.store.log(GROUP).last_index() == 1
-    assert opened.store.state(GROUP, 1).get(b"a") is None
+def test_refused_batch_is_written_whole_when_tried_again(tmp_path: Path) -> None:
+    directory = StoreDirectory.open(tmp_path / "data", "n1")
+    store = RocksStore.open(directory, StoreSettings(write_buffer_bytes=64 << 10, background_jobs=1))
+    create(store, 7)
+    batch = store.batch(2)
+    # Full buffers follow each other faster than they can be flushed, so RocksDB must refuse at some time.
+    for _ in range(2000):
+        log = store.log(GROUP)
+        batch = store.batch(store.last_round + 1)
+        index = log.last_index() + 1
+        entry = Entry(Term(1), Index(index), EntryKind.NORMAL, bytes(200_000))
+        batch.append(GROUP, [entry], log.last_index())
+        batch.put_state(GROUP, 1, b"last", b"%d" % index)
+        if not store.write(batch):
+            break
+    else:
+        pytest.fail("no write was refused")
+    refused = store.last_round + 1
+    assert log.last_index() == index - 1
+    assert store.state(GROUP, 1).get(b"last") == b"%d" % (index - 1)
     with pytest.raises(InvariantViolation, match="before the refused one"):
-        opened.store.write(opened.store.batch(3))
-    family.set_options({"level0_slowdown_writes_trigger": "20", "level0_stop_writes_trigger": "36"})
-    assert opened.store.write(batch)
-    assert log_of(opened.store, 7) == [(1, 1, b"1/1"), (1, 2, b"1/2"), (1, 3, b"1/3")]
-    assert opened.store.state(GROUP, 1).get(b"a") == b"1"
+        store.write(store.batch(refused))
+    patience = threading.Event()
+    while not store.write(batch):
+        assert store.last_round == refused - 1
+        patience.wait(0.005)
+    assert store.last_round == refused
+    assert log.term(Index(index)) == 1
+    assert store.state(GROUP, 1).get(b"last") == b"%d" % index
+    store.close()
+    directory.close()
 
 
 def test_pressure_of_an_idle_store_is_low(opened: Opened) -> None:
