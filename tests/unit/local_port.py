@@ -93,6 +93,8 @@ class LocalPort:
         self._lease = LocalLease()
         self.sends = True
         self.delivers = True
+        self.refuses: QuorateError | None = None
+        """What commands raise instead of leaving."""
         self._unsent: deque[tuple[Call, trio.Event, bool]] = deque()
         self._changed = trio.Event()
 
@@ -134,6 +136,8 @@ class LocalPort:
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, late: bool = False, carry_on: bool = False,
     ) -> Answer:  # fmt: skip
+        if self.refuses is not None:
+            raise self.refuses
         self._resolve(ref, create=True)
         call = Call(ref, op, args, body, self._partition(ref, key, partition))
         sent = trio.Event()

@@ -8,7 +8,7 @@ from local_group import Group
 from local_port import LocalPort
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from primitives.errors import SessionLost
+from primitives.errors import SessionLost, Unavailable
 from primitives.lock import RELEASE_SECONDS, Grant, Lock
 
 
@@ -196,8 +196,25 @@ async def test_a_cancellation_from_outside_is_not_swallowed_with_the_lease(pair:
 async def test_a_block_keeps_its_own_error_though_the_release_fails(pair: Pair) -> None:
     with pytest.raises(ZeroDivisionError):
         async with pair.lock:
+            pair.near.refuses = Unavailable("nobody there")
+            raise ZeroDivisionError
+    pair.near.refuses = None
+    pair.near.lose()
+    with pytest.raises(ZeroDivisionError):
+        async with pair.lock:
             pair.near.session.expire()
             raise ZeroDivisionError
+    await pair.assert_untouched()
+
+
+async def test_a_release_that_failed_can_be_repeated(pair: Pair) -> None:
+    grant = await pair.lock.acquire()
+    pair.near.refuses = Unavailable("nobody there")
+    with pytest.raises(Unavailable):
+        await grant.release()
+    assert grant.state == "connected"
+    pair.near.refuses = None
+    assert await grant.release()
     await pair.assert_untouched()
 
 
@@ -234,6 +251,15 @@ async def test_leaving_holds_up_a_cancellation_for_a_bounded_time_and_releases_l
     assert scope.cancelled_caught
     assert trio.current_time() - started == pytest.approx(RELEASE_SECONDS)
     assert await pair.other.holder() is not None
+    pair.near.open()
+    await pair.assert_untouched()
+    with trio.CancelScope() as scope:
+        async with pair.lock:
+            pair.near.sends = False
+            scope.cancel()
+            started = trio.current_time()
+    assert scope.cancelled_caught
+    assert trio.current_time() - started == pytest.approx(RELEASE_SECONDS)
     pair.near.open()
     await pair.assert_untouched()
 

@@ -152,6 +152,17 @@ def test_a_dead_session_leaves_the_queue_while_the_lock_is_held(one: OneLock) ->
     assert one.token(c, place) is not None
 
 
+def test_a_release_grants_at_once_to_the_first_who_lives(one: OneLock) -> None:
+    a, b, c = sessions(one, 3)
+    token = one.do(a, ACQUIRE).revision
+    one.send(b, ACQUIRE)
+    place = one.send(c, ACQUIRE)
+    b.expire()
+    released = one.do(a, RELEASE, token)
+    assert one.token(c, place) == released.revision
+    assert one.holder() == (c.number, released.revision)
+
+
 def test_dead_waiters_are_skipped_in_slices_and_the_first_living_one_is_granted(one: OneLock) -> None:
     a, *crowd, last = sessions(one, 3 * SLICE_WAITERS)
     token = one.do(a, ACQUIRE).revision

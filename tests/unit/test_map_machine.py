@@ -185,10 +185,13 @@ def test_clearing_an_empty_map_arms_nothing(m: OnePartition) -> None:
 
 def test_cleared_entries_that_expire_before_their_slice_leave_new_ones_alone(m: OnePartition) -> None:
     m.do(Op.PUT, [b"k", 10, 0, 0], b"old")
+    m.group.now_ms += 100
     m.do(Op.CLEAR, [])
     m.do(Op.PUT, [b"k"], b"new")
-    m.group.advance(100)
+    m.group.settle()
     assert (m.get(b"k"), m.size()) == (b"new", 1)
+    m.do(Op.REMOVE, [b"k"])
+    assert m.size() == 0
 
 
 def test_pages_come_in_the_order_of_keys_and_go_on_behind_the_last(m: OnePartition) -> None:
