@@ -37,11 +37,8 @@ def prepare(directory: StoreDirectory) -> int:
             raise StoreDamaged(directory.mark_damaged("its database is gone"))
         verdict = judge(directory.database)
         if verdict.is_damage:
-            raise StoreDamaged(
-                directory.mark_damaged(
-                    f"round {(verdict.last or 0) + 1} was synced and is not in the log ({verdict.fault})"
-                )
-            )
+            reason = f"round {verdict.lost} was synced and is not in the log ({verdict.fault})"
+            raise StoreDamaged(directory.mark_damaged(reason))
         required = max(verdict.synced, directory.required_round)
         if verdict.cut is not None:
             directory.require_round(required)

@@ -67,11 +67,22 @@ class Verdict(NamedTuple):
     """The file with the fault and the offset from which on it is not to be read."""
     beyond: tuple[Path, ...]
     """The later files."""
+    resumed: int | None
+    """Round of the first batch behind the fault; None when there is none."""
+
+    @property
+    def lost(self) -> int | None:
+        """A round that stood at the fault, if any can be told."""
+        if self.fault is None:
+            return None
+        if self.last is not None:
+            return self.last + 1
+        return None if self.resumed is None else self.resumed - 1
 
     @property
     def is_damage(self) -> bool:
         """Whether something synced stood at the fault: a batch behind it says so."""
-        return self.fault is not None and self.last is not None and self.synced > self.last
+        return self.lost is not None and self.synced >= self.lost
 
 
 def judge(directory: Path) -> Verdict:
@@ -83,7 +94,7 @@ def judge(directory: Path) -> Verdict:
     judge = _Judge()
     for path in wal_files(directory):
         judge.read(path)
-    return Verdict(judge.fault, judge.last, judge.synced, judge.cut, tuple(judge.beyond))
+    return Verdict(judge.fault, judge.last, judge.synced, judge.cut, tuple(judge.beyond), judge.resumed)
 
 
 def wal_files(directory: Path) -> list[Path]:
@@ -94,7 +105,7 @@ def wal_files(directory: Path) -> list[Path]:
 class _Judge:
     """Goes over the files in their order, up to the first fault for what to keep, beyond it for proof."""
 
-    __slots__ = ("_boot", "_end", "beyond", "cut", "fault", "last", "synced")
+    __slots__ = ("_boot", "_end", "beyond", "cut", "fault", "last", "resumed", "synced")
 
     def __init__(self) -> None:
         self._boot = 0
@@ -107,6 +118,7 @@ class _Judge:
         self.synced = 0
         self.cut: tuple[Path, int] | None = None
         self.beyond: list[Path] = []
+        self.resumed: int | None = None
 
     def read(self, path: Path) -> None:
         """Takes the next file."""
@@ -124,7 +136,7 @@ class _Judge:
         if row.boot > self._boot:
             if self.cut is None or self.cut[0] != path:
                 self._forget()
-            self.last = None
+            self.last = self.resumed = None
             self.synced = 0
             self._boot = row.boot
         self.synced = max(self.synced, row.synced)
@@ -134,6 +146,8 @@ class _Judge:
             else:
                 self.last = row.round
                 self._end = item.end
+        if self.fault is not None and self.resumed is None:
+            self.resumed = row.round
 
     def _fault(self, path: Path, offset: int, what: str) -> None:
         if self.fault is None:
