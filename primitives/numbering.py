@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection
 from heapq import nsmallest
 from typing import Final
 
@@ -60,9 +60,11 @@ class Numbering:
         if sequence in self._saved:
             self._saved[sequence] = False
 
-    def acknowledge(self, floor: int, exceptions: Sequence[int]) -> None:
+    def acknowledge(self, floor: int, exceptions: Collection[int]) -> None:
         """Drops stored answers up to ``floor``, inclusive, but for ``exceptions``. What waits is kept."""
         stored = self.stored
+        if len(exceptions) > 8:
+            exceptions = frozenset(exceptions)  # asked for membership alone, so its order does not matter
         if self._below:
             for sequence in list(self._below):
                 if sequence <= floor and sequence not in exceptions:

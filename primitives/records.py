@@ -254,8 +254,8 @@ def decode_command(data: bytes) -> Command:
             exceptions = struct.unpack_from(f">{exception_count}Q", data, at)
             at += 8 * exception_count
         end = at + args_bytes
-        if end > len(data):
-            raise BadRecord("a command shorter than its header says")
+        if args_bytes > ARGUMENT_BYTES_MAX or end > len(data):
+            raise BadRecord("arguments too large, or shorter than the header says")
         return Command(
             session_id, number, slot, epoch, sequence, acknowledged, PrimitiveId(pslot, prevision), partition,
             type_, op, exceptions, unpack(data[at:end]), data[end:],
@@ -271,8 +271,8 @@ def decode_query(data: bytes) -> Query:
          args_bytes) = QUERY_HEADER.unpack_from(data)  # fmt: skip
         at = QUERY_HEADER.size
         end = at + args_bytes
-        if end > len(data):
-            raise BadRecord("a query shorter than its header says")
+        if args_bytes > ARGUMENT_BYTES_MAX or end > len(data):
+            raise BadRecord("arguments too large, or shorter than the header says")
         return Query(
             slot, epoch, PrimitiveId(pslot, prevision), partition, type_, op, read, bound,
             unpack(data[at:end]), data[end:],

@@ -12,15 +12,20 @@ from support_machine import Drive, Who
 from primitives.applier import ApplierLimits
 from primitives.errors import Code
 from primitives.ids import PrimitiveId
+from primitives.machine import Context
 from primitives.records import Fire, encode_fire
 
 PROBE = Probe.TYPE
 
 
 class Slow(Probe):
-    """Takes three calls to end a session."""
+    """Takes three calls to end a session, and gives its holding back in the first."""
 
     slices = 3
+
+    def session_ended(self, ctx: Context, session: int) -> bool:
+        ctx.unhold(session)
+        return super().session_ended(ctx, session)
 
 
 def _arm(group: Drive, who: Who, probe: PrimitiveId, deadline_ms: int, payload: bytes) -> bytes:
@@ -121,6 +126,16 @@ def test_an_early_timer_made_after_later_ones_fired_still_fires() -> None:
     assert events(group, probe) == [b"first", b"past"]
 
 
+def test_a_failed_command_does_not_show_in_the_next_deadline() -> None:
+    group, who, probe = probed()
+    for armed in (None, group.now_ms + 50):
+        if armed is not None:
+            _arm(group, who, probe, armed, b"x")
+        assert group.applier.next_deadline_ms == armed
+        assert code_of(group, who, probe, Op.RAISE, [1, "value"]) == Code.MACHINE_FAILED
+        assert group.applier.next_deadline_ms == armed
+
+
 # -- the end of a session ------------------------------------------------------------------------------------
 
 
@@ -147,6 +162,22 @@ def test_a_machine_is_told_again_until_it_is_done(reload: bool) -> None:
         assert events(group, probe) == [b"ended"] * told
     group.settle()
     assert events(group, probe) == [b"ended"] * 3
+
+
+def test_restarts_in_the_midst_of_a_sessions_end_do_not_bring_it_back() -> None:
+    group, who, probe = probed(limits=ApplierLimits(rows_a_command_max=20))
+    for _ in range(40):
+        group.command(who, probe, Op.PUT, [b"k", b"v"], type=PROBE, acknowledged=0)
+    group.end(who)
+    left = 0
+    while group.applier.next_deadline_ms == 0:
+        group.reload()
+        group.fire(1)
+        assert group.applier.sessions == []
+        left += 1
+    assert left > 2
+    answer = group.register(who.session_id)
+    assert answer.code == Code.SESSION_LOST
 
 
 def test_a_session_without_holdings_is_told_to_no_machine() -> None:
