@@ -7,7 +7,7 @@ operational error derives from :class:`QuorateError` and says through ``retry`` 
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar, Final
 
 
@@ -15,7 +15,7 @@ class InvariantViolation(BaseException):
     """Something that must hold does not. Never caught: the node stops before it does harm."""
 
 
-class Retry(str, Enum):
+class Retry(StrEnum):
     """What repeating a failed call may do."""
 
     SAFE = "safe"
