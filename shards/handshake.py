@@ -55,15 +55,21 @@ class RefusalCode:
     """It must not go on: it stops with the text, unless it has formed."""
     PART: Final = "part"
     """No connection between these two; both go on and try again."""
-    VERSION: Final = "version"
-    BUSY: Final = "busy"
-
 
 class Refusal(NamedTuple):
     """Why there is no connection."""
 
     code: str
     text: str
+
+
+class Parted(Exception):
+    """Two nodes do not go on over this connection; the node does. ``told``: the other end said so."""
+
+    def __init__(self, refusal: Refusal, *, told: bool = False) -> None:
+        super().__init__(refusal.text)
+        self.refusal: Final = refusal
+        self.told: Final = told
 
 
 def encode_hello(kind: int, hello: Hello) -> bytes:
