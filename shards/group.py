@@ -45,6 +45,7 @@ from shards.opening import Openings, Question
 from shards.outbox import INTERNAL, Outbox
 from shards.ports import Batch, LogReader, Origin, Store, StoreDamaged, StoredReplica
 from shards.reads import Asked, Confirm, Reads
+from shards.statesink import StateSink
 from shards.waiters import Pending, Waiters
 
 ENTRY_BYTES_MAX: Final = 1 << 20
@@ -418,7 +419,7 @@ class GroupDriver:
 
     def flush(self, batch: Batch) -> None:
         """Writes what was applied, with the applied index, into ``batch``."""
-        self.applier.flush(_Sink(batch, self.group, self.epoch))
+        self.applier.flush(StateSink(batch, self.group, self.epoch))
         batch.applied(self.group, self._applied, self.replica.membership)
         self._flushed = self._applied
 
@@ -492,20 +493,3 @@ class GroupDriver:
     def _release(self, slot: int, out: Outbox) -> None:
         for origin, data in self.openings.release(slot):
             self.submit(origin, data, out)
-
-
-class _Sink:
-    """Lets an applier write its rows into a batch, under its group and epoch."""
-
-    __slots__ = ("_batch", "_epoch", "_group")
-
-    def __init__(self, batch: Batch, group: GroupId, epoch: int) -> None:
-        self._batch, self._group, self._epoch = batch, group, epoch
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Sets a row."""
-        self._batch.put_state(self._group, self._epoch, key, value)
-
-    def delete(self, key: bytes) -> None:
-        """Removes a row."""
-        self._batch.delete_state(self._group, self._epoch, key)

@@ -1,0 +1,23 @@
+"""Where an applier writes what it applied: the state rows of its group, in a round's batch."""
+
+from __future__ import annotations
+
+from primitives.ids import GroupId
+from shards.ports import Batch
+
+
+class StateSink:
+    """Lets an applier write its rows into a batch, under its group and epoch."""
+
+    __slots__ = ("_batch", "_epoch", "_group")
+
+    def __init__(self, batch: Batch, group: GroupId, epoch: int) -> None:
+        self._batch, self._group, self._epoch = batch, group, epoch
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Sets a row."""
+        self._batch.put_state(self._group, self._epoch, key, value)
+
+    def delete(self, key: bytes) -> None:
+        """Removes a row."""
+        self._batch.delete_state(self._group, self._epoch, key)
