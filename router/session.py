@@ -1,0 +1,487 @@
+"""A client's session without input or output: calls and bytes in, bytes and outcomes out.
+
+The driver gives every method the present time, in ms of a clock that runs while the machine sleeps
+(``CLOCK_BOOTTIME``), tells what happened to connections, and after any of this calls
+:meth:`SessionCore.poll`, which returns everything that is to be done. The core never blocks, never reads a
+clock and keeps no more than its settings allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from primitives.codec import pack
+from primitives.errors import Code, InvariantViolation, Overloaded, ProtocolError, QuorateError, TooLarge
+from primitives.handle import LeaseState, Reference
+from primitives.ids import GroupId, NodeId
+from primitives.limits import ARGUMENT_BYTES_MAX
+from primitives.records import U32, Answer, decode_answer
+from router.connection import decode_refused, decode_welcome
+from router.frames import FrameKind, decode_answers, decode_control, encode_control
+from router.session_backoff import Random
+from router.session_calls import Call, CallKind, error_of
+from router.session_groups import GroupSession, Shared, Standing
+from router.session_keepalives import Keepalives
+from router.session_leases import LeaseClock
+from router.session_links import Link
+from router.session_names import Directory
+from router.session_network import FAR_MS, Network
+from router.session_settings import SessionSettings
+from router.shardmap import ShardMap
+
+_ROUTING: Final = frozenset((Code.NOT_LEADER, Code.WRONG_SLOT, Code.LOST, Code.UNAVAILABLE))
+_REDIRECTS_MAX: Final = 2
+"""So many redirections in a row are followed at once."""
+_HOPELESS: Final = frozenset(("version", "protocol"))
+"""Codes of refusals that another try does not mend."""
+_OVERLOADED_MAX: Final = 8
+"""So often a query that the group has no room for is asked."""
+
+
+class Output(NamedTuple):
+    """What is to be done now, in this order."""
+
+    frames: list[tuple[int, bytes]]
+    """Connection and bytes to be sent on it."""
+    close: list[int]
+    """Connections to be closed."""
+    dial: list[tuple[int, str]]
+    """Connections to be opened, each with its ``host:port``."""
+    finished: list[Call]
+    """Calls that have their outcome."""
+    lost: list[LeaseClock]
+    """Leases newly judged lost."""
+    wake_ms: int
+    """When to poll again if nothing happens before."""
+
+
+class SessionCore:
+    """A client's session with a cluster.
+
+    ``session_id`` is 128 random bits. ``addresses`` are the ``host:port`` of some nodes, at least one.
+    ``name`` tells people at the nodes who this is.
+    """
+
+    def __init__(
+        self, session_id: bytes, addresses: Sequence[str], random: Random, *, name: str = "",
+        settings: SessionSettings = SessionSettings(),  # noqa: B008  # frozen, so shared without harm
+    ) -> None:  # fmt: skip
+        self.session_id: Final = session_id
+        self.settings: Final = settings
+        self.groups: Final[dict[GroupId, GroupSession]] = {}
+        self._shared: Final = Shared(session_id, settings, random)
+        self._network: Final = Network(addresses, random, name, settings)
+        self._routes: Final = self._network.routes
+        self._directory: Final = Directory(self._shared)
+        self._keepalives: Final = Keepalives(session_id, settings)
+        self._dirty: dict[GroupId, GroupSession] = {}
+        self._calls = 0
+        self._call_bytes = 0
+        self._cluster_id: bytes | None = None
+        self._closing = False
+        self._statuses: list[tuple[int, bytes]] = []
+        self._finished: list[Call] = []
+
+    # --- What users want ----------------------------------------------------------------------------
+
+    def command(
+        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"", *,
+        key: bytes | None = None, partition: int | None = None, late: bool = False, carry_on: bool = False,
+        token: Any = None,
+    ) -> Call:  # fmt: skip
+        """Begins a command; see ``handle.ClientPort``. Raises :class:`Overloaded` if too much is under way,
+        :class:`TooLarge` for arguments over their limit."""
+        call = self._begin(CallKind.COMMAND, ref, op, args, body, key, partition)
+        call.create, call.late, call.carry_on, call.token = True, late, carry_on, token
+        return self._start(now_ms, call)
+
+    def query(
+        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"", *,
+        key: bytes | None = None, partition: int | None = None, token: Any = None,
+    ) -> Call:  # fmt: skip
+        """Begins a linearizable query; its answer is None if there is no such primitive. Raises like
+        :meth:`command`."""
+        call = self._begin(CallKind.QUERY, ref, op, args, body, key, partition)
+        call.token = token
+        return self._start(now_ms, call)
+
+    def resolve(self, now_ms: int, ref: Reference, *, create: bool = False, token: Any = None) -> Call:
+        """Begins to find out what ``ref`` means, creating it if asked to; its answer is None if it means
+        nothing. When it is finished, ``ref`` has its id and partitions."""
+        call = self._begin(CallKind.RESOLVE, ref, 0, [], b"", None, None)
+        call.create, call.token = create, token
+        return self._start(now_ms, call)
+
+    def _begin(
+        self, kind: int, ref: Reference, op: int, args: list[Any], body: bytes, key: bytes | None,
+        partition: int | None,
+    ) -> Call:  # fmt: skip
+        packed = pack(args)
+        if len(packed) > ARGUMENT_BYTES_MAX:
+            raise TooLarge(f"arguments of {len(packed)} bytes; at most {ARGUMENT_BYTES_MAX} are carried")
+        call = Call(kind, ref.type, op, packed, body)
+        call.ref, call.key, call.partition = ref, key, partition or 0
+        settings = self.settings
+        if self._calls >= settings.calls_max or self._call_bytes + call.size > settings.call_bytes_max:
+            raise Overloaded(f"{self._calls} calls of {self._call_bytes} bytes are under way in this client")
+        return call
+
+    def _start(self, now_ms: int, call: Call) -> Call:
+        self._calls += 1
+        self._call_bytes += call.size
+        self._place(now_ms, self._directory.submit(call))
+        return call
+
+    def cancel(self, now_ms: int, call: Call) -> Call | None:
+        """Nobody waits for the call any more. One that carries on is completed; another takes no effect
+        unless it took it already. For a late one that may be waiting or granted, the command that withdraws
+        it is returned: it is finished like any other call, and from then on nothing is left of either."""
+        if call.done or call.carry_on:
+            return None
+        call.done = True
+        self._forget(call)
+        if call.queue is not None:
+            call.queue.call_off(call)
+            return None
+        group = self.groups.get(GroupId(call.group))
+        if group is None:
+            raise InvariantViolation(f"{call} is nowhere")
+        withdrawal = group.call_off(call)
+        if withdrawal is not None:
+            self._calls += 1
+            self._call_bytes += withdrawal.size
+            self._dirty[group.group] = group
+        return withdrawal
+
+    def status(self, now_ms: int, with_hashes: bool, request: int) -> bool:
+        """Asks any connected node for its status; the answer is given out by :meth:`take_statuses` under
+        ``request``. False if none is connected."""
+        link = next(iter(self._routes.nodes.values()), None)
+        if link is None:
+            return False
+        self._network.send(link, encode_control(FrameKind.STATUS_REQUEST, [request, with_hashes]))
+        return True
+
+    def take_statuses(self) -> list[tuple[int, bytes]]:
+        """Statuses that came since the last call: request and CBOR bytes."""
+        statuses, self._statuses = self._statuses, []
+        return statuses
+
+    def let_go(self, now_ms: int) -> bool:
+        """The client is leaving: lets all its leases go. True once nothing is left to be done; until then
+        call it again after each poll."""
+        self._closing = True
+        for group in self.groups.values():
+            if group.standing is Standing.READY or group.standing is Standing.LAPSED:
+                group.leave()
+                self._dirty[group.group] = group
+        return not any(group.standing is Standing.LEAVING for group in self.groups.values())
+
+    # --- What is known ------------------------------------------------------------------------------
+
+    @property
+    def shard_map(self) -> ShardMap | None:
+        """The shard map, once a node told it."""
+        return self._shared.shard_map
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether any node is connected."""
+        return bool(self._routes.nodes)
+
+    def lease(self, group: int) -> LeaseClock | None:
+        """The lease with a group under the present registration there."""
+        found = self.groups.get(GroupId(group))
+        return None if found is None else found.lease
+
+    def state(self, now_ms: int) -> str:
+        """The whole session's state: ``lost`` while some lease is lost and not replaced, ``suspended`` while
+        no node is connected or some lease is not confirmed, else ``connected``."""
+        suspended = not self._routes.nodes
+        for group in self.groups.values():
+            if group.standing is Standing.READY and group.lease is not None:
+                state = group.lease.state(now_ms)
+            elif group.standing is Standing.LAPSED:
+                state = LeaseState.LOST
+            else:
+                continue
+            if state == LeaseState.LOST:
+                return LeaseState.LOST
+            suspended = suspended or state == LeaseState.SUSPENDED
+        return LeaseState.SUSPENDED if suspended else LeaseState.CONNECTED
+
+    # --- What happens to connections ----------------------------------------------------------------
+
+    def connected(self, now_ms: int, connection: int) -> None:
+        """A connection that was to be opened is."""
+        link = self._routes.links.get(connection)
+        if link is not None:
+            self._network.opened(now_ms, link)
+
+    def disconnected(self, now_ms: int, connection: int) -> None:
+        """A connection is gone, or could not be opened."""
+        link = self._routes.links.get(connection)
+        if link is not None:
+            self._network.drop(now_ms, link)
+            self._dropped(link)
+
+    def received(self, now_ms: int, connection: int, data: bytes) -> None:
+        """Bytes arrived. What the protocol does not allow closes the connection."""
+        link = self._routes.links.get(connection)
+        if link is None:
+            return
+        link.heard_ms = now_ms
+        link.probed = False
+        try:
+            for kind, payload in link.protocol.receive(data):
+                if connection not in self._routes.links:
+                    return
+                self._frame(now_ms, link, kind, payload)
+        except ProtocolError as error:
+            self._close(now_ms, link, error)
+
+    def _close(self, now_ms: int, link: Link, error: QuorateError | None = None) -> None:
+        self._network.close(now_ms, link, error)
+        self._dropped(link)
+
+    def _dropped(self, link: Link) -> None:
+        """What was sent on a link that is gone is sent again another way."""
+        for group in self.groups.values():
+            if group.link is link:
+                group.rewind()
+                group.link = None
+                self._dirty[group.group] = group
+        hopeless = self._routes.hopeless
+        if hopeless is not None:
+            self._directory.give_up(hopeless)
+
+    # --- What nodes say -----------------------------------------------------------------------------
+
+    def _frame(self, now_ms: int, link: Link, kind: int, payload: bytes) -> None:
+        if kind == FrameKind.ANSWERS:
+            self._on_answers(now_ms, link, payload)
+        elif kind == FrameKind.WELCOME:
+            self._on_welcome(now_ms, link, payload)
+        elif kind == FrameKind.REFUSED:
+            self._on_refused(now_ms, link, payload)
+        else:
+            items, blob = decode_control(payload)
+            if kind == FrameKind.MAP:
+                self._on_map(now_ms, blob)
+            elif kind == FrameKind.KEEPALIVE_REPLY:
+                self._keepalives.replied(now_ms, items, self.groups, self._dirty)
+            elif kind == FrameKind.LEADERS:
+                self._on_leaders(items)
+            elif kind == FrameKind.STATUS:
+                self._statuses.append((_int(items), blob))
+            else:  # GOODBYE: what is asked is still answered.
+                link.leaving = True
+                self._dirty.update(self.groups)
+
+    def _on_welcome(self, now_ms: int, link: Link, payload: bytes) -> None:
+        welcome = decode_welcome(payload)
+        if self._cluster_id is None:
+            self._cluster_id = welcome.cluster_id
+        elif self._cluster_id != welcome.cluster_id:
+            raise ProtocolError(f"{link.address} belongs to another cluster")
+        if not self._routes.welcomed(link, NodeId(welcome.node_id)):
+            self._close(now_ms, link)
+            return
+        self._network.probe(link)  # Its answer is the map.
+        self._dirty.update(self.groups)
+
+    def _on_refused(self, now_ms: int, link: Link, payload: bytes) -> None:
+        code, text = decode_refused(payload)
+        if code in _HOPELESS:
+            raise ProtocolError(f"{link.address} refused the connection: {text}")
+        self._close(now_ms, link)
+
+    def _on_map(self, now_ms: int, blob: bytes) -> None:
+        shard_map = ShardMap.decode(blob)
+        routes, shared = self._routes, self._shared
+        former = shared.shard_map
+        if former is not None and former.cluster_id != shard_map.cluster_id:
+            raise ProtocolError("a shard map of another cluster")
+        routes.learn(shard_map)
+        self._network.map_came()
+        shared.shard_map = routes.shard_map
+        if former is not None and former.version < shard_map.version and former.owners != shard_map.owners:
+            moved = [call for group in self.groups.values() for call in group.moved(shard_map)]
+            self._place(now_ms, moved)
+        self._place(now_ms, self._directory.mapped())
+        self._dirty.update(self.groups)
+
+    def _on_leaders(self, items: list[Any]) -> None:
+        try:
+            for group, node in items:
+                self._routes.leaders[GroupId(group)] = NodeId(node)
+                if group in self.groups:
+                    self._dirty[group] = self.groups[group]
+        except (TypeError, ValueError) as error:
+            raise ProtocolError("a LEADERS of another form") from error
+
+    def _on_answers(self, now_ms: int, link: Link, payload: bytes) -> None:
+        groups, dirty = self.groups, self._dirty
+        for request, data in decode_answers(payload):
+            call = link.answered(request)
+            if call is None:
+                continue
+            if len(data) < 9:
+                raise ProtocolError("an answer without code and revision")
+            answer = decode_answer(data)
+            group = groups[GroupId(call.group)]
+            dirty[group.group] = group
+            if answer.code in _ROUTING or (answer.code == Code.OVERLOADED and not answer.revision):
+                self._misrouted(now_ms, link, group, call, answer)
+            else:
+                group.answered(now_ms, call, answer)
+
+    def _misrouted(self, now_ms: int, link: Link, group: GroupSession, call: Call, answer: Answer) -> None:
+        """The node could not serve the group, or does not know what came of it: all that is unanswered is
+        sent again, by the way that is best then."""
+        routes, code = self._routes, answer.code
+        at_once = False
+        if code == Code.NOT_LEADER:
+            hint = NodeId(U32.unpack(answer.result)[0]) if len(answer.result) == 4 else None
+            if hint is not None and hint != link.node_id:
+                routes.leaders[group.group] = hint
+                at_once = group.backoff.tries < _REDIRECTS_MAX
+            else:
+                routes.avoid(now_ms, group.group, link)
+        elif code == Code.OVERLOADED:
+            if call.kind == CallKind.QUERY and call.sends >= _OVERLOADED_MAX:
+                group.drop_query(call, answer, error_of(answer))
+        elif code != Code.LOST:
+            routes.avoid(now_ms, group.group, link)
+        group.rewind()
+        group.block(now_ms)
+        if at_once:
+            group.blocked_until_ms = now_ms
+        if code == Code.WRONG_SLOT or group.backoff.tries > _REDIRECTS_MAX:
+            self._network.ask_map(link)
+
+    # --- Placing and sending ------------------------------------------------------------------------
+
+    def _place(self, now_ms: int, calls: list[Call]) -> None:
+        """Hands calls whose slot is known to their groups."""
+        shard_map = self._shared.shard_map
+        for call in calls:
+            if shard_map is None:
+                raise InvariantViolation("a call is placed before there is a map")
+            group_id = shard_map.group(call.slot)
+            group = self.groups.get(group_id)
+            if group is None:
+                group = self.groups[group_id] = GroupSession(group_id, self._shared)
+            if call.late and group.lane(call.slot).is_crowded(self.settings.late_max):
+                self._shared.finish(call, None, Overloaded("too many calls wait in one slot"))
+                continue
+            group.add(now_ms, call)
+            self._dirty[group_id] = group
+
+    def _settle(self, now_ms: int) -> None:
+        """Deals with calls that have an outcome: the catalog's answers let others go on."""
+        shared = self._shared
+        while shared.finished:
+            finished, shared.finished = shared.finished, []
+            for call in finished:
+                if call.entry is not None:
+                    self._place(now_ms, self._directory.answered(call))
+                elif call.answer is not None and call.answer.code == Code.UNKNOWN_PRIMITIVE and call.ref:
+                    self._place(now_ms, self._directory.again(call))
+                else:
+                    self._forget(call)
+                    self._finished.append(call)
+
+    def _forget(self, call: Call) -> None:
+        self._calls -= 1
+        self._call_bytes -= call.size
+
+    def poll(self, now_ms: int) -> Output:
+        """Everything that is to be done now."""
+        network = self._network
+        if now_ms >= network.wake_ms:
+            self._tick(now_ms)
+        self._settle(now_ms)
+        if self._dirty:
+            self._flush(now_ms)
+            self._settle(now_ms)
+        frames, close, dial = network.take()
+        finished, self._finished = self._finished, []
+        lost, self._shared.lost = self._shared.lost, []
+        return Output(frames, close, dial, finished, lost, network.wake_ms)
+
+    def _flush(self, now_ms: int) -> None:
+        """Sends what groups have to send, as far as there is a way and room."""
+        network = self._network
+        for group_id, group in list(self._dirty.items()):
+            if self._send_group(now_ms, group):
+                del self._dirty[group_id]
+            network.wake(group.deadline_ms(now_ms))
+            if group.blocked_until_ms > now_ms:
+                network.wake(group.blocked_until_ms)
+
+    def _send_group(self, now_ms: int, group: GroupSession) -> bool:
+        """Whether the group is done with for now; if not, it waits for room."""
+        if group.blocked_until_ms > now_ms or not group.has_work:
+            return True
+        link = self._routes.pick(now_ms, group.group, group.link)
+        self._network.want(now_ms, group.group)
+        if link is None:
+            return True
+        if link is not group.link:
+            if group.link is not None:
+                group.rewind()
+            group.link = link
+            group.keepalive_ms = min(group.keepalive_ms, now_ms)
+        return self._network.fill(now_ms, group, link)
+
+    # --- Time ---------------------------------------------------------------------------------------
+
+    def _tick(self, now_ms: int) -> None:
+        """Does what time asks for, and finds out when it will ask again."""
+        network = self._network
+        network.wake_ms = now_ms + FAR_MS
+        for link in network.tick(now_ms):
+            self._close(now_ms, link)
+        for group in self.groups.values():
+            self._tick_group(now_ms, group)
+        if not self._closing:
+            for link, frame, unanswered in self._keepalives.due(now_ms, self.groups):
+                network.send(link, frame)
+                if unanswered:
+                    network.probe(link)
+
+    def _tick_group(self, now_ms: int, group: GroupSession) -> None:
+        group.judge(now_ms)
+        if group.is_stalled(now_ms):
+            self._stalled(now_ms, group)
+        if group.standing is Standing.READY and not group.is_in_use:
+            idle_from_ms = group.used_ms + self.settings.idle_ms
+            if now_ms >= idle_from_ms:
+                group.leave()
+            else:
+                self._network.wake(idle_from_ms)
+        if group.has_work:
+            self._dirty[group.group] = group
+        if group.blocked_until_ms > now_ms:
+            self._network.wake(group.blocked_until_ms)
+        self._network.wake(group.deadline_ms(now_ms))
+
+    def _stalled(self, now_ms: int, group: GroupSession) -> None:
+        """Nothing is heard from the group: it is tried by another way."""
+        link = group.link
+        group.stall_ms = min(2 * group.stall_ms, self.settings.stall_max_ms)
+        if link is not None:
+            self._routes.avoid(now_ms, group.group, link)
+        group.rewind()
+        self._network.want(now_ms, group.group)
+        others = [other for other in self._routes.nodes.values() if other is not link]
+        for other in others[:1]:
+            self._network.ask_map(other)
+
+
+def _int(items: list[Any]) -> int:
+    if len(items) != 1 or type(items[0]) is not int:
+        raise ProtocolError("a frame of another form")
+    return items[0]

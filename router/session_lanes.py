@@ -1,0 +1,141 @@
+"""The numbers of one session in one slot.
+
+Commands are numbered from one, at the moment they are first handed to the wire, and sent in that order, many
+at a time. A number is never given twice, and none is left out: whatever happens to a connection, all that is
+not answered is sent again in order, and the group answers from what it stored where it had applied it.
+
+A late command (a grant that may take its time) holds up nobody: acknowledgements are a floor with exceptions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from primitives.records import SessionOp, Type
+from router.session_calls import NO_ARGUMENTS, Call, CallKind
+from router.session_queue import CallQueue
+
+EXCEPTIONS_FREE: Final = 8
+"""So many exceptions are sent with every command; more of them only with every ``ACKNOWLEDGE_EVERY``-th."""
+ACKNOWLEDGE_EVERY: Final = 64
+
+
+class Lane:
+    """Commands of one (session number, slot). Calls in it are of kind COMMAND."""
+
+    __slots__ = ("_acknowledged", "_next", "_resend", "late", "out_of_order", "plain", "returned", "slot",
+                 "waiting")  # fmt: skip
+
+    def __init__(self, slot: int) -> None:
+        self.slot: Final = slot
+        self.waiting = CallQueue()
+        """Not numbered yet, in the order called."""
+        self.plain: dict[int, Call] = {}
+        """Sent and not answered, ascending."""
+        self.late: dict[int, Call] = {}
+        """Late ones: sent and not answered, or about to be withdrawn, ascending. Never acknowledged."""
+        self.returned: list[Call] = []
+        """Sent once and surely not applied; to be numbered anew under the next registration."""
+        self.out_of_order = 0
+        """Times in a row that the group said so, with nothing answered between."""
+        self._next = 1
+        self._resend: deque[Call] = deque()
+        self._acknowledged = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every call was sent and is done with."""
+        return not (self.plain or self.late or len(self.waiting) or self.returned)
+
+    def is_crowded(self, late_max: int) -> bool:
+        """Whether too many late calls are under way for one more."""
+        return len(self.late) + len(self.waiting) >= late_max
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nobody waits any more for what was sent."""
+        return not self.plain and all(call.called_off or call.answered for call in self.late.values())
+
+    def is_sendable(self, window: int) -> bool:
+        """Whether there is something to send now."""
+        return bool(self._resend) or (len(self.waiting) > 0 and len(self.plain) < window)
+
+    def sendable(self, number: int, window: int) -> Iterator[Call]:
+        """Calls to be sent now, in order; new ones get the next number, under the session's ``number`` in the
+        group. What is not taken stays."""
+        resend, waiting, plain = self._resend, self.waiting, self.plain
+        while resend:
+            call = resend.popleft()
+            if not call.answered:
+                yield call
+        while len(plain) < window and (next_call := waiting.pop()) is not None:
+            call = next_call
+            call.sequence = self._next
+            call.number = number
+            self._next += 1
+            (self.late if call.late else plain)[call.sequence] = call
+            yield call
+
+    def resendable(self) -> Iterator[Call]:
+        """Like :meth:`sendable`, without anything new."""
+        return self.sendable(0, 0)
+
+    def rewind(self) -> None:
+        """Has everything that is not answered sent again, in order."""
+        if not self.late:
+            self._resend = deque(self.plain.values())
+        else:
+            unanswered = [call for call in self.late.values() if not call.answered]
+            unanswered.extend(self.plain.values())
+            unanswered.sort(key=_sequence)
+            self._resend = deque(unanswered)
+
+    def acknowledgement(self) -> tuple[int, tuple[int, ...]]:
+        """Floor and exceptions for the next command: every number up to the floor is answered for good, but
+        for the exceptions."""
+        plain, late = self.plain, self.late
+        floor = next(iter(plain)) - 1 if plain else self._next - 1
+        if not late:
+            return floor, ()
+        exceptions = tuple(sequence for sequence in late if sequence <= floor)
+        if len(exceptions) > EXCEPTIONS_FREE and floor - self._acknowledged < ACKNOWLEDGE_EVERY:
+            return exceptions[0] - 1, ()
+        self._acknowledged = floor
+        return floor, exceptions
+
+    def settle(self, call: Call) -> None:
+        """The call's number is done with: it may be acknowledged."""
+        call.answered = True
+        (self.late if call.late else self.plain).pop(call.sequence, None)
+        self.out_of_order = 0
+
+    def fill(self, call: Call) -> None:
+        """A no-op takes the number of a call that was refused before it was logged."""
+        filler = Call(CallKind.COMMAND, Type.SESSION, SessionOp.NOOP, NO_ARGUMENTS, b"")
+        filler.slot, filler.group = call.slot, call.group
+        filler.number, filler.sequence = call.number, call.sequence
+        filler.called_off = filler.done = True
+        filler.late = call.late
+        (self.late if call.late else self.plain)[call.sequence] = filler
+        call.answered = True
+
+    def give_back(self, call: Call) -> None:
+        """The call was sent once and surely not applied; its number is void with its session's."""
+        self.settle(call)
+        call.sends = 0
+        self.returned.append(call)
+
+    def renew(self) -> Lane:
+        """What is not sent yet, as a lane of the next registration."""
+        lane = Lane(self.slot)
+        self.returned.sort(key=_sequence)
+        for call in (*self.returned, *self.waiting.drain()):
+            if call.withdraws is None and not call.called_off:
+                lane.waiting.push(call)
+        return lane
+
+
+def _sequence(call: Call) -> int:
+    return call.sequence
