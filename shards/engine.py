@@ -7,7 +7,6 @@ something to do, writes one batch for all of them, and returns what is to be sen
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ from shards.group import OPENED, GroupDriver, SyncWait
 from shards.outbox import INTERNAL, Outbox
 from shards.peerwire import SectionKind, decode_raft, sections
 from shards.placement import Founding, Placement, machines_of
-from shards.ports import Clock, Effects, Origin, Store, StoredReplica
+from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredReplica
 from shards.questions import ASKED, Questions
 from shards.settings import EngineSettings
 from shards.system import found_record, node_record
@@ -42,7 +41,7 @@ class Engine:
     """Every replica of one node. All methods run on one thread, and none of them blocks."""
 
     def __init__(
-        self, *, node: NodeId, boot_id: bytes, store: Store, clock: Clock, random: random.Random,
+        self, *, node: NodeId, boot_id: bytes, store: Store, clock: Clock, random: RandomSource,
         settings: EngineSettings,
     ) -> None:  # fmt: skip
         self.node: Final = node

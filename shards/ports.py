@@ -116,6 +116,16 @@ class Syncer(Protocol):
         ``Engine.sync_done(round_number)``. One sync at a time runs; requests during it share the next."""
 
 
+class RandomSource(Protocol):
+    """The engine's only randomness."""
+
+    def randrange(self, start: int, stop: int) -> int:
+        """A whole number with ``start <= n < stop``."""
+
+    def randbytes(self, n: int) -> bytes:
+        """``n`` bytes."""
+
+
 class Clock(Protocol):
     """The engine's only time."""
 
@@ -165,6 +175,6 @@ class Effects:
 
 __all__ = [
     "Batch", "Clock", "Effects", "Entry", "HardState", "Index", "LogReader", "Membership", "Origin",
-    "Priority", "ReplicaId", "ReplicaIdentity", "StateView", "Store", "StoreDamaged", "StoreFailed",
+    "Priority", "RandomSource", "ReplicaId", "ReplicaIdentity", "StateView", "Store", "StoreDamaged", "StoreFailed",
     "StoredReplica", "Syncer", "Term",
 ]  # fmt: skip
