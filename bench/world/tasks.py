@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from bench.histories import TimeLimit
 from bench.world.clock import Heap
@@ -104,13 +104,22 @@ class Task(Generic[T]):
         self._ended(self)
 
 
+class Process(Protocol):
+    """The client's process around a task."""
+
+    def after(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Does something in the process, ``delay_ms`` from now, or once it is no longer paused."""
+
+    def track(self, task: Task[Any]) -> None:
+        """The task ends with the process."""
+
+
 class SimGround:
     """The ground of a caller in the simulated world, see :class:`bench.histories.Ground`."""
 
-    def __init__(self, heap: Heap, random: Random, track: Callable[[Task[Any]], None]) -> None:
+    def __init__(self, heap: Heap, random: Random, process: Process) -> None:
         self._heap = heap
-        self._track = track
-        """Told of each task begun here, so that they can be dropped with their process."""
+        self._process = process
         self.random = random
 
     def now_ms(self) -> int:
@@ -120,16 +129,16 @@ class SimGround:
     async def sleep_ms(self, delay_ms: int) -> None:
         """See :class:`bench.histories.Ground`."""
         pause = Pause()
-        self._heap.after(delay_ms, pause.resume)
+        self._process.after(delay_ms, pause.resume)
         await pause
 
     async def within(self, limit_ms: int, call: Callable[[], Awaitable[T]]) -> T:
         """See :class:`bench.histories.Ground`."""
         ended = Pause()
         task: Task[T] = Task(_as_coroutine(call), lambda task: ended.resume(task.result, task.error))
-        self._track(task)
+        self._process.track(task)
         task.start()
-        self._heap.after(limit_ms, task.cancel)
+        self._process.after(limit_ms, task.cancel)
         try:
             result: T = await ended
         except CalledOff:
