@@ -172,9 +172,8 @@ class Effects:
     wake_in_ms: int = 1000
     """Run another round at the latest after this long."""
 
-
 __all__ = [
     "Batch", "Clock", "Effects", "Entry", "HardState", "Index", "LogReader", "Membership", "Origin",
-    "Priority", "RandomSource", "ReplicaId", "ReplicaIdentity", "StateView", "Store", "StoreDamaged", "StoreFailed",
-    "StoredReplica", "Syncer", "Term",
+    "Priority", "RandomSource", "ReplicaId", "ReplicaIdentity", "StateView", "Store", "StoreDamaged",
+    "StoreFailed", "StoredReplica", "Syncer", "Term",
 ]  # fmt: skip
