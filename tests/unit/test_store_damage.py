@@ -29,6 +29,7 @@ def write_rounds(store: RocksStore, rounds: int, synced: int, size: int = 300) -
             identity = ReplicaIdentity(GROUP, ReplicaId(1))
             batch.create(StoredReplica(identity, members, HardState(Term(1)), Index(0), 1))
         batch.append(GROUP, [Entry(Term(1), Index(number), EntryKind.NORMAL, bytes(size))], Index(number - 1))
+        batch.put_state(GROUP, 1, b"last", b"%d" % number)
         assert store.write(batch)
         if number <= synced:
             store.sync()
@@ -171,6 +172,48 @@ def test_zeroed_page_is_damage_within_and_torn_behind_what_was_synced(data: Path
     assert "round 10 was synced" in refused(data)
     alter_wal(tmp_path / "other", zero(marks[SYNCED + 1], marks[SYNCED + 3]))
     assert reopen(tmp_path / "other") == SYNCED + 1
+
+
+def several_logs(path: Path, synced: int) -> list[Path]:
+    """A crashed store in ``path`` with rounds 1 to 10, 11 to 20 and 21 to 30 in a log file each; rounds 1
+    to ``synced`` are synced."""
+    origin = path.with_name(f"origin-{path.name}")
+    directory = StoreDirectory.open(origin, "n1")
+    store = RocksStore.open(directory)
+    for rounds in (10, 20, 30):
+        write_rounds(store, rounds, synced)
+        if rounds < 30:
+            # Flushing the state alone begins a new file and keeps the old one for the log's sake.
+            store._families[2].flush(True)
+    shutil.copytree(origin, path)
+    store.close()
+    directory.close()
+    return wal_files(path / "rocks")
+
+
+def test_several_logs_are_read_on_into_each_other(tmp_path: Path) -> None:
+    assert len(several_logs(tmp_path / "data", 20)) == 3
+    assert reopen(tmp_path / "data") == 30
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_lost_log_file_is_damage_if_it_was_synced(tmp_path: Path, lost: int) -> None:
+    several_logs(tmp_path / "data", 20)[lost].unlink()
+    refused(tmp_path / "data")
+
+
+@pytest.mark.parametrize("synced", [12, 20])
+def test_hole_between_logs_is_damage_if_it_was_synced_and_else_their_end(tmp_path: Path, synced: int) -> None:
+    # The power failed when the last file was on the disk and the end of the one before was not.
+    middle = several_logs(tmp_path / "data", synced)[1]
+    content = middle.read_bytes()
+    marks = [item.end for item in read_wal(content, int(middle.stem)) if isinstance(item, WalBatch)]
+    middle.write_bytes(content[: marks[4]])
+    if synced == 20:
+        assert "round 16 was synced" in refused(tmp_path / "data")
+    else:
+        assert reopen(tmp_path / "data") == 15
+        assert reopen(tmp_path / "data") == 15
 
 
 def test_deleted_log_is_refused_when_the_recovery_had_to_bring_a_round(data: Path) -> None:
