@@ -349,7 +349,7 @@ class GroupDriver:
 
     def has_more(self, now_ms: int) -> bool:
         """Whether there is something left to do that no further event announces."""
-        if self._to_apply:
+        if self.replica.commit > self._applied:  # One Ready hands out a bounded part of what is committed.
             return True
         deadline_ms = self.applier.next_deadline_ms
         return (
