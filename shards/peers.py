@@ -141,6 +141,8 @@ class Peers:
 
     def begin(self) -> None:
         """Forms what this node can form by itself: a cluster of one, or one that had formed before."""
+        if self._founder.formed:
+            self._form()
         self._advance()
 
     @property
@@ -165,11 +167,8 @@ class Peers:
     def _advance(self) -> None:
         founder = self._founder
         if founder.formed and self._engine.shard_map is None:
-            # Again for a cluster whose first entry is not applied yet: addresses may have become known.
-            if not self._engine.formed:
-                log.info("cluster formed", nodes=[node for node, _ in founder.told])
-            self._engine.form(founder.founding())
-            self._wake()
+            # Again while the cluster's first entry is not applied: addresses may have become known.
+            self._form()
         if founder.changes != self._changes_told:
             self._changes_told = founder.changes
             if self.connections is not None:
@@ -180,3 +179,9 @@ class Peers:
                     known.told = True
                     self._engine.peer_up(self._node_ids[name], known.boot_id)
                     self._wake()
+
+    def _form(self) -> None:
+        if not self._engine.formed:
+            log.info("cluster formed", nodes=[node for node, _ in self._founder.told])
+        self._engine.form(self._founder.founding())
+        self._wake()

@@ -1,0 +1,159 @@
+"""The engine's driver: one task that runs rounds and carries out what they want.
+
+It sleeps until somebody puts something into the engine's inbox and wakes it, or until the time that the last
+round named. Whoever else is ready to run puts in first, so that one round takes it all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import trio
+
+from primitives.ids import NodeId
+from shards.ports import Effects, Syncer
+
+
+class Rounds(Protocol):
+    """The engine, as its driver sees it."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether every group here knows its leader."""
+
+    def round(self) -> Effects:
+        """Does what the inbox and the clock ask for."""
+
+    def sync_done(self, round_number: int) -> None:
+        """Everything written up to this round is durable."""
+
+
+class PeerSender(Protocol):
+    """The multiplexer."""
+
+    def send(self, name: str, sections: Sequence[tuple[int, bytes]]) -> None:
+        """Sends sections to a peer."""
+
+    def drop(self, name: str, reason: str) -> None:
+        """Closes a peer's connection."""
+
+
+class ClientSender(Protocol):
+    """The client port."""
+
+    def send(self, connection: int, frames: Sequence[bytes]) -> None:
+        """Sends whole frames to a client."""
+
+    def finish(self, connection: int) -> None:
+        """Closes a client's connection once its frames are out."""
+
+
+class Doorbell:
+    """Wakes the one task that waits for it, by a ring or at a time."""
+
+    __slots__ = ("_alarm", "_due", "_parked", "_rung")
+
+    def __init__(self) -> None:
+        self._parked: trio.lowlevel.Task | None = None
+        self._rung = False
+        self._due = math.inf
+        self._alarm: trio.CancelScope | None = None
+
+    def ring(self) -> None:
+        """Wakes the task, or keeps it from its next sleep. On the loop's thread; costs little."""
+        self._rung = True
+        if self._parked is not None:
+            task, self._parked = self._parked, None
+            trio.lowlevel.reschedule(task)
+
+    def hush(self) -> None:
+        """Forgets rings: what they were for is about to be done."""
+        self._rung = False
+
+    async def wait(self, wait_ms: int) -> None:
+        """Sleeps until rung, or so many milliseconds; lets others run in any case.
+
+        The alarm is one scope that lives from ring to ring and is only ever brought forward: to be woken once
+        too often costs less than a scope for each wait.
+        """
+        if self._rung or wait_ms <= 0:
+            await trio.lowlevel.checkpoint()
+            return
+        due = trio.current_time() + wait_ms / 1000
+        if due < self._due:
+            self._due = due
+            if self._alarm is not None:
+                self._alarm.deadline = due
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def keep_time(self) -> None:
+        """Rings when a wait is over; runs for as long as anybody waits."""
+        while True:
+            with trio.CancelScope(deadline=self._due) as self._alarm:
+                await trio.sleep_forever()
+            self._due = math.inf
+            self.ring()
+
+
+class Driver:
+    """Feeds one engine and carries out its effects."""
+
+    def __init__(
+        self, engine: Rounds, bell: Doorbell, peers: PeerSender, clients: ClientSender,
+        names: Mapping[NodeId, str], ready: Callable[[], object],
+    ) -> None:  # fmt: skip
+        """``bell`` is rung by whoever puts something into the engine's inbox; ``names`` are those of all
+        nodes by id; ``ready`` is called once, when the engine serves."""
+        self._engine: Final = engine
+        self._bell: Final = bell
+        self._peers: Final = peers
+        self._clients: Final = clients
+        self._names: Final = names
+        self._ready: Callable[[], object] | None = ready
+        self._failure: Exception | None = None
+
+    def synced(self, round_number: int) -> None:
+        """A sync is done; on the loop's thread."""
+        self._engine.sync_done(round_number)
+        self._bell.ring()
+
+    def failed(self, error: Exception) -> None:
+        """A sync failed; on the loop's thread. :meth:`run` raises the error: nothing is written any more."""
+        self._failure = self._failure or error
+        self._bell.ring()
+
+    async def run(self, syncer: Syncer) -> None:
+        """Runs rounds until cancelled. Raises whatever stops the node."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._bell.keep_time)
+            while True:
+                self._bell.hush()
+                if self._failure is not None:
+                    raise self._failure
+                effects = self._engine.round()
+                self._carry_out(effects, syncer)
+                if self._ready is not None and self._engine.ready:
+                    ready, self._ready = self._ready, None
+                    ready()
+                await self._bell.wait(effects.wake_in_ms)
+
+    def _carry_out(self, effects: Effects, syncer: Syncer) -> None:
+        names = self._names
+        for node, sections in effects.peers.items():
+            self._peers.send(names[node], sections)
+        if effects.sync_round is not None:
+            syncer.request(effects.sync_round)
+        for connection, frames in effects.clients.items():
+            self._clients.send(connection, frames)
+        for connection in effects.close:
+            self._clients.finish(connection)
+        for node, reason in effects.bad_peers:
+            self._peers.drop(names[node], reason)

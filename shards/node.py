@@ -1,0 +1,226 @@
+"""One node in this process: its store, its engine, its connections, from start to stop."""
+
+from __future__ import annotations
+
+import gc
+import random
+import resource
+import secrets
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+import trio
+
+from primitives.ids import NodeId
+from shards.clock import SystemClock
+from shards.config import Address, NodeConfig, NodeFailed, StartError, address_text
+from shards.driver import Doorbell, Driver
+from shards.engine import Engine
+from shards.founding import Founder, ListMismatch, Started
+from shards.identity import DirectoryRefused, StoreDirectory
+from shards.mux import Mux, MuxTiming
+from shards.peers import Peers
+from shards.ports import StoreDamaged, StoreFailed
+from shards.rocks import RocksStore
+from shards.server import ClientServer
+from shards.syncer import SyncThread
+
+log = structlog.get_logger()
+
+DESCRIPTORS_KEPT: Final = 1024
+"""Of the process's descriptors, those that are not for clients: the store's files, peers, listeners."""
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How long the sync thread may have to wait for the interpreter; the default, 5 ms, shows in the tail."""
+_Listeners = Sequence[trio.SocketListener]
+_GC_THRESHOLDS: Final = (50_000, 50, 50)
+
+
+class Status(Protocol):
+    """Where a node says that it serves: what ``nursery.start`` passes as ``task_status``."""
+
+    def started(self) -> None:
+        """It serves."""
+
+
+class Opened(NamedTuple):
+    """A node's directory and store."""
+
+    directory: StoreDirectory
+    store: RocksStore
+
+
+async def run_node(
+    config: NodeConfig, *, mux_timing: MuxTiming | None = None,
+    task_status: Status = trio.TASK_STATUS_IGNORED,
+) -> None:  # fmt: skip
+    """Runs a node until cancelled; clients are told then. ``task_status`` is started once every group here
+    has a leader and clients are served.
+
+    Raises :class:`StartError` if the node cannot or must not run, and :class:`NodeFailed` if it had to stop,
+    each with one line. An ``InvariantViolation`` passes through as it is. Opening the store blocks the loop.
+    """
+    try:
+        with _opened(config) as opened:
+            await _run(config, opened, mux_timing or MuxTiming(), task_status)
+    except (StartError, NodeFailed, StoreFailed, StoreDamaged, BaseExceptionGroup) as error:
+        found = _cause(error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def _cause(error: BaseException) -> StartError | NodeFailed | None:
+    """The one line that explains ``error``; None if it is not one of those that end a node by plan."""
+    if isinstance(error, StartError | NodeFailed):
+        return error
+    if isinstance(error, StoreDamaged):
+        return NodeFailed(str(error))
+    if isinstance(error, StoreFailed):
+        return NodeFailed(f"the store failed, and nothing that this node says would be safe: {error}")
+    if isinstance(error, BaseExceptionGroup):
+        found = [_cause(part) for part in error.exceptions]
+        if all(found):
+            return found[0]
+    return None
+
+
+@contextmanager
+def _opened(config: NodeConfig) -> Iterator[Opened]:
+    try:
+        directory = StoreDirectory.open(config.data, config.name)
+    except (DirectoryRefused, StoreDamaged) as error:
+        raise StartError(str(error)) from error
+    try:
+        try:
+            store = RocksStore.open(directory)
+        except (StoreFailed, StoreDamaged) as error:
+            raise StartError(str(error)) from error
+        try:
+            yield Opened(directory, store)
+        except BaseException as error:
+            _mark(directory, error)
+            raise
+        finally:
+            store.close()
+    finally:
+        directory.close()
+
+
+def _mark(directory: StoreDirectory, error: BaseException) -> None:
+    """Records damage that the engine found: a store that lost what it acknowledged never votes again."""
+    for found in error.exceptions if isinstance(error, BaseExceptionGroup) else [error]:
+        if isinstance(found, BaseExceptionGroup):
+            _mark(directory, found)
+        elif isinstance(found, StoreDamaged) and not directory.is_damaged:
+            directory.mark_damaged(str(found))
+
+
+async def _run(
+    config: NodeConfig, opened: Opened, mux_timing: MuxTiming, task_status: Status
+) -> None:
+    names = sorted(config.cluster)
+    node_ids = {name: NodeId(number) for number, name in enumerate(names, start=1)}
+    node, boot_id = node_ids[config.name], secrets.token_bytes(16)
+    clock = SystemClock()
+    randomness = random.Random(secrets.token_bytes(32))
+    engine = Engine(
+        node=node, boot_id=boot_id, store=opened.store, clock=clock, random=randomness, settings=config.engine
+    )
+    engine.start()
+    _note_other_groups(config, engine)
+    founder = _founder(config, opened.directory, engine)
+    bell = Doorbell()
+    peers = Peers(
+        founder, engine, name=config.name, store_id=opened.directory.store_id, boot_id=boot_id,
+        node_ids=node_ids, clock=clock, wake=bell.ring,
+    )  # fmt: skip
+    mux = Mux(config.name, config.cluster, peers, randomness, mux_timing)
+    peers.connections = mux
+    clients = ClientServer(
+        engine, node=node, boot_id=boot_id, clients_max=config.clients_max or _clients_max(), wake=bell.ring
+    )
+    node_names = {number: name for name, number in node_ids.items()}
+    driver = Driver(engine, bell, mux, clients, node_names, task_status.started)
+    async with _listening(config) as (client_listeners, peer_listeners):
+        peers.begin()
+        _tune()
+        syncer = SyncThread(opened.store, trio.lowlevel.current_trio_token(), driver.synced, driver.failed)
+        log.info("node runs", node=config.name, data=str(config.data))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(clients.run, client_listeners)
+                nursery.start_soon(mux.run, peer_listeners)
+                nursery.start_soon(driver.run, syncer)
+        finally:
+            syncer.close()
+            log.info("node stopped", node=config.name)
+
+
+def _started(config: NodeConfig) -> Started:
+    cluster = tuple((name, address_text(config.cluster[name])) for name in sorted(config.cluster))
+    return Started(
+        config.name, address_text(config.advertise), dict(cluster)[config.name], cluster, config.groups,
+        config.replicas, str(config.data),
+    )  # fmt: skip
+
+
+def _founder(config: NodeConfig, directory: StoreDirectory, engine: Engine) -> Founder:
+    try:
+        return Founder(_started(config), directory, formed=engine.formed)
+    except ListMismatch as error:
+        raise StartError(str(error)) from error
+    except OSError as error:
+        raise StartError(f"the founding record cannot be written: {error.strerror}") from error
+
+
+def _note_other_groups(config: NodeConfig, engine: Engine) -> None:
+    shard_map = engine.shard_map
+    if shard_map is not None and len(shard_map.groups) - 1 != config.groups:
+        log.warning(
+            "the number of groups was fixed when the cluster was founded",
+            groups=len(shard_map.groups) - 1, asked=config.groups,
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def _listening(config: NodeConfig) -> AsyncIterator[tuple[_Listeners, _Listeners]]:
+    """Listeners for clients and for peers; closed in the end."""
+    opened: list[_Listeners] = []
+    try:
+        opened.append(await _listen(config.listen, "--listen"))
+        opened.append(await _listen(config.peer, "--peer"))
+        yield opened[0], opened[1]
+    finally:
+        for listeners in opened:
+            for listener in listeners:
+                listener.socket.close()
+
+
+async def _listen(address: Address, flag: str) -> _Listeners:
+    host, port = address
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StartError(f"cannot listen at {flag} {address_text(address)}: {reason}") from error
+
+
+def _clients_max() -> int:
+    """Client connections that the limit of descriptors leaves room for; raises that limit if it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return 1 << 20
+    return max(hard - DESCRIPTORS_KEPT, hard // 4)
+
+
+def _tune() -> None:
+    """Settings of the whole process that keep pauses short; they cost memory only."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)

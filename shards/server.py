@@ -1,0 +1,178 @@
+"""The client port: connections, their handshake, and frames to and from the engine.
+
+A client that sends what the protocol does not allow is refused and closed; nothing that one connection does
+ends another, or the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from primitives.errors import ProtocolError
+from primitives.ids import NodeId
+from router.connection import Connection, Role, Welcome, decode_hello, encode_refused, encode_welcome
+from router.frames import VERSION, FrameKind, encode_control
+from router.link import Link, LinkLost
+from router.shardmap import ShardMap
+
+log = structlog.get_logger()
+
+HANDSHAKE_S: Final = 5.0
+CLIENT_QUEUE_BYTES_MAX: Final = 32 << 20
+"""Answers that a client may leave unread; beyond it the connection is closed."""
+UNREAD_BYTES_MAX: Final = 1 << 20
+"""With more answers unread, nothing more is taken from the client until it has read them."""
+_GOODBYE: Final = encode_control(FrameKind.GOODBYE, ["the node is stopping"])
+
+
+class Inbox(Protocol):
+    """The engine, as its clients see it."""
+
+    @property
+    def shard_map(self) -> ShardMap | None:
+        """The shard map, None before the cluster has formed."""
+
+    def client_opened(self, connection: int) -> None:
+        """A client has shaken hands."""
+
+    def client_frame(self, connection: int, kind: int, payload: bytes) -> None:
+        """A frame of a client arrived."""
+
+    def client_closed(self, connection: int) -> None:
+        """A client's connection is gone."""
+
+
+class _Client:
+    """A connection that has shaken hands."""
+
+    __slots__ = ("link", "protocol")
+
+    def __init__(self, link: Link, protocol: Connection) -> None:
+        self.link: Final = link
+        self.protocol: Final = protocol
+
+
+class ClientServer:
+    """All client connections of a node."""
+
+    def __init__(
+        self, engine: Inbox, *, node: NodeId, boot_id: bytes, clients_max: int, wake: Callable[[], None],
+        handshake_s: float = HANDSHAKE_S,
+    ) -> None:  # fmt: skip
+        """``wake`` tells the engine's driver that something came into the inbox."""
+        self._engine: Final = engine
+        self._node: Final = node
+        self._boot_id: Final = boot_id
+        self._clients_max: Final = clients_max
+        self._wake: Final = wake
+        self._handshake_s: Final = handshake_s
+        self._clients: dict[int, _Client] = {}
+        self._connections = 0
+        self._next = 0
+        self._is_full = False
+
+    @property
+    def connections(self) -> int:
+        """Connections that stand, those included that have not shaken hands."""
+        return self._connections
+
+    # --- For the engine's driver: never blocks ------------------------------------------------------
+
+    def send(self, connection: int, frames: Sequence[bytes]) -> None:
+        """Sends whole frames; dropped if the connection is gone."""
+        client = self._clients.get(connection)
+        if client is not None:
+            sending = client.protocol.sending
+            for frame in frames:
+                sending(frame)
+            client.link.send(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def finish(self, connection: int) -> None:
+        """Closes a connection; frames sent before still leave unless the client was not reading."""
+        client = self._clients.pop(connection, None)
+        if client is not None:
+            if client.link.queued_bytes:
+                client.link.close()
+            else:
+                client.link.finish()
+
+    # --- Tasks --------------------------------------------------------------------------------------
+
+    async def run(self, listeners: Sequence[trio.SocketListener]) -> None:
+        """Serves until cancelled; then says goodbye to every client. Closes ``listeners``."""
+        await trio.serve_listeners(self._serve, list(listeners))
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        link = Link(stream, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX)
+        if self._connections >= self._clients_max:
+            self._refuse_full(link)
+            return
+        self._connections += 1
+        self._is_full = False
+        connection, self._next = self._next, self._next + 1
+        protocol = Connection(Role.NODE)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run)
+                await self._converse(connection, link, protocol)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._connections -= 1
+            if self._clients.pop(connection, None) is not None and protocol.is_open and not link.is_lost:
+                link.send(protocol.sending(_GOODBYE))
+            self._engine.client_closed(connection)
+            self._wake()
+            link.close()
+
+    async def _converse(self, connection: int, link: Link, protocol: Connection) -> None:
+        """Takes frames until either end is done. What is wrong with this client ends here."""
+        try:
+            with trio.move_on_after(self._handshake_s):
+                while not protocol.is_open:
+                    self._take(connection, link, protocol, await link.receive())
+            if not protocol.is_open:
+                raise ProtocolError(f"no greeting within {self._handshake_s:g} s")
+            while True:
+                if link.queued_bytes > UNREAD_BYTES_MAX:
+                    await link.drained()
+                self._take(connection, link, protocol, await link.receive())
+        except LinkLost:
+            return
+        except ProtocolError as error:
+            log.warning("client connection refused", connection=connection, reason=str(error))
+            link.send(encode_refused("protocol", str(error)))
+        except _NotServing as refusal:
+            link.send(protocol.sending(encode_refused("unavailable", str(refusal))))
+
+    def _take(self, connection: int, link: Link, protocol: Connection, data: bytes) -> None:
+        for kind, payload in protocol.receive(data):
+            if kind == FrameKind.HELLO:
+                self._welcome(connection, link, protocol, payload)
+            else:
+                self._engine.client_frame(connection, kind, payload)
+        self._wake()
+
+    def _welcome(self, connection: int, link: Link, protocol: Connection, payload: bytes) -> None:
+        decode_hello(payload)
+        shard_map = self._engine.shard_map
+        if shard_map is None:
+            raise _NotServing("the cluster has not formed yet")
+        welcome = Welcome(VERSION, shard_map.cluster_id, self._node, self._boot_id, shard_map.version)
+        link.send(protocol.sending(encode_welcome(welcome)))
+        self._clients[connection] = _Client(link, protocol)
+        self._engine.client_opened(connection)
+
+    def _refuse_full(self, link: Link) -> None:
+        if not self._is_full:
+            self._is_full = True
+            log.warning("client connections are at their limit", clients_max=self._clients_max)
+        link.send(encode_refused("overloaded", f"the node serves {self._clients_max} connections already"))
+        link.close()
+
+
+class _NotServing(Exception):
+    """The node does not serve clients yet."""
