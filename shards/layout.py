@@ -5,7 +5,7 @@
 ``meta``   a letter and, but for the store's own rows, ``group u32``, to a checksummed row:
 
     ``I``  the id of the store, 16 bytes
-    ``W``  the boot that wrote the last batch, its round, and the last round known to be synced by then
+    ``W``  the round of the last batch, and the last round that was known to be synced when it was written
     ``R``  the replica: its id and the epoch of its state
     ``H``  its hard state
     ``A``  its applied index, with the membership as of it
@@ -35,7 +35,7 @@ ROUND_KEY: Final = b"W"
 
 _GROUP_KEY: Final = struct.Struct(">cI")
 _CRC: Final = struct.Struct(">I")
-_ROUND: Final = struct.Struct(">QQQ")
+_ROUND: Final = struct.Struct(">QQ")
 _REPLICA: Final = struct.Struct(">QI")
 _HARD_STATE: Final = struct.Struct(">QQQ")
 _APPLIED: Final = struct.Struct(">QHHHH")
@@ -44,8 +44,6 @@ _APPLIED: Final = struct.Struct(">QHHHH")
 class RoundRow(NamedTuple):
     """What every batch says of itself."""
 
-    boot: int
-    """How many times the store had been opened when the batch was written."""
     round: int
     """The batch's number."""
     synced: int
@@ -105,9 +103,9 @@ def _unpack(form: struct.Struct, key: bytes, content: bytes) -> tuple[int, ...]:
     return form.unpack(content)
 
 
-def encode_round(boot: int, round_number: int, synced: int) -> bytes:
+def encode_round(round_number: int, synced: int) -> bytes:
     """The row that tells a batch's round."""
-    return sealed(ROUND_KEY, _ROUND.pack(boot, round_number, synced))
+    return sealed(ROUND_KEY, _ROUND.pack(round_number, synced))
 
 
 def decode_round(row: bytes) -> RoundRow:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     ColumnFamily,
@@ -31,7 +32,7 @@ from raftgroup.types import Index, Term
 from shards.identity import StoreDirectory
 from shards.layout import ROUND_KEY, STORE_KEY, decode_round, encode_round, opened, sealed, state_end
 from shards.ports import Batch, StateView, StoreDamaged, StoredReplica, StoreFailed
-from shards.recovery import prepare
+from shards.recovery import judge_log, prepare, view_without_log
 from shards.rocksbatch import FAMILIES, LOG, META, STATE, RocksBatch
 from shards.rocksload import check_logs, stored_replicas
 from shards.rocksviews import GroupLog, GroupRows, GroupRowsAsOf, Moment
@@ -80,7 +81,6 @@ class RocksStore:
         self._moments: weakref.WeakSet[Moment] = weakref.WeakSet()
         self._logs: dict[GroupId, GroupLog] = {}
         self._refused: RocksBatch | None = None
-        self._boot = 0
         self._last_round = 0
         self._synced = 0
         self._is_closed = False
@@ -91,23 +91,21 @@ class RocksStore:
     @classmethod
     def open(cls, directory: StoreDirectory, settings: StoreSettings | None = None) -> RocksStore:
         """Opens the directory's database, making it the first time. Blocks: for the write-ahead log about
-        10 ms a megabyte, for the groups' logs about a second for each million entries.
+        30 ms a megabyte, for the groups' logs about 2 s for each million entries.
 
         Raises :class:`StoreDamaged`, the directory then being marked, or :class:`StoreFailed`.
         """
-        settings = settings or StoreSettings()
-        required = prepare(directory)
-        is_new = not directory.has_database
+        exists = prepare(directory)
+        required = judge_log(directory, _oldest_log(directory)) if exists else 0
         try:
-            database = _open(directory, settings, is_new)
-            store = cls(directory, database)
+            store = cls(directory, _open(directory, settings or StoreSettings(), is_new=not exists))
         except Exception as error:
             raise _open_failure(directory, error) from error
         try:
-            if is_new:
-                store._begin()
-            else:
+            if exists:
                 store._resume(required)
+            else:
+                store._begin()
         except StoreDamaged as error:
             store.close()
             if directory.is_damaged:
@@ -121,7 +119,7 @@ class RocksStore:
     def _begin(self) -> None:
         """A new database's first batch ties it to the directory's id, durably."""
         first = WriteBatch(raw_mode=True)
-        first.put(ROUND_KEY, encode_round(1, 0, 0), self._handles[META])
+        first.put(ROUND_KEY, encode_round(0, 0), self._handles[META])
         first.put(STORE_KEY, sealed(STORE_KEY, self._directory.store_id), self._handles[META])
         try:
             self._database.write(first, self._unsynced)
@@ -129,7 +127,6 @@ class RocksStore:
             self._directory.database_made()
         except Exception as error:
             raise self.failure(error) from error
-        self._boot = 1
 
     def _resume(self, required: int) -> None:
         identity = self._meta_reader.get(STORE_KEY)
@@ -148,7 +145,6 @@ class RocksStore:
             self._directory.require_round(None)
         except OSError as error:
             raise StoreFailed(str(error)) from error
-        self._boot = last.boot + 1
         # What was recovered from the write-ahead log is in synced tables by now.
         self._last_round = self._synced = last.round
 
@@ -172,7 +168,7 @@ class RocksStore:
         self._check(batch)
         rows = WriteBatch(raw_mode=True)
         put, handles = rows.put, self._handles
-        put(ROUND_KEY, encode_round(self._boot, batch.round_number, self._synced), handles[META])
+        put(ROUND_KEY, encode_round(batch.round_number, self._synced), handles[META])
         for family, key, value in batch.rows:
             if value is None:
                 rows.delete(key, handles[family])
@@ -344,7 +340,7 @@ def _mark(directory: StoreDirectory, reason: str) -> StoreDamaged:
         return StoreDamaged(f"{reason}; and this could not be recorded beside the store: {error.strerror}")
 
 
-def _open(directory: StoreDirectory, settings: StoreSettings, is_new: bool) -> Rdict:
+def _open(directory: StoreDirectory, settings: StoreSettings, *, is_new: bool) -> Rdict:
     cache = Cache(settings.cache_bytes)
     options = _family_options(cache, 64 << 10)
     options.create_if_missing(is_new)
@@ -385,6 +381,20 @@ def _family_options(cache: Cache, write_buffer_bytes: int) -> Options:
     plain, packed = DBCompressionType.none(), DBCompressionType.lz4()
     options.set_compression_per_level([plain, plain, packed, packed, packed, packed, packed])
     return options
+
+
+def _oldest_log(directory: StoreDirectory) -> int:
+    """Number of the oldest write-ahead log file whose content is not all in tables; the older ones, which
+    a kill may leave behind, RocksDB does not read."""
+    try:
+        with view_without_log(directory) as view:
+            families = {name: Options(raw_mode=True) for name in FAMILIES}
+            database = Rdict(str(view), Options(raw_mode=True), families, AccessType.read_only(False))
+            oldest = _number(database, "min-log-number-to-keep")
+            database.close()
+    except Exception as error:
+        raise _open_failure(directory, error) from error
+    return oldest
 
 
 def _open_failure(directory: StoreDirectory, error: Exception) -> Exception:

@@ -50,7 +50,7 @@ def stored_replicas(meta: Reader) -> Iterator[StoredReplica]:
 def check_logs(log: Reader, replicas: dict[GroupId, StoredReplica]) -> dict[GroupId, LogEnds]:
     """The ends of every group's log, after going over all of them: indexes are contiguous from 1, every
     log has a replica, the records not yet applied and the last one are whole, and neither the applied nor
-    the commit index is beyond the last one. Blocks for about 0.5 s for each million entries.
+    the commit index is beyond the last one. Blocks for about 2 s for each million entries.
 
     Raises :class:`StoreDamaged`.
     """

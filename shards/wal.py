@@ -85,15 +85,14 @@ class Verdict(NamedTuple):
         return self.lost is not None and self.synced >= self.lost
 
 
-def judge(directory: Path) -> Verdict:
-    """Reads every write-ahead log file in ``directory``. Blocks, about a second for 100 MB; changes nothing.
-
-    Findings in files of an earlier boot than a later file's are dropped: a boot opens the store only when
-    the former logs were judged and their content is in tables. Raises ``OSError``.
+def judge(directory: Path, oldest: int = 0) -> Verdict:
+    """Reads the write-ahead log files in ``directory`` from number ``oldest`` on: what earlier ones hold is
+    in tables, and they go in any order. Blocks, about 0.3 s for 100 MB; changes nothing. Raises ``OSError``.
     """
     judge = _Judge()
     for path in wal_files(directory):
-        judge.read(path)
+        if int(path.stem) >= oldest:
+            judge.read(path)
     return Verdict(judge.fault, judge.last, judge.synced, judge.cut, tuple(judge.beyond), judge.resumed)
 
 
@@ -105,13 +104,9 @@ def wal_files(directory: Path) -> list[Path]:
 class _Judge:
     """Goes over the files in their order, up to the first fault for what to keep, beyond it for proof."""
 
-    __slots__ = ("_boot", "_end", "beyond", "cut", "fault", "last", "resumed", "synced")
+    __slots__ = ("_end", "beyond", "cut", "fault", "last", "resumed", "synced")
 
     def __init__(self) -> None:
-        self._boot = 0
-        self._forget()
-
-    def _forget(self) -> None:
         self._end = 0
         self.fault: str | None = None
         self.last: int | None = None
@@ -133,12 +128,6 @@ class _Judge:
 
     def _batch(self, path: Path, item: WalBatch) -> None:
         row = item.row
-        if row.boot > self._boot:
-            if self.cut is None or self.cut[0] != path:
-                self._forget()
-            self.last = self.resumed = None
-            self.synced = 0
-            self._boot = row.boot
         self.synced = max(self.synced, row.synced)
         if self.fault is None:
             if self.last is not None and row.round != self.last + 1:

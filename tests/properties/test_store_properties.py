@@ -150,7 +150,7 @@ class StoreModel(RuleBasedStateMachine):
 
 
 TestStoreModel = StoreModel.TestCase
-TestStoreModel.settings = settings(max_examples=8, stateful_step_count=15, deadline=None)
+TestStoreModel.settings = settings(max_examples=6, stateful_step_count=15, deadline=None)
 
 
 SYNCED = 6
@@ -200,7 +200,7 @@ def test_no_flipped_bit_of_the_log_hides_a_synced_round(tmp_path: Path) -> None:
 faults = st.tuples(st.sampled_from(["flip", "zero", "cut", "garbage"]), st.floats(0, 1), st.integers(1, 200))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(faults, min_size=1, max_size=2))
 def test_store_with_any_fault_in_its_log_refuses_or_holds_a_prefix(found: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as base:

@@ -216,6 +216,61 @@ def test_hole_between_logs_is_damage_if_it_was_synced_and_else_their_end(tmp_pat
         assert reopen(tmp_path / "data") == 15
 
 
+def test_obsolete_log_left_over_by_a_kill_does_not_count(tmp_path: Path) -> None:
+    directory = StoreDirectory.open(tmp_path / "origin", "n1")
+    store = RocksStore.open(directory)
+    write_rounds(store, 10, 10)
+    (first,) = wal_files(tmp_path / "origin" / "rocks")
+    obsolete = first.read_bytes()
+    for rounds in (20, 30):
+        for family in store._families:
+            family.flush(True)
+        write_rounds(store, rounds, rounds)
+    shutil.copytree(tmp_path / "origin", tmp_path / "data")
+    store.close()
+    directory.close()
+    # The logs of rounds 1 to 20 were to be deleted, and only the second was.
+    assert not (tmp_path / "data" / "rocks" / first.name).exists()
+    (tmp_path / "data" / "rocks" / first.name).write_bytes(obsolete)
+    assert reopen(tmp_path / "data") == 30
+
+
+def test_damaged_row_of_state_is_noticed_when_it_is_read(tmp_path: Path) -> None:
+    directory = StoreDirectory.open(tmp_path / "data", "n1")
+    store = RocksStore.open(directory)
+    write_rounds(store, 5, 5)
+    batch = store.batch(6)
+    for number in range(5_000):
+        batch.put_state(GROUP, 1, b"%06d" % number, b"value %d" % number * 20)
+    batch.applied(GROUP, Index(5), Membership((ReplicaId(1),)))
+    assert store.write(batch)
+    store._families[2].flush(True)
+    store.close()
+    directory.close()
+    table = max((tmp_path / "data" / "rocks").glob("*.sst"), key=lambda path: path.stat().st_size)
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(content)
+    directory = StoreDirectory.open(tmp_path / "data", "n1")
+    store = RocksStore.open(directory)
+    state = store.state(GROUP, 1)
+    snapshot = store.state_snapshot(GROUP, 1)
+    assert state.get(b"000001") == b"value 1" * 20
+    assert not directory.is_damaged
+    for view in (state, snapshot):
+        for reverse in (False, True):
+            with pytest.raises(StoreDamaged, match="checksum"):
+                list(view.scan(b"", None, reverse=reverse))
+    assert directory.is_damaged
+    for view in (state, snapshot):
+        with pytest.raises(StoreDamaged):
+            for number in range(5_000):
+                view.get(b"%06d" % number)
+    store.close()
+    directory.close()
+    assert "checksum" in refused(tmp_path / "data")
+
+
 def test_deleted_log_is_refused_when_the_recovery_had_to_bring_a_round(data: Path) -> None:
     # An earlier opening found a torn tail, recorded what must survive it, and was killed.
     directory = StoreDirectory.open(data, "n1")

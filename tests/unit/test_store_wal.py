@@ -21,8 +21,8 @@ def varint(value: int) -> bytes:
     return out + bytes([value])
 
 
-def batch(boot: int, number: int, synced: int, size: int = 50) -> bytes:
-    row = encode_round(boot, number, synced)
+def batch(number: int, synced: int, size: int = 50) -> bytes:
+    row = encode_round(number, synced)
     first = b"\x05" + varint(2) + varint(len(ROUND_KEY)) + ROUND_KEY + varint(len(row)) + row
     return struct.pack("<QI", number * 10, 2) + first + b"\x05\x01\x01k" + varint(size) + bytes(size)
 
@@ -70,29 +70,29 @@ def rounds(content: bytes, log_number: int = 9) -> list[int | str]:
 def test_batches_of_any_size_are_read_across_blocks(log_number: int | None, size: int) -> None:
     wal = Wal(log_number)
     for number in range(30):
-        wal.add(batch(1, number, 0, size + number))
+        wal.add(batch(number, 0, size + number))
     assert rounds(bytes(wal.content)) == list(range(30))
 
 
 def test_header_that_just_fits_and_one_that_does_not_are_both_read() -> None:
     for rest in range(16):
-        wal = Wal().add(batch(1, 0, 0, 1))
+        wal = Wal().add(batch(0, 0, 1))
         room = BLOCK_BYTES - len(wal.content) - 7
-        fixed = len(batch(1, 1, 0, 300)) - 300
-        wal.add(batch(1, 1, 0, room - fixed - rest - 1))
-        wal.add(batch(1, 2, 0)).add(batch(1, 3, 0))
+        fixed = len(batch(1, 0, 300)) - 300
+        wal.add(batch(1, 0, room - fixed - rest - 1))
+        wal.add(batch(2, 0)).add(batch(3, 0))
         assert rounds(bytes(wal.content)) == [0, 1, 2, 3]
 
 
 def test_records_of_a_files_former_life_are_faults() -> None:
-    assert rounds(bytes(Wal(8).add(batch(1, 0, 0)).content)) == ["no whole record"]
+    assert rounds(bytes(Wal(8).add(batch(0, 0)).content)) == ["no whole record"]
 
 
 def test_reading_goes_on_behind_a_fault_in_the_same_block() -> None:
     wal = Wal()
     marks = [0]
     for number in range(10):
-        wal.add(batch(1, number, 0))
+        wal.add(batch(number, 0))
         marks.append(len(wal.content))
     wal.content[marks[4] + 4] ^= 0xFF  # its length
     found = list(read_wal(bytes(wal.content), 9))
@@ -103,7 +103,7 @@ def test_reading_goes_on_behind_a_fault_in_the_same_block() -> None:
 def test_reading_goes_on_behind_a_lost_block() -> None:
     wal = Wal()
     for number in range(60):
-        wal.add(batch(1, number, 0, 5_000))
+        wal.add(batch(number, 0, 5_000))
     wal.content[BLOCK_BYTES : 2 * BLOCK_BYTES] = random.Random(1).randbytes(BLOCK_BYTES)
     found = rounds(bytes(wal.content))
     assert found[0] == 0
@@ -112,12 +112,12 @@ def test_reading_goes_on_behind_a_lost_block() -> None:
 
 
 def test_batch_without_our_row_is_a_fault() -> None:
-    wal = Wal().add(batch(1, 0, 0)).add(b"\0" * 12 + b"\x05\x01\x01k\x01v").add(b"").add(batch(1, 1, 0))
+    wal = Wal().add(batch(0, 0)).add(b"\0" * 12 + b"\x05\x01\x01k\x01v").add(b"").add(batch(1, 0))
     assert rounds(bytes(wal.content)) == [0, "a batch that tells no round", "a batch that tells no round", 1]
 
 
 def test_unfinished_batch_at_the_end_is_a_fault() -> None:
-    wal = Wal().add(batch(1, 0, 0)).add(batch(1, 1, 0, 100_000))
+    wal = Wal().add(batch(0, 0)).add(batch(1, 0, 100_000))
     assert rounds(bytes(wal.content[: BLOCK_BYTES * 2])) == [0, "a batch without its end"]
 
 
@@ -127,31 +127,31 @@ def files(path: Path, contents: dict[int, Wal]) -> Path:
     return path
 
 
-def wal(*batches: tuple[int, int, int]) -> Wal:
+def wal(*batches: tuple[int, int]) -> Wal:
     made = Wal()
-    for boot, number, synced in batches:
-        made.add(batch(boot, number, synced))
+    for number, synced in batches:
+        made.add(batch(number, synced))
     return made
 
 
 def test_rounds_that_go_on_in_the_next_file_are_sound(tmp_path: Path) -> None:
-    verdict = judge(files(tmp_path, {9: wal((1, 4, 2), (1, 5, 3)), 10: wal((1, 6, 4)), 11: wal()}))
+    verdict = judge(files(tmp_path, {9: wal((4, 2), (5, 3)), 10: wal((6, 4)), 11: wal()}))
     assert (verdict.fault, verdict.last, verdict.synced, verdict.is_damage) == (None, 6, 4, False)
 
 
 def test_files_are_taken_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    verdict = judge(files(tmp_path, {999_999: wal((1, 4, 2)), 1_000_000: wal((1, 5, 3))}))
+    verdict = judge(files(tmp_path, {999_999: wal((4, 2)), 1_000_000: wal((5, 3))}))
     assert (verdict.fault, verdict.last) == (None, 5)
 
 
 def test_missing_rounds_between_files_are_damage_if_they_were_synced(tmp_path: Path) -> None:
-    verdict = judge(files(tmp_path, {9: wal((1, 4, 2)), 11: wal((1, 6, 5))}))
+    verdict = judge(files(tmp_path, {9: wal((4, 2)), 11: wal((6, 5))}))
     assert verdict.is_damage
     assert verdict.lost == 5
 
 
 def test_missing_rounds_between_files_are_a_torn_tail_if_they_were_not_synced(tmp_path: Path) -> None:
-    path = files(tmp_path, {9: wal((1, 4, 2)), 11: wal((1, 6, 4)), 12: wal((1, 7, 4))})
+    path = files(tmp_path, {9: wal((4, 2)), 11: wal((6, 4)), 12: wal((7, 4))})
     verdict = judge(path)
     assert not verdict.is_damage
     assert verdict.last == 4
@@ -161,25 +161,19 @@ def test_missing_rounds_between_files_are_a_torn_tail_if_they_were_not_synced(tm
 
 def test_fault_ahead_of_the_first_batch_is_judged_by_the_one_behind_it(tmp_path: Path) -> None:
     for synced, is_damage in ((6, True), (5, True), (4, False)):
-        broken = wal((1, 5, 0), (1, 6, synced))
+        broken = wal((5, 0), (6, synced))
         broken.content[20] ^= 1
         assert judge(files(tmp_path, {9: broken})).is_damage is is_damage
 
 
-def test_log_of_a_former_boot_does_not_count_against_a_later_one(tmp_path: Path) -> None:
-    # The former boot ended in a torn tail, its numbers from 5 on were given again.
-    torn = wal((1, 4, 2), (1, 5, 3))
+def test_log_whose_content_is_in_tables_does_not_count(tmp_path: Path) -> None:
+    # It ended in a torn tail, and the numbers from 5 on were given again by the process that came after.
+    torn = wal((4, 2), (5, 3))
     torn.content[-1] ^= 1
-    verdict = judge(files(tmp_path, {9: torn, 12: wal((2, 5, 4), (2, 6, 5), (2, 7, 6))}))
+    path = files(tmp_path, {9: torn, 12: wal((5, 4), (6, 5), (7, 6))})
+    assert judge(path, 9).is_damage
+    verdict = judge(path, 10)
     assert (verdict.fault, verdict.last, verdict.synced) == (None, 7, 6)
-
-
-def test_fault_at_the_start_of_a_later_boots_log_is_kept(tmp_path: Path) -> None:
-    broken = wal((2, 5, 4), (2, 6, 5))
-    broken.content[20] ^= 1
-    verdict = judge(files(tmp_path, {9: wal((1, 3, 2), (1, 4, 3)), 12: broken}))
-    assert verdict.is_damage
-    assert verdict.lost == 5
 
 
 def test_no_log_at_all_is_sound(tmp_path: Path) -> None:
