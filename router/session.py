@@ -18,7 +18,7 @@ from primitives.ids import GroupId, NodeId
 from primitives.limits import ARGUMENT_BYTES_MAX
 from primitives.records import U32, Answer, decode_answer
 from router.connection import decode_refused, decode_welcome
-from router.frames import FrameKind, decode_answers, decode_control, encode_control
+from router.frames import FrameKind, decode_answers, decode_control
 from router.session_backoff import Random
 from router.session_calls import Call, CallKind, error_of
 from router.session_groups import GroupSession, Shared, Standing
@@ -28,6 +28,7 @@ from router.session_links import Link
 from router.session_names import Directory
 from router.session_network import FAR_MS, Network
 from router.session_settings import SessionSettings
+from router.session_status import Statuses
 from router.shardmap import ShardMap
 
 _ROUTING: Final = frozenset((Code.NOT_LEADER, Code.WRONG_SLOT, Code.LOST, Code.UNAVAILABLE))
@@ -80,7 +81,7 @@ class SessionCore:
         self._call_bytes = 0
         self._cluster_id: bytes | None = None
         self._closing = False
-        self._statuses: list[tuple[int, bytes]] = []
+        self._statuses: Final = Statuses(self._network)
         self._finished: list[Call] = []
 
     # --- What users want ----------------------------------------------------------------------------
@@ -141,6 +142,9 @@ class SessionCore:
             return None
         call.done = True
         self._forget(call)
+        if call.kind == CallKind.STATUS:
+            self._statuses.call_off(call)
+            return None
         if call.queue is not None:
             call.queue.call_off(call)
             return None
@@ -154,19 +158,13 @@ class SessionCore:
             self._dirty[group.group] = group
         return withdrawal
 
-    def status(self, now_ms: int, with_hashes: bool, request: int) -> bool:
-        """Asks any connected node for its status; the answer is given out by :meth:`take_statuses` under
-        ``request``. False if none is connected."""
-        link = next(iter(self._routes.nodes.values()), None)
-        if link is None:
-            return False
-        self._network.send(link, encode_control(FrameKind.STATUS_REQUEST, [request, with_hashes]))
-        return True
-
-    def take_statuses(self) -> list[tuple[int, bytes]]:
-        """Statuses that came since the last call: request and CBOR bytes."""
-        statuses, self._statuses = self._statuses, []
-        return statuses
+    def status(self, with_hashes: bool, *, token: Any = None) -> Call:
+        """Begins to ask some node for its status; the answer's result is a CBOR map."""
+        call = self._statuses.ask(with_hashes)
+        call.token = token
+        self._calls += 1
+        self._call_bytes += call.size
+        return call
 
     def let_go(self, now_ms: int) -> bool:
         """The client is leaving: lets all its leases go. True once nothing is left to be done; until then
@@ -247,6 +245,7 @@ class SessionCore:
 
     def _dropped(self, link: Link) -> None:
         """What was sent on a link that is gone is sent again another way."""
+        self._statuses.dropped(link)
         for group in self.groups.values():
             if group.link is link:
                 group.rewind()
@@ -274,7 +273,7 @@ class SessionCore:
             elif kind == FrameKind.LEADERS:
                 self._on_leaders(items)
             elif kind == FrameKind.STATUS:
-                self._statuses.append((_int(items), blob))
+                self._statuses.answered(items, blob, self._shared)
             else:  # GOODBYE: what is asked is still answered.
                 link.leaving = True
                 self._dirty.update(self.groups)
@@ -406,6 +405,7 @@ class SessionCore:
         if self._dirty:
             self._flush(now_ms)
             self._settle(now_ms)
+        self._statuses.send()
         frames, close, dial = network.take()
         finished, self._finished = self._finished, []
         lost, self._shared.lost = self._shared.lost, []
@@ -479,9 +479,3 @@ class SessionCore:
         others = [other for other in self._routes.nodes.values() if other is not link]
         for other in others[:1]:
             self._network.ask_map(other)
-
-
-def _int(items: list[Any]) -> int:
-    if len(items) != 1 or type(items[0]) is not int:
-        raise ProtocolError("a frame of another form")
-    return items[0]

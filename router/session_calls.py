@@ -32,6 +32,8 @@ class CallKind:
     END_SESSION: Final = 4
     RESOLVE: Final = 5
     """Asks only what a name means; it is answered by the catalog's answer to another call."""
+    STATUS: Final = 6
+    """Asks any node for its status."""
 
 
 class Call:

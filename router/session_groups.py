@@ -152,6 +152,7 @@ class GroupSession:
         withdraw = Call(CallKind.COMMAND, Type.SESSION, SessionOp.WITHDRAW, pack([call.sequence]), b"")
         withdraw.slot, withdraw.primitive, withdraw.partition = call.slot, call.primitive, call.partition
         withdraw.group = self.group
+        withdraw.carry_on = True
         withdraw.withdraws, call.withdrawal = call, withdraw
         lane = self.lane(call.slot)
         lane.waiting.push_front(withdraw)
