@@ -1,0 +1,107 @@
+"""Quorate: a sharded coordination service for Python programs.
+
+    import quorate, trio
+
+    async def main():
+        async with quorate.connect("quorate://127.0.0.1:7400") as client:
+            visits = client.counter("visits")
+            print(await visits.increment())
+
+    trio.run(main)
+
+Names are imported when they are first used, so that a client loads neither the store nor the node.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from primitives.counter import Counter
+    from primitives.errors import (
+        Compacted,
+        ConfigMismatch,
+        OutcomeUnknown,
+        OverflowRefused,
+        Overloaded,
+        PermissionDenied,
+        ProtocolError,
+        QuorateError,
+        Retry,
+        SessionLost,
+        TooLarge,
+        TypeMismatch,
+        Unavailable,
+        WatchOverflow,
+    )
+    from primitives.handle import LINEARIZABLE, Causal, ReadLevel, Stale
+    from primitives.lock import Grant, Holder, Lock
+    from primitives.map import Entry, Map
+    from router.client import Client, Session, connect
+
+__version__: Final = "0.1.0"
+
+_HOMES: Final = {
+    "router.client": ("Client", "Session", "connect"),
+    "primitives.counter": ("Counter",),
+    "primitives.errors": (
+        "Compacted", "ConfigMismatch", "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied",
+        "ProtocolError", "QuorateError", "Retry", "SessionLost", "TooLarge", "TypeMismatch", "Unavailable",
+        "WatchOverflow",
+    ),
+    "primitives.handle": ("LINEARIZABLE", "Causal", "ReadLevel", "Stale"),
+    "primitives.lock": ("Grant", "Holder", "Lock"),
+    "primitives.map": ("Entry", "Map"),
+}  # fmt: skip
+_WHERE: Final = {name: module for module, names in _HOMES.items() for name in names}
+_PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops")
+"""The packages beside this one that belong to Quorate."""
+
+__all__ = [
+    "LINEARIZABLE", "Causal", "Client", "Compacted", "ConfigMismatch", "Counter", "Entry", "Grant", "Holder",
+    "Lock", "Map", "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied", "ProtocolError",
+    "QuorateError", "ReadLevel", "Retry", "Session", "SessionLost", "Stale", "TooLarge", "TypeMismatch",
+    "Unavailable", "WatchOverflow", "connect",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    module = _WHERE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'quorate' has no attribute {name!r}")
+    try:
+        value = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        hidden = _hidden()
+        if hidden is not None:
+            raise ImportError(hidden) from error
+        raise
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _hidden() -> str | None:
+    """What to tell the user whose own module has the name of one of our packages; None if there is none."""
+    root = Path(__file__).resolve().parent.parent
+    for package in _PACKAGES:
+        loaded = sys.modules.get(package)
+        try:
+            spec = find_spec(package) if loaded is None else loaded.__spec__
+        except ValueError:
+            spec = None
+        places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+        known = [Path(place).resolve() for place in places if place is not None]
+        if known and not any(place.is_relative_to(root / package) for place in known):
+            return (
+                f"Quorate's package {package!r} is hidden by your own module {known[0]}: "
+                f"rename it, or start Python where it is not on the path"
+            )
+    return None

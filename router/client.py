@@ -1,0 +1,255 @@
+"""The client: ``async with connect("quorate://127.0.0.1:7400") as client``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import trio
+
+from primitives.codec import check_namespace, decode_value
+from primitives.errors import Code, InvariantViolation, ProtocolError, SessionLost, Unavailable
+from primitives.handle import LINEARIZABLE, Handle, ReadLevel, Reference
+from primitives.records import Answer, Read
+from primitives.registry import handle as handle_class
+from router.client_driver import ClientDriver, StateFeed
+from router.client_leases import HeldLease
+from router.session import SessionCore
+from router.session_calls import Call
+from router.session_settings import SessionSettings
+from router.shardmap import ShardMap
+from router.slots import partition_of_key, slot_of_partition
+from router.url import VARIABLE, parse_url
+
+if TYPE_CHECKING:
+    from primitives.counter import Counter
+    from primitives.lock import Lock
+    from primitives.map import Map
+
+H = TypeVar("H", bound=Handle)
+
+
+def connect(
+    url: str | None = None, *, session_timeout: float = 10.0, namespace: str | None = None,
+    name: str | None = None,
+) -> AbstractAsyncContextManager[Client]:  # fmt: skip
+    """A client of the cluster at ``url``, for the time of an ``async with`` block.
+
+    ``url`` is ``quorate://host:port[,host:port…]/[namespace]``; the environment's ``QUORATE_URL`` when none
+    is given. Any one address of a node will do: the others are learned. ``session_timeout`` is in seconds,
+    0.5 to 3600: what the client holds is lost once the cluster was not reached for so long. ``namespace``
+    takes the place of the URL's. ``name`` is shown to people at the nodes.
+
+    Entering does not wait for the cluster: calls do, for as long as their callers let them (bound them with
+    ``trio.fail_after``); connections that are lost are made again silently. Leaving lets go whatever is held,
+    which takes a second at the most. Raises ValueError here for a URL or a timeout that cannot be.
+    """
+    if url is None:
+        url = os.environ.get(VARIABLE)
+        if not url:
+            raise ValueError(f"no URL is given, and the environment has no {VARIABLE}")
+    where = parse_url(url)
+    space = where.namespace if namespace is None else check_namespace(namespace)
+    settings = SessionSettings(timeout_ms=round(session_timeout * 1000))
+    shown = name if name is not None else f"{socket.gethostname()}/{os.getpid()}"
+    core = SessionCore(
+        secrets.token_bytes(16), where.addresses, SystemRandom(), name=shown, settings=settings
+    )
+    return _connected(Client(ClientDriver(core), space))
+
+
+@asynccontextmanager
+async def _connected(client: Client) -> AsyncGenerator[Client, None]:
+    raised: BaseException | None = None
+    driver = client._driver
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(driver.run, nursery)
+            try:
+                yield client
+            except BaseException as error:
+                raised = error
+                raise
+            finally:
+                await driver.leave()
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # What the block raised is to come out as it is: that there is a nursery is nobody's business.
+        if raised is None or group.exceptions != (raised,):
+            raise
+    if raised is not None:
+        raise raised
+
+
+class Session:
+    """The client's identity towards the cluster, and how its leases stand."""
+
+    __slots__ = ("_driver",)
+
+    def __init__(self, driver: ClientDriver) -> None:
+        self._driver: Final = driver
+
+    @property
+    def id(self) -> str:
+        """128 random bits as 32 hexadecimal digits, drawn for this client."""
+        return self._driver.core.session_id.hex()
+
+    @property
+    def state(self) -> str:
+        """``connected``; ``suspended``: no node is in reach, or some lease is not being confirmed; ``lost``:
+        some lease was lost and is not yet replaced. What is held has a state of its own, by its own lease."""
+        return self._driver.core.state(self._driver.clock())
+
+    async def states(self) -> AsyncIterator[str]:
+        """The state now, and then each one that it changes to, until the client is closed."""
+        driver = self._driver
+        feed = StateFeed(self.state)
+        driver.feeds.add(feed)
+        try:
+            while (state := await feed.next()) is not None:
+                yield state
+        finally:
+            driver.feeds.discard(feed)
+
+    def __repr__(self) -> str:
+        return f"<session {self.id}, {self.state}>"
+
+
+class Client:
+    """A connection to a cluster, for any number of tasks of one event loop. Made by :func:`connect`.
+
+    Openers (:meth:`map`, :meth:`counter`, :meth:`lock`) do no input or output: the first write creates the
+    primitive. ``namespace`` is the client's unless given.
+    """
+
+    def __init__(self, driver: ClientDriver, namespace: str) -> None:
+        self._driver: Final = driver
+        self._core: Final = driver.core
+        self._namespace: Final = namespace
+        self.session: Final = Session(driver)
+        """The client's session."""
+
+    # --- Openers --------------------------------------------------------------------------------------
+
+    def map(
+        self, name: str, *, namespace: str | None = None, partitions: int | None = None,
+        pinned: bool = False, read: ReadLevel = LINEARIZABLE,
+    ) -> Map:  # fmt: skip
+        """The map called ``name``; see :class:`~primitives.map.Map`."""
+        return cast("Map", self.open(
+            "map", name, namespace=namespace, partitions=partitions, pinned=pinned, read=read
+        ))  # fmt: skip
+
+    def counter(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Counter:
+        """The counter called ``name``; see :class:`~primitives.counter.Counter`."""
+        return cast("Counter", self.open("counter", name, namespace=namespace, read=read))
+
+    def lock(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Lock:
+        """The lock called ``name``; see :class:`~primitives.lock.Lock`."""
+        return cast("Lock", self.open("lock", name, namespace=namespace, read=read))
+
+    def open(self, type_name: str, name: str, *, namespace: str | None = None, **options: Any) -> Handle:
+        """A handle of any registered type, by the type's name. Raises ValueError for an unknown type."""
+        try:
+            made: Any = handle_class(type_name)
+        except KeyError:
+            raise ValueError(f"there is no primitive of type {type_name!r}") from None
+        space = self._namespace if namespace is None else namespace
+        return cast(Handle, made(self, space, name, **options))
+
+    # --- What handles use: primitives.handle.ClientPort -----------------------------------------------
+
+    async def command(
+        self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
+        partition: int | None = None, late: bool = False, carry_on: bool = False,
+    ) -> Answer:  # fmt: skip
+        """Executes a command; see ``ClientPort``. For handles."""
+        driver = self._driver
+        call = self._core.command(
+            driver.clock(), ref, op, args, body, key=key, partition=partition, late=late, carry_on=carry_on
+        )
+        answer = await driver.outcome(call)
+        if answer is None:
+            raise InvariantViolation("a command without an answer")
+        if late and answer.code == Code.OK:
+            self._check_lease(call)
+        return answer
+
+    def _check_lease(self, call: Call) -> None:
+        """A grant counts only while the lease under which it was given lives, judged now."""
+        lease = self._core.lease(call.group)
+        if lease is None or lease.number != call.number or not lease.judge(self._driver.clock()):
+            raise SessionLost("the lease was lost before the grant could be delivered")
+
+    async def query(
+        self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
+        partition: int | None = None, read: ReadLevel | None = None,
+    ) -> Answer | None:  # fmt: skip
+        """Answers a query; see ``ClientPort``. For handles."""
+        if read is not None and read.level != Read.LINEARIZABLE:
+            raise ValueError("this release serves linearizable reads only")
+        driver = self._driver
+        return await driver.outcome(
+            self._core.query(driver.clock(), ref, op, args, body, key=key, partition=partition)
+        )
+
+    async def partitions(self, ref: Reference) -> int | None:
+        """The primitive's number of partitions, 0 if pinned, None if it does not exist. For handles."""
+        return await self._resolve(ref, create=False)
+
+    async def spread(
+        self, ref: Reference, keys: Sequence[bytes], *, create: bool = False
+    ) -> list[tuple[int, list[int]]] | None:
+        """The partitions of encoded ``keys``, each with their positions; None if the primitive does not exist
+        and is not to be created. For handles."""
+        partitions = await self._resolve(ref, create=create)
+        if partitions is None:
+            return None
+        if not partitions:
+            return [(0, list(range(len(keys))))]
+        salt = self._map().salt
+        found: dict[int, list[int]] = {}
+        for at, key in enumerate(keys):
+            found.setdefault(partition_of_key(salt, key, partitions), []).append(at)
+        return list(found.items())
+
+    async def _resolve(self, ref: Reference, *, create: bool) -> int | None:
+        answer = await self._driver.outcome(self._core.resolve(self._driver.clock(), ref, create=create))
+        return None if answer is None else ref.spread
+
+    def lease(self, ref: Reference, *, partition: int = 0) -> HeldLease:
+        """The lease with the group of a partition. For handles."""
+        if ref.primitive is None or ref.spread is None:
+            raise SessionLost("nothing is held of a primitive that was never used")
+        shard_map = self._map()
+        slot = ref.primitive.slot
+        if ref.spread:
+            slot = slot_of_partition(shard_map.salt, ref.primitive, partition)
+        lease = self._core.lease(shard_map.group(slot))
+        if lease is None:
+            raise SessionLost("there is no lease with the primitive's group")
+        return HeldLease(lease, self._driver.clock)
+
+    def _map(self) -> ShardMap:
+        shard_map = self._core.shard_map
+        if shard_map is None:
+            raise Unavailable("no node was reached yet")
+        return shard_map
+
+    # --- The cluster ----------------------------------------------------------------------------------
+
+    async def status(self, *, hashes: bool = False) -> Mapping[str, Any]:
+        """What a node that is connected says of itself, its cluster and its groups. ``hashes``: with the
+        state hashes of all replicas at one point of their logs, which takes a while. Waits for a node."""
+        answer = await self._driver.outcome(self._core.status(hashes))
+        if answer is None:
+            raise InvariantViolation("a status without an answer")
+        status = decode_value(answer.result)
+        if not isinstance(status, dict):
+            raise ProtocolError("a status that is no map")
+        return status

@@ -1,0 +1,270 @@
+"""The trio side of a client: sockets, time and waiting tasks around a session core.
+
+A call parks its task and is woken once, with its outcome. Nothing is started for it: one task, the pump,
+sends what all calls of one turn of the event loop want sent, in one frame for each connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
+
+from primitives.errors import OutcomeUnknown, Unavailable
+from primitives.records import Answer
+from router.link import Link, LinkLost
+from router.session import Output, SessionCore
+from router.session_calls import Call, CallKind
+from router.url import split_address
+
+DIAL_SECONDS: Final = 3.0
+WITHDRAW_SECONDS: Final = 1.0
+"""How long a cancelled grant may hold up its cancellation."""
+LEAVE_SECONDS: Final = 1.0
+"""How long the end of a client waits for its leases to be let go."""
+_SLEEP_MS_MAX: Final = 1000
+"""A clock that runs through suspend is looked at this often while there are leases: trio's does not."""
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boottime_ms() -> int:
+    """Milliseconds of a clock that runs while the machine sleeps, where there is one."""
+    return time.clock_gettime_ns(_CLOCK) // 1_000_000
+
+
+def _shelter(seconds: float) -> trio.CancelScope:
+    """A scope that ends after ``seconds`` and lets no cancellation in before."""
+    return trio.CancelScope(deadline=trio.current_time() + seconds, shield=True)
+
+
+class ClientDriver:
+    """Runs a session core. Everything but :meth:`run` is for tasks of the same event loop."""
+
+    def __init__(self, core: SessionCore) -> None:
+        self.core: Final = core
+        self.clock: Final = boottime_ms
+        self._links: dict[int, Link] = {}
+        self._dials: dict[int, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        self._pump_task: trio.lowlevel.Task | None = None
+        self._waiting: dict[Call, trio.lowlevel.Task] = {}
+        self._turns: deque[trio.lowlevel.Task] = deque()
+        self._closed = False
+        self._left = False
+        """Whether the leases' ends were sent."""
+        self._armed_ms = 0
+        """When the pump wakes by itself."""
+        self.feeds: set[StateFeed] = set()
+
+    # --- Calls ----------------------------------------------------------------------------------------
+
+    async def outcome(self, call: Call) -> Answer | None:
+        """Waits for a call that was just begun, and returns its answer or raises its error. If cancelled, the
+        call is called off, and a late one withdrawn, for which the cancellation may wait a second."""
+        if call.done:
+            await trio.lowlevel.checkpoint()
+        elif self._closed:
+            self.core.cancel(self.clock(), call)
+            raise Unavailable("the client is closed")
+        else:
+            try:
+                await self._park(call)
+            except trio.Cancelled:
+                withdrawal = self.core.cancel(self.clock(), call)
+                self.wake()
+                if withdrawal is not None:
+                    with _shelter(WITHDRAW_SECONDS):
+                        await self._park(withdrawal)
+                raise
+        if call.error is not None:
+            raise call.error
+        return call.answer
+
+    async def _park(self, call: Call) -> None:
+        """Waits until the call is finished."""
+        waiting = self._waiting
+        waiting[call] = trio.lowlevel.current_task()
+        self.wake()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            del waiting[call]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def wake(self) -> None:
+        """Has the pump run once this turn of the event loop is over."""
+        task = self._pump_task
+        if task is not None:
+            self._pump_task = None
+            trio.lowlevel.reschedule(task)
+
+    # --- The pump -------------------------------------------------------------------------------------
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Drives the core until it is cancelled; connections are served by tasks of ``nursery``."""
+        self._nursery = nursery
+        while True:
+            wake_ms, now_ms = self._turn(), self.clock()
+            if self.core.groups:
+                wake_ms = min(wake_ms, now_ms + _SLEEP_MS_MAX)
+            self._armed_ms = wake_ms
+            with trio.move_on_after(max(0.001, (wake_ms - now_ms) / 1000)):
+                await self._sleep()
+
+    async def _sleep(self) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._pump_task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._pump_task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _turn(self) -> int:
+        """Does what the core wants done; returns when it wants to be asked again."""
+        out = self.core.poll(self.clock())
+        links = self._links
+        for connection, data in out.frames:
+            link = links.get(connection)
+            if link is not None:
+                link.send(data)
+        waiting = self._waiting
+        for call in out.finished:
+            task = waiting.pop(call, None)
+            if task is not None:
+                trio.lowlevel.reschedule(task)
+        if out.close or out.dial or out.lost or self._turns or self.feeds:
+            self._seldom(out)
+        return out.wake_ms
+
+    def _seldom(self, out: Output) -> None:
+        for connection in out.close:
+            link, dial = self._links.get(connection), self._dials.get(connection)
+            if link is not None:
+                link.close()
+            if dial is not None:
+                dial.cancel()
+        for connection, address in out.dial:
+            if self._nursery is not None:
+                self._nursery.start_soon(self._serve, connection, address)
+        for lease in out.lost:
+            for guard in tuple(lease.watchers):
+                guard.lose()
+        turns, self._turns = self._turns, deque()
+        for task in turns:
+            trio.lowlevel.reschedule(task)
+        if self.feeds:
+            state = self.core.state(self.clock())
+            for feed in self.feeds:
+                feed.tell("lost" if out.lost else state)
+                feed.tell(state)
+
+    async def _serve(self, connection: int, address: str) -> None:
+        """One connection, from its dialing to its end."""
+        stream: trio.SocketStream | None = None
+        with trio.CancelScope() as scope:
+            self._dials[connection] = scope
+            with trio.move_on_after(DIAL_SECONDS), suppress(OSError):
+                stream = await trio.open_tcp_stream(*split_address(address))
+        del self._dials[connection]
+        if stream is not None:
+            async with stream:
+                link = self._links[connection] = Link(stream)
+                try:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(link.run)
+                        await self._receive(connection, link)
+                        nursery.cancel_scope.cancel()
+                finally:
+                    del self._links[connection]
+        self.core.disconnected(self.clock(), connection)
+        self.wake()
+
+    async def _receive(self, connection: int, link: Link) -> None:
+        core = self.core
+        core.connected(self.clock(), connection)
+        self.wake()
+        with suppress(LinkLost):
+            while True:
+                core.received(self.clock(), connection, await link.receive())
+                if self._turn() < self._armed_ms:
+                    self.wake()
+
+    # --- The end --------------------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Lets all leases go, for at most ``LEAVE_SECONDS``; whatever still waits gets an error."""
+        self._closed = True
+        with _shelter(LEAVE_SECONDS):
+            while not self.core.let_go(self.clock()) and self.core.is_connected:
+                await self._next_turn()
+        for call, task in self._waiting.items():
+            if not call.done:
+                sent = call.kind == CallKind.COMMAND and call.sends > 0
+                text = "the client was closed while the call was under way"
+                call.finish(None, OutcomeUnknown(text) if sent else Unavailable(text))
+            trio.lowlevel.reschedule(task)
+        self._waiting.clear()
+        for feed in self.feeds:
+            feed.end()
+
+    async def _next_turn(self) -> None:
+        task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            if task in self._turns:
+                self._turns.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._turns.append(task)
+        if not self._left:
+            self._left = True
+            self.wake()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+class StateFeed:
+    """States of the session that one task has not seen yet; of many, the latest."""
+
+    __slots__ = ("_ended", "_last", "_states", "_task")
+
+    def __init__(self, state: str) -> None:
+        self._states: deque[str] = deque((state,), maxlen=16)
+        self._last = state
+        self._task: trio.lowlevel.Task | None = None
+        self._ended = False
+
+    def tell(self, state: str) -> None:
+        """The session's state, changed or not."""
+        if state != self._last:
+            self._last = state
+            self._states.append(state)
+            self._wake()
+
+    def end(self) -> None:
+        """The client was closed."""
+        self._ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    async def next(self) -> str | None:
+        """The next state; waits for it. None once the client is closed."""
+        if self._states or self._ended:
+            await trio.lowlevel.checkpoint()
+        while not self._states:
+            if self._ended:
+                return None
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return self._states.popleft()
+
+    def _abort(self, _: Any) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
