@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import structlog
 import trio
@@ -38,13 +38,6 @@ _Listeners = Sequence[trio.SocketListener]
 _GC_THRESHOLDS: Final = (50_000, 50, 50)
 
 
-class Status(Protocol):
-    """Where a node says that it serves: what ``nursery.start`` passes as ``task_status``."""
-
-    def started(self) -> None:
-        """It serves."""
-
-
 class Opened(NamedTuple):
     """A node's directory and store."""
 
@@ -54,7 +47,7 @@ class Opened(NamedTuple):
 
 async def run_node(
     config: NodeConfig, *, mux_timing: MuxTiming | None = None,
-    task_status: Status = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:  # fmt: skip
     """Runs a node until cancelled; clients are told then. ``task_status`` is started once every group here
     has a leader and clients are served.
@@ -119,7 +112,7 @@ def _mark(directory: StoreDirectory, error: BaseException) -> None:
 
 
 async def _run(
-    config: NodeConfig, opened: Opened, mux_timing: MuxTiming, task_status: Status
+    config: NodeConfig, opened: Opened, mux_timing: MuxTiming, task_status: trio.TaskStatus[None]
 ) -> None:
     names = sorted(config.cluster)
     node_ids = {name: NodeId(number) for number, name in enumerate(names, start=1)}
@@ -146,14 +139,14 @@ async def _run(
     driver = Driver(engine, bell, mux, clients, node_names, task_status.started)
     async with _listening(config) as (client_listeners, peer_listeners):
         peers.begin()
-        _tune()
         syncer = SyncThread(opened.store, trio.lowlevel.current_trio_token(), driver.synced, driver.failed)
         log.info("node runs", node=config.name, data=str(config.data))
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(clients.run, client_listeners)
-                nursery.start_soon(mux.run, peer_listeners)
-                nursery.start_soon(driver.run, syncer)
+            with _tuned():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(clients.run, client_listeners)
+                    nursery.start_soon(mux.run, peer_listeners)
+                    nursery.start_soon(driver.run, syncer)
         finally:
             syncer.close()
             log.info("node stopped", node=config.name)
@@ -218,9 +211,17 @@ def _clients_max() -> int:
     return max(hard - DESCRIPTORS_KEPT, hard // 4)
 
 
-def _tune() -> None:
-    """Settings of the whole process that keep pauses short; they cost memory only."""
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """Settings of the whole process that keep pauses short, while the node runs; they cost memory only."""
+    interval_s, thresholds = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        sys.setswitchinterval(interval_s)
