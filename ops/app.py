@@ -14,7 +14,7 @@ from cyclopts import App
 from ops.exits import UsageError
 
 GLOBAL_OPTIONS: Final = ("-w", "--write", "--url", "--timeout", "--log-level")
-"""Options of every command that talks to a cluster. All take a value."""
+"""Options that several commands have, and that may stand before the subcommand. All take a value."""
 
 _GROUPS: Final = {
     "map": ("ops.map_commands:app", "Maps: entries of a key and a value."),

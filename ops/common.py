@@ -11,8 +11,7 @@ from typing import Annotated, Any, Final
 import trio
 from cyclopts import Group, Parameter, Token
 
-from ops import logs
-from ops.exits import Failure, TimeLimit, UsageError, leaf
+from ops.exits import UNAVAILABLE, UNKNOWN, Failure, UsageError
 from ops.output import Format
 from ops.values import parse_seconds
 from primitives.codec import check_name
@@ -45,8 +44,6 @@ class Common:
     quorate://127.0.0.1:7400."""
     timeout: Seconds | None = None
     """Time limit in seconds, or with a unit: 250ms, 2m. 10 s unless said."""
-    log_level: logs.Level = "warning"
-    """What to log to standard error."""
 
     @property
     def limit_s(self) -> float:
@@ -74,7 +71,6 @@ def checked_name(name: str, what: str = "name") -> str:
 @asynccontextmanager
 async def connected(common: Common, **options: Any) -> AsyncIterator[Client]:
     """A client of the cluster, without a time limit. Raises UsageError for a wrong URL."""
-    logs.configure(common.log_level)
     entered = False
     try:
         async with connect(common.address, **options) as client:
@@ -86,18 +82,30 @@ async def connected(common: Common, **options: Any) -> AsyncIterator[Client]:
         raise UsageError(str(error)) from None
 
 
+async def reach(client: Client, common: Common) -> None:
+    """Waits until a node answers. Raises Failure (unavailable) after the time limit, or the default one where
+    the command has none: nothing can have changed then."""
+    with trio.move_on_after(common.limit_s) as scope:
+        await client.status()
+    if scope.cancelled_caught:
+        raise Failure(f"no node answered within {common.limit_s:g} s at {common.address}", UNAVAILABLE)
+
+
 @asynccontextmanager
 async def within_limit(common: Common, *, changes: bool) -> AsyncIterator[Client]:
-    """A client of the cluster, within the time limit from first to last. Raises TimeLimit; ``changes`` says
-    whether the command may have taken effect by then."""
+    """A client that has reached a node, within the time limit from first to last.
+
+    Raises Failure after the limit: unavailable, or with an unknown outcome if the command ``changes``
+    something.
+    """
+    started = trio.current_time()
     try:
-        with trio.fail_after(common.limit_s):
-            async with connected(common) as client:
+        async with connected(common) as client:
+            await reach(client, common)
+            with trio.fail_at(started + common.limit_s):
                 yield client
-    except (trio.TooSlowError, BaseExceptionGroup) as error:
-        found = leaf(error)
-        if isinstance(found, trio.TooSlowError):
-            raise TimeLimit(common.limit_s, changed=changes) from None
-        if isinstance(found, QuorateError | Failure):
-            raise found from None
-        raise
+    except trio.TooSlowError:
+        text = f"no answer within {common.limit_s:g} s"
+        if changes:
+            raise Failure(f"{text}; the change may or may not have taken effect", UNKNOWN) from None
+        raise Failure(text, UNAVAILABLE) from None

@@ -56,14 +56,6 @@ class UsageError(Failure):
         super().__init__(text, USAGE)
 
 
-class TimeLimit(Failure):
-    """The time limit passed before an answer came."""
-
-    def __init__(self, seconds: float, *, changed: bool) -> None:
-        effect = "; the change may or may not have taken effect" if changed else ""
-        super().__init__(f"no answer within {seconds:g} s{effect}", UNKNOWN)
-
-
 _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (Unavailable, UNAVAILABLE),
     (Overloaded, UNAVAILABLE),

@@ -12,7 +12,7 @@ import trio
 from cyclopts import App, Parameter
 
 from ops.child import GRACE_S, Child
-from ops.common import DEFAULTS, Common, Seconds, checked_name, connected, within_limit
+from ops.common import DEFAULTS, Common, Seconds, checked_name, connected, reach, within_limit
 from ops.exits import CONDITION, DONE, LOST, NOT_FOUND, Failure, UsageError, leaf, one_line
 from ops.output import write_record
 from primitives.errors import QuorateError, SessionLost
@@ -42,8 +42,8 @@ async def run(
 
     The child finds QUORATE_FENCING_TOKEN, QUORATE_NAME and QUORATE_SESSION in its environment. Signals are
     forwarded to it. If the lease is lost, it gets TERM, a grace, and KILL, and the exit code is 8; else the
-    exit code is its own. --timeout limits the wait for the lock, which has no limit otherwise; exit code 4 if
-    the lock was not obtained.
+    exit code is its own. --timeout limits the wait for the lock, which has no limit otherwise once a node
+    has answered; exit code 4 if the lock was not obtained.
 
     Parameters
     ----------
@@ -62,12 +62,15 @@ async def run(
     if not command:
         raise UsageError("nothing to run: quorate lock run NAME -- COMMAND …")
     state = _Run()
-    scope = trio.CancelScope(deadline=trio.current_time() + (common.timeout or math.inf))
+    limit = trio.current_time() + (math.inf if common.timeout is None else common.timeout)
+    scope = trio.CancelScope()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_waiting_when_terminated, scope, state)
             with scope:
                 async with connected(common, session_timeout=session_timeout) as client:
+                    await reach(client, common)
+                    scope.deadline = limit
                     await _hold(client, name, command, scope, no_wait, grace, state)
             nursery.cancel_scope.cancel()
     except (QuorateError, BaseExceptionGroup) as error:

@@ -71,7 +71,7 @@ async def serve(
 
 async def dev(
     *, nodes: int = 3, port: int = PORT, data: Path | None = None, groups: int = GROUPS_DEFAULT,
-    replicas: int | None = None, no_restart: Flag = False, log_level: logs.Level = "warning",
+    replicas: int | None = None, no_restart: Flag = False, log_level: logs.Level = "error",
 ) -> int:  # fmt: skip
     """Run a cluster on this machine until interrupted, each node a process of its own.
 
@@ -93,7 +93,7 @@ async def dev(
     no_restart
         Leave a node that dies dead.
     log_level
-        What the nodes log to standard error.
+        What the nodes log to standard error; a node that dies is reported anyway.
     """
     for flag, value, most in (("nodes", nodes, DEV_NODES_MAX), ("groups", groups, GROUPS_MAX)):
         if not 1 <= value <= most:
