@@ -56,6 +56,8 @@ class BareHost:
             failed=lambda: world.stop_failed(node), delay_ms=world.sync_ms[node],
         )  # fmt: skip
         self.alive = True
+        self.frozen = False
+        """The process stands still: it does nothing with what it is given."""
         stored = self.store.replicas()[0]
         self.log = self.store.log(GROUP)
         self.flushed = stored.applied
@@ -126,13 +128,14 @@ class BareHost:
 
     def _tick(self) -> None:
         if self.alive:
-            self.replica.tick()
-            self.wake()
+            if not self.frozen:
+                self.replica.tick()
+                self.wake()
             self._tick_later()
 
     def _round(self) -> None:
         self._due = False
-        if not self.alive:
+        if not self.alive or self.frozen:
             return
         if self._refused is not None:
             batch, then = self._refused
@@ -336,6 +339,12 @@ class BareWorld:
         self.crash(node)
         if self._calm:
             self.restart(node)
+
+    def set_frozen(self, node: NodeId, frozen: bool) -> None:
+        """See :class:`bench.world.faults.Target`. A node started since does not stand still."""
+        if node in self.hosts:
+            self.hosts[node].frozen = frozen
+            self.hosts[node].wake()
 
     def disturb_client(self, random: Random) -> None:
         """See :class:`bench.world.faults.Target`: there are no clients here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any, Final
 
 from xxhash import xxh3_64_intdigest
@@ -124,6 +125,11 @@ class SimClient:
         """All its connections break."""
         for wire in list(self._wires.values()):
             wire.snap()
+
+    def drop_one(self, random: Random) -> None:
+        """One of its connections breaks."""
+        if self._wires:
+            self._wires[random.choice(sorted(self._wires))].snap()
 
     def isolate(self, length_ms: int) -> None:
         """Nothing gets to it or from it for a while."""

@@ -105,6 +105,11 @@ class Cluster:
         """See :class:`bench.world.faults.Target`."""
         self._clocks[node].set_rate(rate_ppm)
 
+    def set_frozen(self, node: NodeId, frozen: bool) -> None:
+        """See :class:`bench.world.faults.Target`. A node started since does not stand still."""
+        if node in self.up:
+            self.up[node].set_frozen(frozen)
+
     def disturb_client(self, random: Random) -> None:
         """See :class:`bench.world.faults.Target`."""
         self.client_disturbed(random)
@@ -124,6 +129,12 @@ class Cluster:
     def has_converged(self) -> bool:
         """Whether all replicas of each group are at one index, applied and written, with one hash."""
         return self.has_formed() and all(len(self._positions(group)) == 1 for group in self.groups)
+
+    def has_no_sessions(self) -> bool:
+        """Whether every session has ended, or expired, on every replica."""
+        return not any(
+            driver.applier.sessions for node in self.up.values() for driver in node.engine.groups.values()
+        )
 
     def _positions(self, group: GroupId) -> set[tuple[int, int]]:
         """(written applied index, state hash) of each replica; (-1, its node) for one that is behind its own
@@ -156,6 +167,7 @@ class Cluster:
                 f"g{group} role {driver.replica.role} term {driver.replica.term}"
                 f" leader {driver.replica.leader} last {driver.replica.last_index}"
                 f" commit {driver.replica.commit} applied {driver.replica.applied}"
+                f" sessions {[number for number, _, _ in driver.applier.sessions]}"
                 for group, driver in sorted(node.engine.groups.items())
             ]
             lines.append(f"n{number}: " + "; ".join(states))

@@ -24,7 +24,7 @@ that leases are counted with."""
 
 KINDS: Final = (
     "crash", "crash_minority", "crash_all", "isolate", "split", "one_way", "weather", "slow_sync", "refuse",
-    "sync_failure", "clock", "client",
+    "sync_failure", "clock", "freeze", "client",
 )  # fmt: skip
 """Every kind of fault. A ``client`` fault is left to the world: a pause, lost connections or a death."""
 
@@ -66,6 +66,9 @@ class Target(Protocol):
     def set_clock_rate(self, node: NodeId, rate_ppm: int) -> None:
         """How fast the node's clock runs."""
 
+    def set_frozen(self, node: NodeId, frozen: bool) -> None:
+        """Whether the node's process stands still, as by SIGSTOP, while its clock and its peers go on."""
+
     def disturb_client(self, random: Random) -> None:
         """Lets some client pause, lose its connections or die."""
 
@@ -104,6 +107,7 @@ class Nemesis:
         self._open: dict[int, Callable[[], None]] = {}
         """What ends each fault that has begun, by its number."""
         self._begun = 0
+        self._frozen: set[NodeId] = set()
         self._kinds: dict[str, Callable[[], Callable[[], None] | None]] = {
             "crash": lambda: self._crash([self._some_node()]),
             "crash_minority": lambda: self._crash(self._some_minority()),
@@ -116,6 +120,7 @@ class Nemesis:
             "refuse": self._refuse,
             "sync_failure": self._sync_failure,
             "clock": self._clock,
+            "freeze": self._freeze,
             "client": lambda: self._target.disturb_client(self._random),
         }
 
@@ -245,3 +250,22 @@ class Nemesis:
         self._say(f"node {node}'s clock runs at {rate} ppm")
         self._target.set_clock_rate(node, rate)
         return lambda: self._target.set_clock_rate(node, PPM)
+
+    def _freeze(self) -> Callable[[], None] | None:
+        node = self._some_node()
+        if node in self._frozen or not self._target.is_up(node):
+            return None
+        self._say(f"node {node} stands still")
+        self._frozen.add(node)
+        others = [other for other in self._target.nodes if other != node]
+        pairs = [pair for other in others for pair in ((node, other), (other, node))]
+        self._target.set_frozen(node, True)
+        self._target.block(pairs)
+
+        def end() -> None:
+            self._say(f"node {node} goes on")
+            self._frozen.remove(node)
+            self._target.unblock(pairs)
+            self._target.set_frozen(node, False)
+
+        return end

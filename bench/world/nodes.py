@@ -8,12 +8,13 @@ are carried out in their order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
 from xxhash import xxh3_64_intdigest
 
-from bench.world.clock import Clock, Heap, Seed, Trace
+from bench.world.clock import Action, Clock, Heap, Seed, Trace
 from bench.world.disk import Disk, SimBatch, SimStore, SimSyncer
 from bench.world.invariants import GroupChecks, SessionChecks
 from bench.world.network import Network
@@ -78,6 +79,9 @@ class SimNode:
         self.disk: Final = disk
         self.clients: ClientEnd | None = None
         self.alive = True
+        self._frozen = False
+        self._backlog: list[Action] = []
+        """What came while the process stood still."""
         self._heap = heap
         self._trace = trace
         self._clock = clock
@@ -92,7 +96,8 @@ class SimNode:
         random: Random = seed.stream(f"engine/{node}/{boot}")
         self.store = SimStore(disk, self._wrote)
         self.syncer = SimSyncer(
-            heap, disk, seed.stream(f"sync/{node}/{boot}"), done=self._synced, failed=lambda: failed(node),
+            heap, disk, seed.stream(f"sync/{node}/{boot}"), failed=lambda: failed(node),
+            done=lambda round_number: self.run(partial(self._synced, round_number)),
             delay_ms=sync_ms,
         )  # fmt: skip
         self.engine = Engine(
@@ -110,6 +115,22 @@ class SimNode:
         self.alive = False
         self.syncer.stop()
 
+    def set_frozen(self, frozen: bool) -> None:
+        """The process stands still, or goes on: then it takes what came meanwhile, in order."""
+        self._frozen = frozen
+        if not frozen:
+            backlog, self._backlog = self._backlog, []
+            for action in backlog:
+                self.run(action)
+            self.wake(0)
+
+    def run(self, action: Action) -> None:
+        """Does something in the process, or keeps it for when the process goes on."""
+        if self._frozen:
+            self._backlog.append(action)
+        elif self.alive:
+            action()
+
     def wake(self, delay_ms: int) -> None:
         """Has a round run within ``delay_ms`` true milliseconds."""
         at = self._heap.now_ms + delay_ms
@@ -121,18 +142,27 @@ class SimNode:
 
     def peer_up(self, node: NodeId, boot_id: bytes) -> None:
         """See :class:`bench.world.network.Endpoint`."""
+        self.run(partial(self._met, node, boot_id))
+
+    def peer_down(self, node: NodeId) -> None:
+        """See :class:`bench.world.network.Endpoint`."""
+        self.run(partial(self._lost, node))
+
+    def receive(self, node: NodeId, sections: Sequence[bytes]) -> None:
+        """See :class:`bench.world.network.Endpoint`."""
+        self.run(partial(self._heard, node, sections))
+
+    def _met(self, node: NodeId, boot_id: bytes) -> None:
         self._trace(self._who, f"meets n{node}, boot {boot_id.hex()[:8]}")
         self.engine.peer_up(node, boot_id)
         self.wake(0)
 
-    def peer_down(self, node: NodeId) -> None:
-        """See :class:`bench.world.network.Endpoint`."""
+    def _lost(self, node: NodeId) -> None:
         self._trace(self._who, f"loses n{node}")
         self.engine.peer_down(node)
         self.wake(0)
 
-    def receive(self, node: NodeId, sections: Sequence[bytes]) -> None:
-        """See :class:`bench.world.network.Endpoint`."""
+    def _heard(self, node: NodeId, sections: Sequence[bytes]) -> None:
         payload = b"".join(sections)
         self._trace(
             self._who, f"hears n{node}: {len(sections)} sections, {xxh3_64_intdigest(payload):016x}"
@@ -145,6 +175,8 @@ class SimNode:
     def _round_due(self, at: int) -> None:
         if self.alive and self._round_at == at:
             self._round_at = None
+            if self._frozen:
+                return
             self._rounds = self._rounds + 1 if at == self._last_round_at else 1
             self._last_round_at = at
             if self._rounds > ROUNDS_A_MS_MAX:

@@ -94,6 +94,7 @@ class World:
         self._finish(deadline)
         for client in self.clients:
             client.close()
+        self._demand("every session ends", deadline, self.cluster.has_no_sessions)
         self._demand("replicas converge", deadline, self.cluster.has_converged)
         self.cluster.check_hashes()
         self.trace("world", f"done: {self.calls} calls\n{self.cluster.report()}")
@@ -191,10 +192,12 @@ class World:
         if not alive or self._closing:
             return
         client = random.choice(alive)
-        kind = random.choice(("pause", "pause", "disconnect", "isolate", "die"))
+        kind = random.choice(("pause", "pause", "drop", "disconnect", "isolate", "die"))
         self.trace("fault", f"client {client.number}: {kind}")
         if kind == "pause":
             client.pause(random.choice((200, 1500, 8000)))
+        elif kind == "drop":
+            client.drop_one(random)
         elif kind == "disconnect":
             client.disconnect()
         elif kind == "isolate":

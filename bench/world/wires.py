@@ -59,7 +59,7 @@ class Wire:
 
     def to_node(self, data: bytes) -> None:
         """The client sends."""
-        self._carry("up", partial(self.door.hears, self, data))
+        self._carry("up", lambda: self.door.node.run(partial(self.door.hears, self, data)))
 
     def to_client(self, data: bytes) -> None:
         """The node sends."""
@@ -80,7 +80,7 @@ class Wire:
             self._heap.after(delay, lambda: self.client.loses(self.connection))
         if not node_knows:
             delay = self._random.randint(*BREAK_MS)
-            self._heap.after(delay, lambda: self.door.loses(self))
+            self._heap.after(delay, lambda: self.door.node.run(partial(self.door.loses, self)))
 
     def release(self) -> None:
         """The client is no longer cut off: what was held back arrives, in order."""
@@ -129,7 +129,9 @@ class Door:
     def hears(self, wire: Wire, data: bytes) -> None:
         """Bytes of a client arrived."""
         engine = self.node.engine
-        number = self._numbers[wire]
+        number = self._numbers.get(wire)
+        if number is None:
+            return
         for kind, payload in wire.protocol.receive(data):
             if kind == FrameKind.HELLO:
                 decode_hello(payload)
