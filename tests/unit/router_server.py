@@ -42,7 +42,7 @@ class ModelServer:
                 await trio.sleep(0.02)
 
     async def _listen(self, node: int, listener: trio.SocketListener) -> None:
-        async with trio.open_nursery() as nursery:
+        async with listener, trio.open_nursery() as nursery:
             with suppress(trio.ClosedResourceError):
                 while True:
                     nursery.start_soon(self._serve, node, await listener.accept())

@@ -121,35 +121,37 @@ async def test_waiting_locks_are_handed_on_between_clients() -> None:
 
 
 async def test_the_block_under_a_lock_is_cancelled_when_the_lease_is_lost() -> None:
-    async with serving(ModelCluster()) as server:
-        async with quorate.connect(server.url, session_timeout=0.5) as client:
-            states: list[str] = []
+    async with serving(ModelCluster()) as server, quorate.connect(server.url, session_timeout=0.5) as client:
+        states: list[str] = []
 
-            async def watch() -> None:
-                async for state in client.session.states():
-                    states.append(state)
+        async def watch() -> None:
+            async for state in client.session.states():
+                states.append(state)
 
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(watch)
-                with pytest.raises(quorate.SessionLost), trio.fail_after(3):
-                    async with client.lock("l") as grant:
-                        assert grant.state == LeaseState.CONNECTED
-                        assert 0 < grant.remaining() <= 0.5
-                        await server.stop_listening()
-                        server.cut()
-                        await trio.sleep_forever()
-                assert grant.state == LeaseState.LOST
-                assert grant.remaining() == 0
-                nursery.cancel_scope.cancel()
-            assert LeaseState.SUSPENDED in states
-            assert LeaseState.LOST in states
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            with pytest.raises(quorate.SessionLost), trio.fail_after(3):
+                async with client.lock("l") as grant:
+                    assert grant.state == LeaseState.CONNECTED
+                    assert 0 < grant.remaining() <= 0.5
+                    await server.stop_listening()
+                    server.cut()
+                    await trio.sleep_forever()
+            assert grant.state == LeaseState.LOST
+            assert grant.remaining() == 0
+            nursery.cancel_scope.cancel()
+        assert LeaseState.SUSPENDED in states
+        assert LeaseState.LOST in states
 
 
 async def test_keepalives_hold_a_lock_for_longer_than_the_sessions_timeout() -> None:
-    async with serving(ModelCluster()) as server:
-        async with quorate.connect(server.url, session_timeout=0.5) as client, client.lock("l") as grant:
-            await trio.sleep(1.5)
-            assert grant.state == LeaseState.CONNECTED
+    async with (
+        serving(ModelCluster()) as server,
+        quorate.connect(server.url, session_timeout=0.5) as client,
+        client.lock("l") as grant,
+    ):
+        await trio.sleep(1.5)
+        assert grant.state == LeaseState.CONNECTED
 
 
 async def test_leaving_lets_go_what_is_held() -> None:
@@ -188,10 +190,11 @@ async def test_calls_that_wait_at_the_end_get_an_error() -> None:
             except quorate.QuorateError as error:
                 errors.append(error)
 
-        async with quorate.connect(server.url) as client, client.lock("l"):
-            nursery.start_soon(wait, client)
-            await until(lambda: any(group.late for group in cluster.groups.values()))
-        await until(lambda: errors)
+        async with quorate.connect(server.url) as other, other.lock("l"):
+            async with quorate.connect(server.url) as client:
+                nursery.start_soon(wait, client)
+                await until(lambda: any(group.late for group in cluster.groups.values()))
+            await until(lambda: errors)
         assert isinstance(errors[0], quorate.SessionLost | quorate.OutcomeUnknown)
 
 
