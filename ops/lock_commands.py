@@ -67,8 +67,9 @@ async def run(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_waiting_when_terminated, scope, state)
-            with scope:
-                async with connected(common, session_timeout=session_timeout) as client:
+            async with connected(common, session_timeout=session_timeout) as client:
+                # Inside the client's block, so that it still runs to withdraw what was called off.
+                with scope:
                     await reach(client, common)
                     scope.deadline = limit
                     await _hold(client, name, command, scope, no_wait, grace, state)

@@ -64,11 +64,12 @@ def test_a_condition_that_is_not_met_is_code_4_and_changes_nothing(dev: Dev) -> 
 
 
 def test_an_entry_expires(dev: Dev) -> None:
-    run(dev, "map", "put", "m", "brief", "x", "--ttl", "300ms")
+    run(dev, "map", "put", "m", "brief", "x", "--ttl", "3s")
     assert run(dev, "map", "get", "m", "brief")[0] == 0
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 15
     while run(dev, "map", "get", "m", "brief")[0] != 3:
         assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_keys_may_be_integers_and_bytes(dev: Dev) -> None:
@@ -202,5 +203,6 @@ def test_a_lost_session_stops_the_child_with_code_8(tmp_path: Path) -> None:
         own.kill("n1")
         _, errors = holder.communicate(timeout=30)
         assert holder.returncode == 8
-        assert errors == "quorate: lost the lock l while the command ran; it was stopped\n"
+        # The shell, whose whole group was signalled, tells of its own child, too.
+        assert errors.splitlines()[-1] == "quorate: lost the lock l while the command ran; it was stopped"
         assert marker.exists()
