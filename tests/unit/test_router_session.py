@@ -7,17 +7,18 @@ import struct
 
 import pytest
 from router_driver import Driver, counter, lock, spread_map
-from router_model import ModelCluster, RandomFaults
+from router_model import ModelCluster, ModelGroup, RandomFaults
 
 from primitives.codec import encode_key, encode_value
 from primitives.counter import ADD, GET
 from primitives.errors import Code, Overloaded, ProtocolError, SessionLost, TooLarge, TypeMismatch
 from primitives.handle import LeaseState, Reference
-from primitives.ids import GroupId
+from primitives.ids import SLOTS, GroupId
 from primitives.lock import ACQUIRE, HOLDER, RELEASE, TRY_ACQUIRE
 from primitives.map import Ask, Op
 from router.session_groups import Standing
 from router.session_settings import SessionSettings
+from router.shardmap import ShardMap
 
 _NUMBER = struct.Struct(">q")
 _U64 = struct.Struct(">Q")
@@ -56,13 +57,14 @@ def test_each_call_counts_once_though_connections_and_leaders_come_and_go(seed: 
             )
 
     def disturb() -> None:
+        if not faults.on:
+            return
         what = driver.random.random()
         if what < 0.5:
             driver.cut(driver.random.randrange(1, 4))
         elif what < 0.9:
             driver.cluster.lead(driver.random.randrange(1, 4), driver.random.randrange(0, 4))
-        if faults.on:
-            driver.at(driver.random.randrange(10, 300), disturb)
+        driver.at(driver.random.randrange(10, 300), disturb)
 
     def heal() -> None:
         faults.on = False
@@ -446,3 +448,31 @@ def test_large_values_and_many_of_them_go_through_in_bounded_frames() -> None:
     driver.wait(*calls)
     group = driver.core.groups[GroupId(1)]
     assert group.link is not None and group.link.inflight_bytes == 0
+
+
+def test_a_newer_map_is_fetched_and_calls_not_yet_sent_go_where_their_slot_went() -> None:
+    cluster = ModelCluster(groups=2)
+    driver = Driver(cluster, settings=SessionSettings(window=1))
+    ref = next(ref for ref in map(counter, "abcdefgh") if _lives_in(driver, ref, 1))
+    cluster.lead(1, 0)
+    sent, unsent, query = (
+        driver.command(ref, ADD, [1]), driver.command(ref, ADD, [1]), driver.query(ref, GET, []),
+    )  # fmt: skip
+    driver.pass_ms(50)
+    assert sent.sends and not unsent.sends
+    leader = cluster.groups[GroupId(2)].leader
+    cluster.groups[GroupId(2)] = ModelGroup(GroupId(2), list(range(SLOTS)))
+    cluster.groups[GroupId(2)].leader = leader
+    old = cluster.map
+    cluster.map = ShardMap(
+        2, old.cluster_id, old.salt, old.nodes, old.groups, [2] * SLOTS, old.epochs
+    )
+    driver.run(lambda: sent.done and unsent.done and query.done)
+    assert isinstance(sent.error, SessionLost)  # What became of it, only the former owner knows.
+    assert unsent.error is None and query.error is None
+    assert number(driver, ref) == 1
+
+
+def _lives_in(driver: Driver, ref: Reference, group: int) -> bool:
+    driver.wait(driver.command(ref, ADD, [1]))
+    return home(driver, ref) == group
