@@ -35,6 +35,7 @@ test: install-dev
 lint: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard examples/*.py)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

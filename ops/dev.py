@@ -154,7 +154,7 @@ async def run(options: DevOptions, *, pause_s: float = PAUSE_S) -> int:
         nodes = layout(options, directory)
         directory.mkdir(parents=True, exist_ok=True)
         sending, receiving = trio.open_memory_channel[Event](len(nodes))
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(Cluster(nodes).follow, receiving)
                 async with sending:

@@ -1,32 +1,20 @@
-"""The entry point of ``quorate``: runs a command, and turns how it ends into an exit code and one line."""
+"""The entry point of ``quorate``. It imports next to nothing, so that an interrupt finds it prepared."""
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
-
-from cyclopts import CycloptsError
-
-from ops.app import build, hoist
-from ops.exits import DONE, USAGE, report
-
-
-def run(tokens: Sequence[str]) -> int:
-    """Runs the command line ``tokens`` (without the program's name) and gives the exit code. Never raises;
-    whatever goes wrong is one line on standard error."""
-    try:
-        code = build()(hoist(tokens))
-        sys.stdout.flush()
-    except CycloptsError as error:
-        sys.stderr.write(f"quorate: {' '.join(str(error).split())}\n")
-        return USAGE
-    except BaseException as error:  # the boundary: nothing above could tell the user
-        return report(error)
-    return code if isinstance(code, int) else DONE
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. Until the program is loaded an interrupt ends it without a word, since Python's
+    own handler would show a traceback."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from ops.runner import run
+
+    signal.signal(signal.SIGINT, handler)
     sys.exit(run(sys.argv[1:]))
 
 

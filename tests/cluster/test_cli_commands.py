@@ -187,6 +187,32 @@ def test_a_lock_that_is_held_is_not_obtained(dev: Dev) -> None:
     assert run(dev, "lock", "run", "held", "--no-wait", "--", "echo", "mine") == (0, "mine\n", "")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_is_ended_while_waiting_leaves_the_queue(dev: Dev, number: signal.Signals, code: int) -> None:
+    name = f"queue{code}"
+    holder = start_lock_run(dev, name, "sh", "-c", "echo up; sleep 60")
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    waiter = start_lock_run(dev, name, "echo", "never")
+    wait_for_sessions(dev, name, 2)
+    waiter.send_signal(number)
+    assert waiter.communicate(timeout=30) == ("", "")
+    assert waiter.returncode == code
+    holder.send_signal(signal.SIGTERM)
+    holder.communicate(timeout=30)
+    assert run(dev, "lock", "run", name, "--no-wait", "--", "echo", "mine") == (0, "mine\n", "")
+
+
+def wait_for_sessions(dev: Dev, name: str, count: int) -> None:
+    """Until so many sessions live in some group: holder and waiter of a lock are in the same one."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        groups = json.loads(run(dev, "status", "-w", "json")[1])["groups"]
+        if max(group["sessions"] for group in groups) >= count:
+            return
+    raise AssertionError(f"nobody waits for {name}")
+
+
 def test_a_command_that_does_not_exist_releases_the_lock(dev: Dev) -> None:
     assert run(dev, "lock", "run", "l", "--", "/no/such/program")[0] == 127
     assert run(dev, "lock", "run", "l", "--no-wait", "--", "true")[0] == 0
@@ -206,3 +232,16 @@ def test_a_lost_session_stops_the_child_with_code_8(tmp_path: Path) -> None:
         # The shell, whose whole group was signalled, tells of its own child, too.
         assert errors.splitlines()[-1] == "quorate: lost the lock l while the command ran; it was stopped"
         assert marker.exists()
+
+
+def test_without_a_quorum_a_change_is_code_6_and_a_question_code_5() -> None:
+    with Dev("--no-restart", nodes=3) as own:
+        own.wait_until_ready()
+        assert run(own, "counter", "add", "c")[0] == 0
+        own.kill("n2")
+        own.kill("n3")
+        assert run(own, "counter", "add", "c", "--timeout", "2s")[::2] == (
+            6, "quorate: no answer within 2 s; the change may or may not have taken effect\n"
+        )  # fmt: skip
+        asked = run(own, "counter", "get", "c", "--timeout", "2s")
+        assert asked == (5, "", "quorate: no answer within 2 s\n")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
 import pytest
 import trio
 
-from ops import main
+from ops import runner
 from ops.app import hoist
 from ops.exits import Failure, UsageError, explain, leaf
 from primitives.errors import (
@@ -69,7 +70,7 @@ def test_a_global_option_needs_its_value() -> None:
 def test_a_usage_error_is_one_line_and_code_2(
     capsys: pytest.CaptureFixture[str], tokens: str, words: str
 ) -> None:
-    assert main.run(tokens.split()) == 2
+    assert runner.run(tokens.split()) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("quorate: ")
@@ -81,14 +82,14 @@ def test_a_usage_error_is_one_line_and_code_2(
 def test_a_name_that_no_primitive_may_have_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert main.run(["map", "get", name, "k"]) == 2
+    assert runner.run(["map", "get", name, "k"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_key_or_value_that_is_too_large_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["map", "get", "m", "k" * 1025]) == 2
-    assert main.run(["map", "put", "m", "k", "v" * (1 << 20)]) == 2
-    assert main.run(["map", "put", "m", "k", "[" * 17 + "]" * 17]) == 2
+    assert runner.run(["map", "get", "m", "k" * 1025]) == 2
+    assert runner.run(["map", "put", "m", "k", "v" * (1 << 20)]) == 2
+    assert runner.run(["map", "put", "m", "k", "[" * 17 + "]" * 17]) == 2
     assert capsys.readouterr().err.count("\n") == 3
 
 
@@ -120,16 +121,32 @@ def test_our_own_mistakes_come_before_anything_else_in_a_group() -> None:
 
 
 def test_help_and_version_are_data(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["--help"]) == 0
+    assert runner.run(["--help"]) == 0
     assert "counter" in capsys.readouterr().out
-    assert main.run(["map", "put", "--help"]) == 0
+    assert runner.run(["map", "put", "--help"]) == 0
     assert "--if-absent" in capsys.readouterr().out
 
 
 def test_a_client_command_loads_neither_store_nor_node() -> None:
     source = (
-        "import sys, ops.main; ops.main.run(['map', 'get', 'm', 'k', '--bad']); "
+        "import sys, ops.runner; ops.runner.run(['map', 'get', 'm', 'k', '--bad']); "
         "print([m for m in ('rocksdict', 'shards', 'rich.table') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, timeout=30)
     assert done.stdout == b"[]\n"
+
+
+async def test_an_interrupt_while_the_program_loads_shows_no_traceback() -> None:
+    source = "import ops.main, sys; sys.argv[1:] = ['--help']; print('in', flush=True); ops.main.main()"
+    for delay_s in (0.02, 0.05, 0.1, 0.2):
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        async with process.stdout, process.stderr:
+            await process.stdout.receive_some()
+            await trio.sleep(delay_s)
+            process.send_signal(signal.SIGINT)
+            assert await process.stderr.receive_some() == b""
+            await process.wait()
