@@ -283,7 +283,7 @@ class LockWorkload(Workload):
 
     async def _use(self, grant: Grant, ground: Ground) -> None:
         number = self.guarded.read(grant.token)
-        await ground.sleep_ms(ground.random.choice((0, 5, 50, 400)))
+        await ground.sleep_ms(ground.random.choice((0, 0, 5, 5, 50, 400, 3000)))
         sure = grant.state in HELD
         done = number is not None and self.guarded.write(grant.token, number + 1)
         if sure and not done:

@@ -16,6 +16,10 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
 def _parser() -> argparse.ArgumentParser:
     default = Setting()
     parser = argparse.ArgumentParser(prog="python -m bench.world", description="Runs the simulated world.")
@@ -31,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--callers", type=int, default=default.callers, help="of each client")
     parser.add_argument("--fault-ms", type=int, default=default.fault_ms, help="length of the safety phase")
     parser.add_argument("--workloads", type=_names, default=default.workloads, help="by commas")
+    parser.add_argument(
+        "--sessions-ms", type=_numbers, default=default.sessions_ms, help="timeouts to draw from, by commas"
+    )
     parser.add_argument("--faults", type=_names, default=default.faults, help=f"of {','.join(KINDS)}")
     return parser
 
@@ -59,7 +66,7 @@ def main() -> int:
     setting = Setting(
         nodes=arguments.nodes, groups=arguments.groups, replicas=arguments.replicas,
         clients=arguments.clients, callers=arguments.callers, fault_ms=arguments.fault_ms,
-        workloads=arguments.workloads, faults=arguments.faults,
+        workloads=arguments.workloads, sessions_ms=arguments.sessions_ms, faults=arguments.faults,
     )  # fmt: skip
     if arguments.seed is not None:
         first = last = arguments.seed

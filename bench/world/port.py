@@ -60,6 +60,14 @@ class SimLease:
         """Blocks need an event loop; callers here ask for the state of what they hold."""
         raise InvariantViolation("there are no cancel scopes in the simulated world")
 
+    def hold(self) -> None:
+        """See :class:`primitives.handle.Lease`."""
+        self._lease.hold()
+
+    def let_go(self) -> None:
+        """See :class:`primitives.handle.Lease`."""
+        self._lease.let_go()
+
 
 class SimPort:
     """See :class:`primitives.handle.ClientPort`."""

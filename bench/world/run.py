@@ -40,6 +40,8 @@ class Setting:
     fault_ms: int = 8000
     heal_ms: int = 60_000
     """Within so much simulated time after healing everything must be done."""
+    sessions_ms: tuple[int, ...] = (1000, 2000, 5000)
+    """Session timeouts to draw from, one for each run."""
     faults: tuple[str, ...] = KINDS
     """Kinds to draw from; each seed has its own mix."""
 
@@ -78,7 +80,7 @@ class World:
         self._open = 0
         """Callers that have not ended."""
         self._failure: BaseException | None = None
-        self._timeout_ms = self.seed.stream("timeout").choice((1000, 2000, 5000))
+        self._timeout_ms = self.seed.stream("timeout").choice(setting.sessions_ms)
         self.cluster.started = self._node_started
         self.cluster.stopped = self._node_stopped
         self.cluster.client_disturbed = self._disturb_client
@@ -231,8 +233,8 @@ def repeat_command(number: int, setting: Setting) -> str:
     for name in ("nodes", "groups", "replicas", "clients", "callers", "fault_ms"):
         if getattr(setting, name) != getattr(default, name):
             parts.append(f"--{name.replace('_', '-')} {getattr(setting, name)}")
-    for name in ("workloads", "faults"):
-        value: Sequence[str] = getattr(setting, name)
+    for name in ("workloads", "sessions_ms", "faults"):
+        value: Sequence[object] = getattr(setting, name)
         if value != getattr(default, name):
-            parts.append(f"--{name} {','.join(value)}")
+            parts.append(f"--{name.replace('_', '-')} {','.join(str(part) for part in value)}")
     return " ".join(parts)
