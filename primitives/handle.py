@@ -120,6 +120,15 @@ class Lease(Protocol):
     def guard(self, scope: anyio.CancelScope) -> Guard:
         """A context manager that cancels ``scope`` when the lease is lost; its ``lost`` tells."""
 
+    def hold(self) -> None:
+        """Something is held under the lease from now on: the client keeps it alive until as many
+        :meth:`let_go` as holds have come. Does no I/O."""
+
+    def let_go(self) -> None:
+        """One hold less: what was held was given back, or is not wanted any more. A lease under which nothing
+        is held or under way for a while is let go by the client; what it may still hold there is void then.
+        """
+
 
 class ClientPort(Protocol):
     """What a handle needs of a client. Calls on one reference take effect in the order they were started.

@@ -220,13 +220,16 @@ class Grant:
     followed by the release; see :class:`Lock`. A grant is for one block.
     """
 
-    __slots__ = ("_block", "_lease", "_port", "_ref", "_released", "_watch", "token")
+    __slots__ = ("_block", "_holds", "_lease", "_port", "_ref", "_released", "_watch", "token")
 
     def __init__(self, port: ClientPort, ref: Reference, token: int, lease: Lease) -> None:
         self._port: Final = port
         self._ref: Final = ref
         self._lease: Final = lease
         self._released = False
+        self._holds = True
+        """Whether the lease is kept alive for this grant."""
+        lease.hold()
         self._block: AbstractAsyncContextManager[Grant, bool | None] | None = None
         self._watch: ExitStack | None = None
         """Ends the watch over the lease that the block keeps."""
@@ -263,7 +266,17 @@ class Grant:
         except QuorateError:
             self._released = False
             raise
+        finally:
+            if self._released:
+                self._let_go()
         return answer.code == Code.OK
+
+    def _let_go(self) -> None:
+        """The lease need not be kept for this grant any longer: its release is under way at least, or its
+        block was left though that failed; then the end of the lease frees the lock."""
+        if self._holds:
+            self._holds = False
+            self._lease.let_go()
 
     async def _leave(self) -> None:
         """Releases, shielded against cancellation for ``RELEASE_SECONDS``."""
@@ -281,16 +294,19 @@ class Grant:
     @asynccontextmanager
     async def _hold(self) -> AsyncGenerator[Grant, None]:
         try:
-            with anyio.CancelScope() as scope, ExitStack() as watch:
-                guard = watch.enter_context(self._lease.guard(scope))
-                self._watch = watch
-                yield self
-        except BaseException:
-            await self._abandon()
-            raise
-        if guard.lost:
-            raise SessionLost(f"the lease under which the lock {self._ref.name!r} was held is lost")
-        await self._leave()
+            try:
+                with anyio.CancelScope() as scope, ExitStack() as watch:
+                    guard = watch.enter_context(self._lease.guard(scope))
+                    self._watch = watch
+                    yield self
+            except BaseException:
+                await self._abandon()
+                raise
+            if guard.lost:
+                raise SessionLost(f"the lease under which the lock {self._ref.name!r} was held is lost")
+            await self._leave()
+        finally:
+            self._let_go()
 
     async def __aenter__(self) -> Grant:
         """Begins to watch over the lease; itself."""

@@ -36,6 +36,14 @@ class HeldLease:
         """A context manager that cancels ``scope`` when the lease is lost; its ``lost`` tells."""
         return LeaseGuard(self._lease, self._clock, scope)
 
+    def hold(self) -> None:
+        """Something is held under the lease, which is kept alive for it."""
+        self._lease.hold()
+
+    def let_go(self) -> None:
+        """One hold less."""
+        self._lease.let_go()
+
 
 class LeaseGuard:
     """Watches a lease while it is entered."""

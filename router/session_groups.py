@@ -80,7 +80,7 @@ class GroupSession:
 
     __slots__ = (
         "_active", "_asked", "_leave", "_register", "_registered_ms", "_shared", "backoff",
-        "blocked_until_ms", "count", "granted", "group", "keepalive_ms", "lanes", "lease", "link", "number",
+        "blocked_until_ms", "count", "group", "keepalive_ms", "lanes", "lease", "link", "number",
         "queries", "stall_ms", "standing", "suspect_ms", "used_ms", "waits_from_ms",
     )  # fmt: skip
 
@@ -97,8 +97,6 @@ class GroupSession:
         self.number = 0
         """The session's number here; void unless READY, LAPSED or LEAVING."""
         self.lease: LeaseClock | None = None
-        self.granted = False
-        """Whether anything was granted under this registration; it is then not let go."""
         self.lanes: dict[int, Lane] = {}
         self.queries = CallQueue()
         self.blocked_until_ms = 0
@@ -170,7 +168,7 @@ class GroupSession:
     @property
     def is_in_use(self) -> bool:
         """Whether anything is under way or held."""
-        held = self.lease is not None and (self.granted or bool(self.lease.watchers))
+        held = self.lease is not None and self.lease.is_in_use
         return bool(len(self.queries) or self._asked or held) or not all(
             lane.is_idle for lane in self.lanes.values()
         )
@@ -346,8 +344,6 @@ class GroupSession:
             lane.settle(call.withdraws)
         if call.withdrawal is None or call.withdrawal.answered:
             lane.settle(call)
-        if call.late and answer.code == Code.OK and not call.called_off:
-            self.granted = True
         if len(lane.waiting):
             self._active[lane.slot] = lane
         self._outcome(call, answer)
@@ -373,7 +369,7 @@ class GroupSession:
             # One that took longer than its lease lasts is made anew; nothing was sent under it yet.
             if lease.judge(now_ms):
                 self.standing = Standing.READY
-                self.lease, self.number, self.granted = lease, answer.revision, False
+                self.lease, self.number = lease, answer.revision
                 self.keepalive_ms = self._registered_ms + self._shared.settings.keepalive_ms
         elif answer.code == Code.REGISTRATION_OLD or answer.code == Code.SESSION_LOST:
             self.block(now_ms)

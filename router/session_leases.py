@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from primitives.errors import InvariantViolation
 from primitives.handle import LeaseState
 from router.session_settings import SessionSettings
 
@@ -17,7 +18,8 @@ from router.session_settings import SessionSettings
 class LeaseClock:
     """The lease of one registration. All times are of one clock that runs while the machine sleeps, in ms."""
 
-    __slots__ = ("_lease_ms", "_suspended_after_ms", "confirmed_ms", "group", "is_lost", "number", "watchers")
+    __slots__ = ("_lease_ms", "_suspended_after_ms", "confirmed_ms", "group", "holds", "is_lost", "number",
+                 "watchers")  # fmt: skip
 
     def __init__(self, settings: SessionSettings, group: int, number: int, sent_ms: int) -> None:
         self.group: Final = group
@@ -26,10 +28,27 @@ class LeaseClock:
         """When the last thing that was confirmed was sent."""
         self.is_lost = False
         """What was judged last; ask :meth:`judge`."""
+        self.holds = 0
+        """How many things are held under it, as their holders said."""
         self.watchers: set[Any] = set()
         """The driver's own: who is to be told of the loss."""
         self._lease_ms = settings.lease_ms
         self._suspended_after_ms = settings.keepalive_ms + 2 * settings.keepalive_urgent_ms
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether anything is held under it, or watches over it."""
+        return self.holds > 0 or bool(self.watchers)
+
+    def hold(self) -> None:
+        """One thing more is held under it."""
+        self.holds += 1
+
+    def let_go(self) -> None:
+        """One thing less is."""
+        if self.holds == 0:
+            raise InvariantViolation("more is let go under a lease than was held")
+        self.holds -= 1
 
     @property
     def deadline_ms(self) -> int:

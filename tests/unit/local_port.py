@@ -14,7 +14,7 @@ from local_group import EPOCH, Group, Session, slot_of
 
 from primitives.catalog import CatalogOp, create_arguments, decode_found, lookup_query
 from primitives.errors import ERRORS, Code, QuorateError, SessionLost, TypeMismatch
-from primitives.handle import LINEARIZABLE, ClientPort, Lease, LeaseState, ReadLevel, Reference
+from primitives.handle import LINEARIZABLE, ClientPort, LeaseState, ReadLevel, Reference
 from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
 from primitives.records import Answer, Open, Type, decode_answer, encode_open
 
@@ -25,12 +25,20 @@ class LocalLease:
     def __init__(self) -> None:
         self.state = LeaseState.CONNECTED
         self.guards: list[LocalGuard] = []
+        self.holds = 0
 
     def remaining(self) -> float:
         return 0.0 if self.state == LeaseState.LOST else 10.0
 
     def guard(self, scope: anyio.CancelScope) -> LocalGuard:
         return LocalGuard(self, scope)
+
+    def hold(self) -> None:
+        self.holds += 1
+
+    def let_go(self) -> None:
+        assert self.holds > 0
+        self.holds -= 1
 
     def lose(self) -> None:
         self.state = LeaseState.LOST
@@ -190,7 +198,7 @@ class LocalPort:
             found.setdefault(self._partition(ref, key, None), []).append(at)
         return list(found.items())
 
-    def lease(self, ref: Reference, *, partition: int = 0) -> Lease:
+    def lease(self, ref: Reference, *, partition: int = 0) -> LocalLease:
         return self._lease
 
     # -- its parts -----------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 from local_group import Group
@@ -77,6 +79,47 @@ async def test_blocks_exclude_each_other_even_of_one_handle(pair: Pair) -> None:
     assert len(tokens) == 20
     assert tokens == sorted(set(tokens))
     await pair.assert_untouched()
+
+
+async def test_the_lease_is_held_for_each_grant_from_its_coming_to_its_release(pair: Pair) -> None:
+    grant = await pair.lock.acquire()
+    lease = pair.near.lease(pair.lock._ref)
+    assert lease.holds == 1
+    assert await Lock(pair.near, "", "l").try_acquire() is None
+    async with Lock(pair.near, "", "another"):
+        assert lease.holds == 2
+    assert lease.holds == 1
+    assert await grant.release()
+    assert not await grant.release()
+    assert lease.holds == 0
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed", "lost"])
+async def test_the_lease_is_not_held_for_a_block_that_is_over_however_it_ended(pair: Pair, end: str) -> None:
+    with trio.CancelScope() as scope, suppress(Unavailable, SessionLost):
+        async with pair.lock:
+            lease = pair.near.lease(pair.lock._ref)
+            assert lease.holds == 1
+            if end == "cancelled":
+                scope.cancel()
+                await trio.sleep_forever()
+            elif end == "failed":
+                pair.near.refuses = Unavailable("nobody there")
+            else:
+                pair.near.lose()
+    assert lease.holds == 0
+
+
+async def test_the_lease_is_held_while_a_release_failed_and_can_be_repeated(pair: Pair) -> None:
+    grant = await pair.lock.acquire()
+    lease = pair.near.lease(pair.lock._ref)
+    pair.near.refuses = Unavailable("nobody there")
+    with pytest.raises(Unavailable):
+        await grant.release()
+    assert lease.holds == 1
+    pair.near.refuses = None
+    assert await grant.release()
+    assert lease.holds == 0
 
 
 async def test_waiters_come_in_the_order_they_asked(pair: Pair) -> None:

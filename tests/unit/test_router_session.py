@@ -11,7 +11,15 @@ from router_model import ModelCluster, ModelGroup, RandomFaults
 
 from primitives.codec import encode_key, encode_value
 from primitives.counter import ADD, GET
-from primitives.errors import Code, Overloaded, ProtocolError, SessionLost, TooLarge, TypeMismatch
+from primitives.errors import (
+    Code,
+    InvariantViolation,
+    Overloaded,
+    ProtocolError,
+    SessionLost,
+    TooLarge,
+    TypeMismatch,
+)
 from primitives.handle import LeaseState, Reference
 from primitives.ids import SLOTS, GroupId
 from primitives.lock import ACQUIRE, HOLDER, RELEASE, TRY_ACQUIRE
@@ -383,11 +391,44 @@ def test_a_lease_is_let_go_after_a_while_without_use_and_made_anew_when_needed()
     assert not driver.lost
 
 
-def test_a_lease_under_which_something_was_granted_is_not_let_go() -> None:
+def test_a_lease_is_kept_while_something_is_held_and_let_go_a_while_after() -> None:
+    cluster = ModelCluster(groups=1)
+    driver = Driver(cluster, settings=SessionSettings(timeout_ms=1000, idle_ms=2000))
+    group, ref = GroupId(1), lock("l")
+    for _ in range(2):
+        (answer,) = driver.wait(driver.command(ref, TRY_ACQUIRE, [], late=True))
+        assert answer is not None and answer.code == Code.OK
+        lease = driver.core.lease(group)
+        assert lease is not None
+        lease.hold()
+        driver.pass_ms(8000)
+        assert driver.core.groups[group].standing is Standing.READY
+        assert driver.core.lease(group) is lease and not lease.is_lost
+        driver.wait(driver.command(ref, RELEASE, [_U64.unpack(answer.result)[0]]))
+        lease.let_go()
+        driver.pass_ms(1500)
+        assert driver.core.groups[group].standing is Standing.READY, "for a while"
+        driver.pass_ms(1500)
+        assert driver.core.groups[group].standing is Standing.NONE
+        assert not cluster.groups[group].applier.sessions, "the group was told"
+        assert not driver.lost, "nobody lost anything"
+
+
+def test_a_lease_that_two_hold_is_kept_until_both_let_go() -> None:
     driver = Driver(ModelCluster(groups=1), settings=SessionSettings(timeout_ms=1000, idle_ms=2000))
-    driver.wait(driver.command(lock("l"), TRY_ACQUIRE, [], late=True))
-    driver.pass_ms(8000)
-    assert driver.core.groups[GroupId(1)].standing is Standing.READY
+    driver.wait(driver.command(counter("c"), ADD, [1]))
+    lease = driver.core.lease(GroupId(1))
+    assert lease is not None
+    lease.hold()
+    lease.hold()
+    lease.let_go()
+    driver.pass_ms(4000)
+    assert not lease.is_lost
+    lease.let_go()
+    driver.pass_ms(4000)
+    assert lease.is_lost
+    with pytest.raises(InvariantViolation):
+        lease.let_go()
 
 
 def test_leaving_ends_the_session_in_every_group() -> None:
