@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import heapq
 import random
+import struct
 from collections.abc import Callable
 from typing import Any
 
 from router_model import ModelCluster, ModelConnection
 
+from primitives.counter import GET
 from primitives.handle import Reference
+from primitives.ids import GroupId
 from primitives.records import Answer
 from router.session import SessionCore
 from router.session_calls import Call
@@ -20,6 +23,7 @@ from router.session_settings import SessionSettings
 COUNTER = 17
 LOCK = 18
 MAP = 16
+_NUMBER = struct.Struct(">q")
 
 
 class Driver:
@@ -189,3 +193,16 @@ def lock(name: str) -> Reference:
 
 def spread_map(name: str) -> Reference:
     return Reference("", name, MAP, None, None)
+
+
+def number(driver: Driver, ref: Reference) -> int:
+    """What a counter says."""
+    (answer,) = driver.wait(driver.query(ref, GET, []))
+    assert answer is not None
+    return int(_NUMBER.unpack(answer.result)[0])
+
+
+def home(driver: Driver, ref: Reference) -> GroupId:
+    """The group of a pinned primitive that was resolved."""
+    assert ref.primitive is not None
+    return driver.cluster.map.group(ref.primitive.slot)

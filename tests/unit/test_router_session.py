@@ -1,47 +1,33 @@
 """The session core against a model cluster: each call takes effect exactly once, in order, whatever happens
-to connections and leaders; leases are judged by the client's own clock."""
+to connections and leaders."""
 
 from __future__ import annotations
 
 import struct
 
 import pytest
-from router_driver import Driver, counter, lock, spread_map
+from router_driver import Driver, counter, home, lock, number, spread_map
 from router_model import ModelCluster, ModelGroup, RandomFaults
 
 from primitives.codec import encode_key, encode_value
 from primitives.counter import ADD, GET
 from primitives.errors import (
     Code,
-    InvariantViolation,
     Overloaded,
     ProtocolError,
     SessionLost,
     TooLarge,
     TypeMismatch,
 )
-from primitives.handle import LeaseState, Reference
+from primitives.handle import Reference
 from primitives.ids import SLOTS, GroupId
-from primitives.lock import ACQUIRE, HOLDER, RELEASE, TRY_ACQUIRE
+from primitives.lock import ACQUIRE, HOLDER, RELEASE
 from primitives.map import Ask, Op
-from router.session_groups import Standing
 from router.session_settings import SessionSettings
 from router.shardmap import ShardMap
 
 _NUMBER = struct.Struct(">q")
 _U64 = struct.Struct(">Q")
-
-
-def number(driver: Driver, ref: Reference) -> int:
-    (answer,) = driver.wait(driver.query(ref, GET, []))
-    assert answer is not None
-    return int(_NUMBER.unpack(answer.result)[0])
-
-
-def home(driver: Driver, ref: Reference) -> GroupId:
-    """The group of a pinned primitive that was resolved."""
-    assert ref.primitive is not None
-    return driver.cluster.map.group(ref.primitive.slot)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -292,152 +278,6 @@ def test_late_calls_hold_up_no_others_and_are_all_granted() -> None:
     driver.wait(*[driver.command(ref, RELEASE, [1]) for _ in range(2)])
     session = next(iter(group.applier._sessions.alive.values()))
     assert all(len(numbering.stored) <= 2 for numbering in session.numberings.values())
-
-
-# --- Leases -------------------------------------------------------------------------------------------
-
-
-def test_keepalives_keep_what_is_held() -> None:
-    cluster = ModelCluster()
-    driver = Driver(cluster, settings=SessionSettings(timeout_ms=1000))
-    ref = lock("l")
-    driver.wait(driver.command(ref, ACQUIRE, [], late=True))
-    driver.pass_ms(10_000)
-    lease = driver.core.lease(home(driver, ref))
-    assert lease is not None and lease.state(driver.now_ms) == LeaseState.CONNECTED
-    assert driver.core.state(driver.now_ms) == LeaseState.CONNECTED
-    assert not driver.lost
-
-
-def test_a_lease_is_suspended_then_lost_by_the_clients_own_clock_before_the_group_ends_it() -> None:
-    cluster = ModelCluster()
-    driver = Driver(cluster, settings=SessionSettings(timeout_ms=1000))
-    ref = lock("l")
-    driver.wait(driver.command(ref, ACQUIRE, [], late=True))
-    lease = driver.core.lease(home(driver, ref))
-    assert lease is not None
-    waiting = driver.command(ref, ACQUIRE, [], late=True)
-    driver.pass_ms(50)
-    driver.unreachable = {1, 2, 3}
-    driver.cut()
-    driver.run(lambda: lease.state(driver.now_ms) == LeaseState.SUSPENDED, 1000)
-    assert driver.core.state(driver.now_ms) == LeaseState.SUSPENDED
-    driver.run(lambda: bool(driver.lost), 1000)
-    applier = cluster.groups[home(driver, ref)].applier
-    assert applier.session(lease.number) is not None
-    assert isinstance(waiting.error, SessionLost)
-    assert driver.core.state(driver.now_ms) in (LeaseState.LOST, LeaseState.SUSPENDED)
-    driver.unreachable = set()
-    again = driver.command(ref, ACQUIRE, [], late=True)
-    driver.wait(again)
-    assert again.number != lease.number
-    assert lease.state(driver.now_ms) == LeaseState.LOST
-
-
-def test_a_process_that_was_stopped_finds_its_lease_lost_before_it_believes_a_grant() -> None:
-    driver = Driver(ModelCluster(), settings=SessionSettings(timeout_ms=1000))
-    ref = lock("l")
-    call = driver.command(ref, ACQUIRE, [], late=True)
-    driver.run(lambda: call.sends > 0)
-    driver.now_ms += 5000  # Stopped: the answer is in the socket, keepalives were not sent.
-    driver.cluster.now_ms = driver.now_ms
-    driver.run(lambda: call.done)
-    assert isinstance(call.error, SessionLost)
-
-
-def test_commands_sent_before_an_outage_longer_than_the_lease_are_settled_by_the_group() -> None:
-    cluster = ModelCluster(groups=1)
-    driver = Driver(cluster, settings=SessionSettings(timeout_ms=1000))
-    ref = counter("c")
-    driver.wait(driver.command(ref, ADD, [1]))
-    cluster.fault = RandomFaults(1, 1.0, ("lost_after",))
-    sent = [driver.command(ref, ADD, [1]) for _ in range(3)]
-    driver.run(lambda: cluster.groups[GroupId(1)].applied > 4)
-    cluster.lead(1, 0)  # No leader: nobody ends the session meanwhile.
-    fresh = driver.command(ref, ADD, [1])
-    driver.pass_ms(5000)
-    assert driver.lost
-    cluster.fault = lambda: None
-    cluster.lead(1, 2)
-    driver.wait(*sent, fresh)
-    assert number(driver, ref) == 5
-
-
-def test_an_expired_session_is_made_anew_for_calls_that_surely_took_no_effect() -> None:
-    cluster = ModelCluster(groups=1)
-    driver = Driver(cluster, settings=SessionSettings(timeout_ms=1000))
-    ref = counter("c")
-    driver.wait(driver.command(ref, ADD, [1]))
-    first = driver.core.groups[GroupId(1)].number
-    cluster.now_ms += 3000  # The group's clock ran ahead.
-    cluster.tick()
-    calls = [driver.command(ref, ADD, [1]) for _ in range(10)]
-    answers = driver.wait(*calls)
-    assert [_NUMBER.unpack(a.result)[0] for a in answers if a] == list(range(2, 12))
-    assert driver.core.groups[GroupId(1)].number != first
-
-
-def test_a_lease_is_let_go_after_a_while_without_use_and_made_anew_when_needed() -> None:
-    cluster = ModelCluster(groups=1)
-    driver = Driver(cluster, settings=SessionSettings(timeout_ms=1000, idle_ms=3000))
-    ref = counter("c")
-    driver.wait(driver.command(ref, ADD, [1]))
-    driver.pass_ms(5000)
-    applier = cluster.groups[GroupId(1)].applier
-    assert not applier.sessions
-    assert driver.core.groups[GroupId(1)].standing is Standing.NONE
-    driver.wait(driver.command(ref, ADD, [1]))
-    assert number(driver, ref) == 2
-    assert not driver.lost
-
-
-def test_a_lease_is_kept_while_something_is_held_and_let_go_a_while_after() -> None:
-    cluster = ModelCluster(groups=1)
-    driver = Driver(cluster, settings=SessionSettings(timeout_ms=1000, idle_ms=2000))
-    group, ref = GroupId(1), lock("l")
-    for _ in range(2):
-        (answer,) = driver.wait(driver.command(ref, TRY_ACQUIRE, [], late=True))
-        assert answer is not None and answer.code == Code.OK
-        lease = driver.core.lease(group)
-        assert lease is not None
-        lease.hold()
-        driver.pass_ms(8000)
-        assert driver.core.groups[group].standing is Standing.READY
-        assert driver.core.lease(group) is lease and not lease.is_lost
-        driver.wait(driver.command(ref, RELEASE, [_U64.unpack(answer.result)[0]]))
-        lease.let_go()
-        driver.pass_ms(1500)
-        assert driver.core.groups[group].standing is Standing.READY, "for a while"
-        driver.pass_ms(1500)
-        assert driver.core.groups[group].standing is Standing.NONE
-        assert not cluster.groups[group].applier.sessions, "the group was told"
-        assert not driver.lost, "nobody lost anything"
-
-
-def test_a_lease_that_two_hold_is_kept_until_both_let_go() -> None:
-    driver = Driver(ModelCluster(groups=1), settings=SessionSettings(timeout_ms=1000, idle_ms=2000))
-    driver.wait(driver.command(counter("c"), ADD, [1]))
-    lease = driver.core.lease(GroupId(1))
-    assert lease is not None
-    lease.hold()
-    lease.hold()
-    lease.let_go()
-    driver.pass_ms(4000)
-    assert not lease.is_lost
-    lease.let_go()
-    driver.pass_ms(4000)
-    assert lease.is_lost
-    with pytest.raises(InvariantViolation):
-        lease.let_go()
-
-
-def test_leaving_ends_the_session_in_every_group() -> None:
-    cluster = ModelCluster(groups=4)
-    driver = Driver(cluster)
-    driver.wait(*[driver.command(counter(name), ADD, [1]) for name in "abcdefgh"])
-    driver.core.let_go(driver.now_ms)
-    driver.run(lambda: driver.core.let_go(driver.now_ms), 1000)
-    assert not any(group.applier.sessions for group in cluster.groups.values())
 
 
 # --- Bounds and mistakes ------------------------------------------------------------------------------
