@@ -69,6 +69,8 @@ _MARK_ITEM: Final = b"\x48" + _MARK
 _ENVELOPE_SCALARS: Final = frozenset((int, bytes, str, type(None), bool, float))
 _PLAIN: Final = frozenset((bytes, str, type(None), bool, float))
 """Types that a value may have and that need no further look."""
+_VALUE_LEVELS_MAX: Final = VALUE_DEPTH_MAX + 3
+"""cbor2's levels of a value: it counts each tag and each scalar as one more."""
 
 
 def pack(items: list[Any]) -> bytes:
@@ -159,12 +161,12 @@ def encode_value(value: Value) -> bytes:
 
 def decode_value(data: bytes) -> Value:
     """The value in ``data``; raises ValueError if :func:`encode_value` cannot have made it."""
-    value = _decode(data, _VALUE_TAGS, VALUE_DEPTH_MAX)
+    value = _decode(data, _VALUE_TAGS, _VALUE_LEVELS_MAX)
     kind = type(value)
     if kind is not bytes and kind is not str:
         try:
             _check_value(value, ())
-        except TypeError as error:
+        except (TypeError, TooLarge) as error:
             raise ValueError(str(error)) from error
     return value
 

@@ -104,13 +104,30 @@ def test_depth_and_size_of_values_are_bounded_both_ways() -> None:
     assert decode_value(encode_value(deepest)) == deepest
     with pytest.raises(TooLarge):
         encode_value([deepest])
-    with pytest.raises(ValueError, match="depth"):
+    with pytest.raises(ValueError, match="deep"):
         decode_value(dumps([deepest]))
     with pytest.raises(TooLarge):
         encode_value(_nested(10_000))
     assert len(encode_value(b"a" * (VALUE_BYTES_MAX - 5))) == VALUE_BYTES_MAX
     with pytest.raises(TooLarge):
         encode_value(b"a" * VALUE_BYTES_MAX)
+
+
+@pytest.mark.parametrize(
+    "leaf", [1, None, "text", b"bytes", b"quorate!", datetime(2020, 1, 1, tzinfo=UTC), [], {}], ids=repr
+)
+def test_the_deepest_value_comes_back_whatever_is_innermost(leaf: Any) -> None:
+    levels = VALUE_DEPTH_MAX - (leaf in ([], {}))
+    lists, dicts = leaf, leaf
+    for _ in range(levels):
+        lists, dicts = [lists], {"a": dicts}
+    assert decode_value(encode_value(lists)) == lists
+    assert decode_value(encode_value(dicts)) == dicts
+    for beyond in ([lists], {"a": dicts}):
+        with pytest.raises(TooLarge):
+            encode_value(beyond)
+        with pytest.raises(ValueError, match="deep"):
+            decode_value(dumps(beyond, canonical=True))
 
 
 def test_a_cyclic_value_is_too_large() -> None:
