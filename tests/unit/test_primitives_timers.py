@@ -80,6 +80,16 @@ def test_a_timer_armed_by_a_timer_waits_for_the_next_command() -> None:
     assert group.applier.next_deadline_ms is None
 
 
+def test_slices_take_turns_with_timers_that_were_due_before() -> None:
+    group, who, probe = probed()
+    _arm(group, who, probe, group.now_ms + 10, b"x")
+    group.wait(20)
+    _arm(group, who, probe, 0, b"again")
+    for expected in ([b"x"], [b"x", b"again"], [b"x", b"again", b"second"]):
+        assert group.fire(1) == 1
+        assert events(group, probe) == expected
+
+
 def test_a_disarmed_timer_does_not_fire_even_if_an_earlier_one_of_the_command_disarms_it() -> None:
     group, who, probe = probed()
     gone = _arm(group, who, probe, group.now_ms + 10, b"gone")

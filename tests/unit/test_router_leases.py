@@ -14,7 +14,9 @@ from primitives.errors import Code, InvariantViolation, SessionLost
 from primitives.handle import LeaseState
 from primitives.ids import GroupId
 from primitives.lock import ACQUIRE, RELEASE, TRY_ACQUIRE
+from router.frames import HEADER_BYTES, decode_control
 from router.session_groups import Standing
+from router.session_keepalives import Keepalives
 from router.session_settings import SessionSettings
 
 _NUMBER = struct.Struct(">q")
@@ -162,3 +164,23 @@ def test_leaving_ends_the_session_in_every_group() -> None:
     driver.core.let_go(driver.now_ms)
     driver.run(lambda: driver.core.let_go(driver.now_ms), 1000)
     assert not any(group.applier.sessions for group in cluster.groups.values())
+
+
+def test_each_answer_to_a_keepalive_confirms_what_it_names() -> None:
+    driver = Driver(ModelCluster(), settings=SessionSettings(timeout_ms=1000, idle_ms=60_000))
+    driver.unreachable = {2, 3}
+    driver.wait(*[driver.command(counter(name), ADD, [1]) for name in "abcdefgh"])
+    core, sent = driver.core, driver.now_ms
+    settings, groups = core.settings, dict(core.groups)
+    assert len(groups) > 1 and all(group.link is not None for group in groups.values())
+    keepalives = Keepalives(core.session_id, settings)
+    for group in groups.values():
+        group.keepalive_ms = sent
+    frames = list(keepalives.due(sent, groups))
+    assert len(frames) == 1, "one frame for the one node in reach"
+    [number, _, asked], _ = decode_control(frames[0][1][HEADER_BYTES:])
+    assert [group for group, _ in asked] == list(groups)
+    for at, (group, session) in enumerate(asked):
+        keepalives.replied(sent + 10, [number, [[group, session, 1]], []], groups, {})
+        confirmed = [groups[GroupId(other)].lease.confirmed_ms == sent for other, _ in asked]
+        assert confirmed == [other <= at for other in range(len(asked))]
