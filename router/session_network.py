@@ -23,7 +23,7 @@ class Network:
     """Links, routes, and everything that is to leave at the next poll."""
 
     __slots__ = ("_batches", "_close", "_dial", "_map_asked", "_name", "_next_request", "_out", "_settings",
-                 "routes", "wake_ms")  # fmt: skip
+                 "_sizes", "routes", "wake_ms")  # fmt: skip
 
     def __init__(
         self, addresses: Sequence[str], random: Random, name: str, settings: SessionSettings
@@ -35,6 +35,8 @@ class Network:
         self._name: Final = name
         self._out: dict[int, list[bytes]] = {}
         self._batches: dict[int, list[tuple[int, int, bytes]]] = {}
+        self._sizes: dict[int, int] = {}
+        """Bytes of each batch, of whichever groups."""
         self._close: list[int] = []
         self._dial: list[tuple[int, str]] = []
         self._next_request = 1
@@ -65,10 +67,10 @@ class Network:
         """Sends what the group has, over ``link``; False if there is no room for all of it now."""
         settings = self._settings
         connection = link.connection
-        batch = self._batches.get(connection)
-        size = 0
         if link.inflight_bytes >= settings.link_bytes_max:
             return False
+        batch = self._batches.get(connection)
+        size = 0 if batch is None else self._sizes[connection]
         for call, record in group.take(now_ms):
             taken = len(record) + REQUEST_OVERHEAD_BYTES
             if batch is None or size + taken > CLIENT_FRAME_BYTES_MAX or size > settings.frame_bytes:
@@ -81,6 +83,7 @@ class Network:
             link.track(call, request)
             batch.append((request, group.group, record))
             size += taken
+            self._sizes[connection] = size
             if link.inflight_bytes >= settings.link_bytes_max:
                 return False
         return True

@@ -331,6 +331,17 @@ def test_large_values_and_many_of_them_go_through_in_bounded_frames() -> None:
     assert group.link is not None and group.link.inflight_bytes == 0
 
 
+def test_large_values_for_several_groups_of_one_node_go_through_in_bounded_frames() -> None:
+    driver = Driver(ModelCluster(nodes=1, groups=4))
+    ref = spread_map("m")
+    keys = [encode_key(at) for at in range(16)]
+    driver.wait(*[driver.command(ref, Op.PUT, [key], encode_value(0), key=key) for key in keys])
+    large = encode_value(b"x" * 200_000)
+    calls = [driver.command(ref, Op.PUT, [key], large, key=key) for key in keys]
+    driver.wait(*calls)
+    assert len({call.group for call in calls}) == 4
+
+
 def test_a_newer_map_is_fetched_and_calls_not_yet_sent_go_where_their_slot_went() -> None:
     cluster = ModelCluster(groups=2)
     driver = Driver(cluster, settings=SessionSettings(window=1))
