@@ -69,7 +69,8 @@ async def _connected(client: Client) -> AsyncGenerator[Client, None]:
     driver = client._driver
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(driver.run, nursery)
+            shelter = trio.CancelScope(shield=True)
+            nursery.start_soon(_sheltered, driver, shelter)
             try:
                 yield client
             except BaseException as error:
@@ -77,13 +78,21 @@ async def _connected(client: Client) -> AsyncGenerator[Client, None]:
                 raise
             finally:
                 await driver.leave()
-                nursery.cancel_scope.cancel()
+                shelter.cancel()
     except BaseExceptionGroup as group:
         # What the block raised is to come out as it is: that there is a nursery is nobody's business.
         if raised is None or group.exceptions != (raised,):
             raise
     if raised is not None:
         raise raised
+
+
+async def _sheltered(driver: ClientDriver, shelter: trio.CancelScope) -> None:
+    """Runs the driver until ``shelter`` is cancelled: also while the block is, since what is called off
+    then is still to be withdrawn, and what is held to be let go."""
+    with shelter:
+        async with trio.open_nursery() as nursery:
+            await driver.run(nursery)
 
 
 class Session:

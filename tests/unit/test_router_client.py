@@ -98,6 +98,18 @@ async def test_a_cancelled_acquire_leaves_no_waiter_behind() -> None:
             assert await client.lock("l").try_acquire() is not None
 
 
+async def test_cancelling_the_whole_client_leaves_no_waiter_behind() -> None:
+    async with serving(ModelCluster()) as server, quorate.connect(server.url) as client:
+        grant = await client.lock("l").acquire()
+        with trio.move_on_after(0.2) as scope:
+            async with quorate.connect(server.url) as other:
+                await other.lock("l").acquire()
+        assert scope.cancelled_caught
+        await grant.release()
+        with trio.fail_after(1):
+            assert await client.lock("l").try_acquire() is not None
+
+
 async def test_waiting_locks_are_handed_on_between_clients() -> None:
     async with serving(ModelCluster()) as server:
         tokens: list[int] = []
