@@ -124,7 +124,7 @@ class Code:
     NOT_LEADER: Final = 64
     """Nothing was logged; the result is the leader's node id as 4 bytes, or empty."""
     WRONG_SLOT: Final = 65
-    """The group does not own the slot at that epoch; the result is the map's version as 8 bytes."""
+    """The group does not own the slot at that epoch, or is not on this node: a newer map will tell."""
     LOST: Final = 66
     """Leadership went before the command was applied: it may or may not be in the log."""
     UNAVAILABLE: Final = 67
