@@ -26,7 +26,9 @@ class Request:
 
     __slots__ = ("connection", "deadline_ms", "hashes", "request", "wanted")
 
-    def __init__(self, connection: int, request: int, deadline_ms: int, wanted: set[tuple[GroupId, NodeId]]) -> None:
+    def __init__(
+        self, connection: int, request: int, deadline_ms: int, wanted: set[tuple[GroupId, NodeId]]
+    ) -> None:
         self.connection = connection
         self.request = request
         self.deadline_ms = deadline_ms
