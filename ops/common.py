@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter, Token
 
 from ops.exits import UNAVAILABLE, UNKNOWN, Failure, UsageError
 from ops.output import Format
-from ops.values import parse_seconds
+from ops.values import parse_seconds, parse_whole
 from primitives.codec import check_name
 from primitives.errors import QuorateError
 from router.client import Client, connect
@@ -29,6 +29,13 @@ def seconds(type_: Any, tokens: Any) -> float:
     return parse_seconds(token.value)
 
 
+def whole(type_: Any, tokens: Any) -> int:
+    """A cyclopts converter for whole numbers; its own one rounds."""
+    token: Token = tokens[0]
+    return parse_whole(token.value)
+
+
+Whole = Annotated[int, Parameter(converter=whole, n_tokens=1)]
 Seconds = Annotated[float, Parameter(converter=seconds, n_tokens=1)]
 
 

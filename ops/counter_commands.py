@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from ops.common import DEFAULTS, Common, checked_name, within_limit
-from ops.exits import DONE, UsageError
+from ops.common import DEFAULTS, Common, Whole, checked_name, within_limit
+from ops.exits import DONE
 from ops.output import write_answer
-from primitives.limits import INT_MAX, INT_MIN
 
 app = App("counter", help="Counters: replicated 64-bit numbers.")
-
-
-def _checked(number: int) -> int:
-    if not INT_MIN <= number <= INT_MAX:
-        raise UsageError(f"{number} is beyond 64 bits")
-    return number
 
 
 @app.command
@@ -35,7 +28,7 @@ async def get(name: str, /, *, common: Common = DEFAULTS) -> int:
 
 
 @app.command
-async def add(name: str, number: int = 1, /, *, common: Common = DEFAULTS) -> int:
+async def add(name: str, number: Whole = 1, /, *, common: Common = DEFAULTS) -> int:
     """Add to a counter, 1 unless said, and print its new value. It may be negative.
 
     Parameters
@@ -45,7 +38,7 @@ async def add(name: str, number: int = 1, /, *, common: Common = DEFAULTS) -> in
     number
         What to add.
     """
-    name, number = checked_name(name), _checked(number)
+    name = checked_name(name)
     async with within_limit(common, changes=True) as client:
         value = await client.counter(name).add(number)
     write_answer(common.write, {"name": name, "value": value}, str(value))
@@ -53,7 +46,7 @@ async def add(name: str, number: int = 1, /, *, common: Common = DEFAULTS) -> in
 
 
 @app.command(name="set")
-async def set_(name: str, number: int, /, *, common: Common = DEFAULTS) -> int:
+async def set_(name: str, number: Whole, /, *, common: Common = DEFAULTS) -> int:
     """Set a counter, and print its value.
 
     Parameters
@@ -63,7 +56,7 @@ async def set_(name: str, number: int, /, *, common: Common = DEFAULTS) -> int:
     number
         Its new value.
     """
-    name, number = checked_name(name), _checked(number)
+    name = checked_name(name)
     async with within_limit(common, changes=True) as client:
         await client.counter(name).set(number)
     write_answer(common.write, {"name": name, "value": number}, str(number))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from ops.common import DEFAULTS, Common, Seconds, checked_name, within_limit
+from ops.common import DEFAULTS, Common, Seconds, Whole, checked_name, within_limit
 from ops.exits import CONDITION, DONE, NOT_FOUND, UsageError
 from ops.output import Row, write_answer, write_stream
 from ops.values import parse_key, parse_value, show
@@ -21,7 +21,7 @@ Flag = Annotated[bool, Parameter(negative="")]
 @app.command
 async def put(
     name: str, key: str, value: str, /, *, text: Flag = False, ttl: Seconds | None = None,
-    if_absent: Flag = False, if_revision: int | None = None, if_value: str | None = None,
+    if_absent: Flag = False, if_revision: Whole | None = None, if_value: str | None = None,
     key_as: KeyKind = "text", common: Common = DEFAULTS,
 ) -> int:  # fmt: skip
     """Set an entry and print its revision. Exit code 4 if a condition is not met.
@@ -47,6 +47,7 @@ async def put(
     key_as
         How KEY is meant: text, a 64-bit integer, or bytes in hexadecimal.
     """
+    _check_revision(if_revision)
     name, wanted, stored = checked_name(name), parse_key(key, key_as), parse_value(value, as_text=text)
     conditions = [if_absent, if_revision is not None, if_value is not None]
     if sum(conditions) > 1:
@@ -98,7 +99,7 @@ async def get(
 
 @app.command
 async def remove(
-    name: str, key: str, /, *, if_revision: int | None = None, key_as: KeyKind = "text",
+    name: str, key: str, /, *, if_revision: Whole | None = None, key_as: KeyKind = "text",
     common: Common = DEFAULTS,
 ) -> int:  # fmt: skip
     """Remove an entry. Exit code 3 if there is none, 4 if it is of another revision.
@@ -114,6 +115,7 @@ async def remove(
     key_as
         How KEY is meant: text, a 64-bit integer, or bytes in hexadecimal.
     """
+    _check_revision(if_revision)
     name, wanted = checked_name(name), parse_key(key, key_as)
     async with within_limit(common, changes=True) as client:
         entries = client.map(name)
@@ -124,7 +126,7 @@ async def remove(
 
 
 @app.command
-async def items(name: str, /, *, limit: int | None = None, common: Common = DEFAULTS) -> int:
+async def items(name: str, /, *, limit: Whole | None = None, common: Common = DEFAULTS) -> int:
     """Print all entries, page by page; a map that does not exist has none.
 
     Parameters
@@ -142,7 +144,12 @@ async def items(name: str, /, *, limit: int | None = None, common: Common = DEFA
     return DONE
 
 
-async def _rows(entries: Any, limit: int | None) -> AsyncIterator[Row]:
+def _check_revision(revision: int | None) -> None:
+    if revision is not None and revision < 0:
+        raise UsageError(f"--if-revision {revision}: a revision is not negative")
+
+
+async def _rows(entries: Any, limit: Whole | None) -> AsyncIterator[Row]:
     count = 0
     async for key, value in entries.items():
         yield {"key": key, "value": value}

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from ops import logs
+from ops.common import Whole
 from ops.config import GROUPS_DEFAULT, GROUPS_MAX, Options, merge, read_file, settings
 from ops.exits import Failure, UsageError
 
@@ -18,8 +19,8 @@ DEV_NODES_MAX: Final = 9
 
 async def serve(
     *, name: str | None = None, data: str | None = None, listen: str | None = None, peer: str | None = None,
-    advertise: str | None = None, cluster: str | None = None, groups: int | None = None,
-    replicas: int | None = None, allow_plaintext: Flag | None = None, config: Path | None = None,
+    advertise: str | None = None, cluster: str | None = None, groups: Whole | None = None,
+    replicas: Whole | None = None, allow_plaintext: Flag | None = None, config: Path | None = None,
     log_level: logs.Level | None = None, until_eof: Flag = False,
 ) -> int:  # fmt: skip
     """Run one node of a cluster until interrupted.
@@ -70,8 +71,8 @@ async def serve(
 
 
 async def dev(
-    *, nodes: int = 3, port: int = PORT, data: Path | None = None, groups: int = GROUPS_DEFAULT,
-    replicas: int | None = None, no_restart: Flag = False, log_level: logs.Level = "error",
+    *, nodes: Whole = 3, port: Whole = PORT, data: Path | None = None, groups: Whole = GROUPS_DEFAULT,
+    replicas: Whole | None = None, no_restart: Flag = False, log_level: logs.Level = "error",
 ) -> int:  # fmt: skip
     """Run a cluster on this machine until interrupted, each node a process of its own.
 

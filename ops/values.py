@@ -11,8 +11,12 @@ from typing import Any, Final, NoReturn
 
 from ops.exits import UsageError
 from primitives.codec import Key, encode_key, encode_value
+from primitives.limits import INT_MAX, INT_MIN
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_WHOLE_LENGTH_MAX: Final = 4000
+"""Longer ones are not looked at, and Python refuses to."""
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 
 
@@ -53,6 +57,15 @@ def parse_key(text: str, kind: str = "text") -> Key:
     except TypeError as error:
         raise UsageError(str(error)) from None
     return key
+
+
+def parse_whole(text: str) -> int:
+    """A whole number of 64 bits, in decimal digits. Raises ValueError: nothing is rounded."""
+    if _WHOLE.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a whole number")
+    if len(text) > _WHOLE_LENGTH_MAX or not INT_MIN <= int(text) <= INT_MAX:
+        raise ValueError(f"{text} is beyond 64 bits")
+    return int(text)
 
 
 def parse_seconds(text: str) -> float:

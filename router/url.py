@@ -41,9 +41,9 @@ def parse_url(url: str) -> ClusterUrl:
     if parts.fragment:
         raise ValueError(f"the URL has a part behind '#': {url!r}")
     options = _options(url, parts.query)
-    user, at, hosts = parts.netloc.rpartition("@")
+    _, at, hosts = parts.netloc.rpartition("@")
     if parts.scheme == "quorates" or at or options:
-        what = "quorates://" if parts.scheme == "quorates" else f"user {user!r}" if at else options[0]
+        what = "quorates://" if parts.scheme == "quorates" else "a user" if at else options[0]
         raise ValueError(f"this release offers neither TLS nor credentials, but the URL asks for {what}")
     addresses = tuple(dict.fromkeys(_address(url, host) for host in hosts.split(",")))
     if len(addresses) > ADDRESSES_MAX:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.exits import USAGE, UsageError
-from ops.values import jsonable, parse_key, parse_seconds, parse_value, show, to_json
+from ops.values import jsonable, parse_key, parse_seconds, parse_value, parse_whole, show, to_json
 
 CARRIED = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(codec="utf-8"))
@@ -95,3 +95,17 @@ def test_durations_have_units_and_seconds_are_the_default(text: str, seconds: fl
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_seconds(text)
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_whole_number_is_taken_exactly(number: int) -> None:
+    assert parse_whole(str(number)) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1.5", "1e3", "0x10", "", "-", "nan", " 1", "\u0663", str(2**63), str(-(2**63) - 1), "9" * 5000],
+)
+def test_nothing_else_is_rounded_to_a_whole_number(text: str) -> None:
+    with pytest.raises(ValueError, match=r"whole number|64 bits"):
+        parse_whole(text)

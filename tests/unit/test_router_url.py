@@ -75,3 +75,9 @@ def test_addresses_are_taken_apart() -> None:
     assert split_address("host:1") == ("host", 1)
     with pytest.raises(ValueError, match="host:port"):
         split_address("host")
+
+
+def test_a_refused_url_does_not_show_its_password() -> None:
+    with pytest.raises(ValueError, match="credentials") as caught:
+        parse_url("quorate://alice:hunter2@127.0.0.1:7400")
+    assert "hunter2" not in str(caught.value)
