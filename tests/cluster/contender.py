@@ -91,7 +91,10 @@ async def until_eof(scope: trio.CancelScope) -> None:
 
 async def main(url: str, tasks: int, journal: Path, store: Path) -> None:
     lines = os.open(journal, os.O_WRONLY | os.O_APPEND)
-    async with quorate.connect(url, session_timeout=SESSION_SECONDS) as client, trio.open_nursery() as nursery:
+    async with (
+        quorate.connect(url, session_timeout=SESSION_SECONDS) as client,
+        trio.open_nursery() as nursery,
+    ):
         for task in range(tasks):
             nursery.start_soon(contend, client, task, lines, FencedStore(store))
         nursery.start_soon(until_eof, nursery.cancel_scope)

@@ -1,4 +1,4 @@
-"""A counter that many tasks increment through every node, while the leaders of its group are killed in turn."""
+"""A counter that tasks increment through every node, while the leaders of its group are killed in turn."""
 
 from __future__ import annotations
 

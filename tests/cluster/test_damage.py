@@ -52,7 +52,7 @@ class Load:
 
 
 async def during_load(cluster: Cluster, load: Load, do: Callable[[], Awaitable[None]]) -> None:
-    """Runs ``do`` while tasks write, and sees that writing goes on after it; then checks all that is there."""
+    """Runs ``do`` while tasks write, sees that writing goes on after it, and checks all that is there."""
     async with quorate.connect(cluster.url()) as client:
         with trio.fail_after(90):
             async with trio.open_nursery() as tasks:

@@ -12,7 +12,7 @@ from tests.nodeprocess import NAMES, Cluster, a_cluster
 
 pytestmark = pytest.mark.cluster
 SESSION_SECONDS = 60.0
-"""Outlasts the time for which no node is there, even on a busy machine, so that every call can be completed."""
+"""Outlasts the time for which no node is there, even on a busy machine, so that every call completes."""
 IMPATIENT_SECONDS = 0.25
 """Less than a restart takes: these calls end without knowing."""
 

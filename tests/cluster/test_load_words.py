@@ -26,7 +26,10 @@ def word_list(path: Path) -> None:
     """Distinct lines as word lists have them: accents, apostrophes, spaces, several scripts; each form of a
     letter is a line of its own."""
     dice = random.Random(7)
-    alphabets = ["abcdefghijklmnopqrstuvwxyz'", "àéîõüçñåøß ", "абвгдежзиклмн", "αβγδεζηθ-", "日月火水木金土", "🦀🐍é\t"]
+    alphabets = [
+        "abcdefghijklmnopqrstuvwxyz'", "àéîõüçñåøß ",
+        "абвгдежзиклмн", "αβγδεζηθ-", "日月火水木金土", "🦀🐍é\t",
+    ]  # fmt: skip
     lines = {"naïve", unicodedata.normalize("NFD", "naïve"), " ", "'", "a" * 1024}
     while len(lines) < LINES:
         alphabet = alphabets[0] if dice.random() < 0.8 else dice.choice(alphabets)

@@ -1,4 +1,4 @@
-"""Fifty contenders for one lock in five processes, of which the holder's is killed with -9 again and again."""
+"""Fifty contenders for one lock in five processes; the one that holds is killed with -9 again and again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -169,7 +170,7 @@ def judge(lines: list[Line], killed: dict[int, int]) -> dict[int, tuple[int, int
             first, last = holds[token]
             holds[token] = (first, max(last, killed[pid]))
     in_time = sorted(holds.items(), key=lambda item: item[1])
-    for (token, (_, end)), (later, (start, _)) in zip(in_time, in_time[1:], strict=False):
+    for (token, (_, end)), (later, (start, _)) in pairwise(in_time):
         assert token < later
         assert end < start, f"{owners[token]} and {owners[later]} hold at once"
     return holds
