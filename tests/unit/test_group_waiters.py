@@ -1,0 +1,89 @@
+"""Whoever waits for a group is resolved once, and told no more than is known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from local_group import MemoryRows
+
+from primitives.applier import Applier
+from primitives.errors import Code
+from primitives.ids import GroupId, NodeId
+from primitives.records import Register, decode_answer, encode_entry, encode_register
+from primitives.registry import machines
+from raftgroup.types import Entry, EntryKind, HardState, Index, Membership, ReplicaId, Role, Term
+from router.frames import HEADER_BYTES, FrameKind, decode_answers, decode_control
+from shards.group import GroupDriver
+from shards.outbox import Outbox
+from shards.ports import Origin, ReplicaIdentity, StoredReplica
+from shards.reads import Confirm
+from shards.waiters import Pending
+
+GROUP, NODE, SESSION_ID = GroupId(1), NodeId(1), b"s" * 16
+REGISTER = Register(SESSION_ID, 1, 1000)
+
+
+class Led:
+    """A group's driver around a replica that leads term 3 and does nothing by itself."""
+
+    def __init__(self) -> None:
+        replica: Any = SimpleNamespace(
+            role=Role.LEADER, term=3, leader=1, commit=0, applied_to=lambda index: None
+        )
+        store: Any = SimpleNamespace(log=lambda group: SimpleNamespace(last_index=lambda: Index(0)))
+        applier = Applier(GROUP, MemoryRows(), machines())
+        applier.initialize([0, 1, 2])
+        members = Membership(incoming=(ReplicaId(1),))
+        stored = StoredReplica(ReplicaIdentity(GROUP, ReplicaId(1)), members, HardState(), Index(0), 1)
+        self.driver = GroupDriver(NODE, stored, replica, applier, store, {ReplicaId(1): NODE})
+        self.out = Outbox(NODE)
+
+    def commit(self, index: int, term: int, *, proposed_in: int) -> tuple[int, int]:
+        """Commits a registration of ``term`` where one of ``proposed_in`` is waited for; code and revision of
+        the answer."""
+        data = encode_register(REGISTER)
+        origin = Origin(NODE, 5, index)
+        self.driver._waiters.add(Index(index), Pending(Term(proposed_in), (REGISTER,), (origin,)))
+        entry = Entry(Term(term), Index(index), EntryKind.NORMAL, encode_entry(0, [data]))
+        self.driver._to_apply.append(entry)
+        self.driver.apply(0, self.out)
+        [frame] = self.out.take().clients[5]
+        [(request, answer)] = decode_answers(frame[HEADER_BYTES:])
+        assert request == index
+        code, revision, _ = decode_answer(answer)
+        return code, revision
+
+    def keepalive(self, number: int) -> list[list[Any]]:
+        """What is confirmed and what is gone of a keepalive for that session."""
+        self.driver._serve_confirm(Confirm(NODE, 5, 77, SESSION_ID, number), self.out)
+        frames = self.out.take().clients.get(5, [])
+        parts: list[list[Any]] = [[], []]
+        for frame in frames:
+            assert frame[4] == FrameKind.KEEPALIVE_REPLY
+            [keepalive, confirmed, gone], _ = decode_control(frame[HEADER_BYTES:])
+            assert keepalive == 77
+            parts[0] += confirmed
+            parts[1] += gone
+        return parts
+
+
+def test_a_waiter_of_another_terms_entry_is_told_that_its_fate_is_unknown() -> None:
+    led = Led()
+    assert led.commit(1, 3, proposed_in=3) == (Code.OK, 1)
+    assert led.commit(2, 3, proposed_in=2) == (Code.LOST, 0)
+
+
+def test_a_session_whose_expiry_was_proposed_is_confirmed_no_more() -> None:
+    led = Led()
+    led.driver.leases.elected(0, [])
+    _, number = led.commit(1, 3, proposed_in=3)
+    assert led.keepalive(number) == [[[GROUP, number, 1]], []]
+    assert led.driver.leases.expired(999) == []
+    assert led.driver.leases.expired(1000) == [number]
+    assert led.keepalive(number) == [[], []]
+
+
+def test_a_session_that_the_group_does_not_know_is_gone() -> None:
+    led = Led()
+    assert led.keepalive(9) == [[], [[GROUP, 9]]]
