@@ -73,9 +73,8 @@ class ClientDriver:
             try:
                 await self._park(call)
             except trio.Cancelled:
-                withdrawal = self.core.cancel(self.clock(), call)
-                self.wake()
-                if withdrawal is not None:
+                withdrawal = call.withdrawal
+                if withdrawal is not None and not withdrawal.done:
                     with _shelter(WITHDRAW_SECONDS):
                         await self._park(withdrawal)
                 raise
@@ -84,13 +83,16 @@ class ClientDriver:
         return call.answer
 
     async def _park(self, call: Call) -> None:
-        """Waits until the call is finished."""
+        """Waits until the call is finished. If cancelled, it is called off in that very moment: the answer
+        may come before this task runs again, and a grant would find nobody to give it back."""
         waiting = self._waiting
         waiting[call] = trio.lowlevel.current_task()
         self.wake()
 
         def abort(_: object) -> trio.lowlevel.Abort:
             del waiting[call]
+            self.core.cancel(self.clock(), call)
+            self.wake()
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)

@@ -11,6 +11,7 @@ import quorate
 from primitives.handle import LeaseState
 from primitives.registry import TYPES
 from router.client import Client
+from router.session import SessionCore
 
 
 async def test_counters_maps_and_locks_work_through_one_address() -> None:
@@ -96,6 +97,28 @@ async def test_a_cancelled_acquire_leaves_no_waiter_behind() -> None:
                 assert await other.lock("l").try_acquire() is None
         with trio.fail_after(1):
             assert await client.lock("l").try_acquire() is not None
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_grant_that_arrives_as_its_call_is_cancelled_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    async with serving(ModelCluster()) as server, quorate.connect(server.url) as client:
+        lock, scopes, received = client.lock("l"), list[trio.CancelScope](), SessionCore.received
+
+        def cancelled_just_before(core: SessionCore, now_ms: int, connection: int, data: bytes) -> None:
+            for scope in scopes:
+                scope.cancel()
+            received(core, now_ms, connection, data)
+
+        monkeypatch.setattr(SessionCore, "received", cancelled_just_before)
+        # Ends with an answer, so that the next one is received as above.
+        await (await lock.acquire()).release()
+        with trio.CancelScope() as scope:
+            scopes.append(scope)
+            await (lock.acquire() if waits else lock.try_acquire())
+        assert scope.cancelled_caught
+        assert await lock.holder() is None
 
 
 async def test_cancelling_the_whole_client_leaves_no_waiter_behind() -> None:
