@@ -291,8 +291,3 @@ class LockWorkload(Workload):
         self._holders.pop(grant.token, None)
         with suppress(QuorateError):
             await grant.release()
-
-
-def all_workloads() -> list[Workload]:
-    """One of each, fresh."""
-    return [CounterWorkload(), RegisterWorkload(), LockWorkload()]

@@ -92,7 +92,6 @@ class Applier:
         limits: ApplierLimits = ApplierLimits(),
     ) -> None:  # fmt: skip
         self.group: Final = group
-        self.limits: Final = limits
         self._tables: Final = Tables(
             rows, rows_a_command_max=limits.rows_a_command_max, cache_bytes_max=limits.cache_bytes_max
         )

@@ -14,13 +14,13 @@ from primitives.execution import Execution
 from primitives.ids import PrimitiveId, Revision, SlotId
 from primitives.instances import Instances
 from primitives.layout import HostTable, after
+from primitives.records import U64
 from primitives.sessions import Session, SessionTable
 from primitives.tables import Tables
 
 STEP_ROWS: Final = 10
 """What looking at a slot or at a holding is taken to cost at least, in rows."""
 
-_U64: Final = struct.Struct(">Q")
 _ONE: Final = struct.pack(">I", 1)
 
 
@@ -56,7 +56,7 @@ class Ending:
     def _holdings(self, number: int, slot: int, left: int) -> int:
         """Tells the machines of a slot; returns the rows left of the budget, 0 or less to be called again."""
         holdings = self._instances.slot_table(slot, HostTable.HOLDING)
-        start = _U64.pack(number)
+        start = U64.pack(number)
         for key, _ in holdings.scan(start, after(start)):
             _, primitive_slot, revision, partition = HOLDER.unpack(key)
             primitive = PrimitiveId(SlotId(primitive_slot), Revision(revision))

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Final
 
 from primitives.machine import Context, TableView, View
+from primitives.records import U64
 
 META: Final = 0
 ENTRIES: Final = 1
@@ -29,7 +30,6 @@ HEADER: Final = struct.Struct(">QQQ")
 _META: Final = struct.Struct(">QQB")
 """Incarnation; entries in it; whether a slice that drops older ones is armed."""
 _NEW_META: Final = _META.pack(0, 0, 0)
-_U64: Final = struct.Struct(">Q")
 _NEVER: Final = bytes(8)
 _PLAIN: Final = HEADER.size
 _TIMED: Final = _PLAIN + 16
@@ -54,12 +54,12 @@ def value_of(row: bytes) -> bytes:
 
 def has_revision(row: bytes, revision: int) -> bool:
     """Whether the entry's value is of ``revision`` (0 to 2⁶⁴-1)."""
-    return row[:8] == _U64.pack(revision)
+    return row[:8] == U64.pack(revision)
 
 
 def write(ctx: Context, at: bytes, meta: bytes, old: bytes | None, value: bytes, ttl_ms: int) -> None:
     """Sets the entry, whose row was ``old``, to live for ``ttl_ms`` of log time from now; 0: for good."""
-    revision = _U64.pack(ctx.revision)
+    revision = U64.pack(ctx.revision)
     created = revision
     if old is None:
         incarnation, count, dropping = _META.unpack(meta)
@@ -72,7 +72,7 @@ def write(ctx: Context, at: bytes, meta: bytes, old: bytes | None, value: bytes,
         # Log time is cut to whole milliseconds: one more makes up for the part of the first that was gone.
         deadline_ms = ctx.log_time_ms + ttl_ms + 1
         timer = ctx.arm(deadline_ms, _EXPIRE + at)
-        row = b"".join((revision, created, _U64.pack(deadline_ms), timer, value))
+        row = b"".join((revision, created, U64.pack(deadline_ms), timer, value))
     else:
         row = b"".join((revision, created, _NEVER, value))
     ctx.table(ENTRIES).put(at, row)
@@ -81,7 +81,7 @@ def write(ctx: Context, at: bytes, meta: bytes, old: bytes | None, value: bytes,
 def rewrite(ctx: Context, at: bytes, row: bytes, value: bytes) -> None:
     """Sets the value of an entry that is there, which keeps its expiry."""
     kept = row[8 : _PLAIN if row[16:_PLAIN] == _NEVER else _TIMED]
-    ctx.table(ENTRIES).put(at, b"".join((_U64.pack(ctx.revision), kept, value)))
+    ctx.table(ENTRIES).put(at, b"".join((U64.pack(ctx.revision), kept, value)))
 
 
 def delete(ctx: Context, at: bytes, meta: bytes, row: bytes) -> None:
@@ -130,6 +130,6 @@ def behind(
     """Keys of the entries behind the key ``after`` (empty: all), in order; with what they are answered as, or
     with nothing."""
     start = incarnation + after + b"\x00" if after else incarnation
-    end = _U64.pack(_U64.unpack(incarnation)[0] + 1)
+    end = U64.pack(U64.unpack(incarnation)[0] + 1)
     for at, row in entries.scan(start, end):
         yield at[8:], shown(row) if values else b""

@@ -23,6 +23,7 @@ import anyio
 from primitives.errors import Code, InvariantViolation, QuorateError, SessionLost
 from primitives.handle import LINEARIZABLE, ClientPort, Handle, Lease, LeaseState, ReadLevel, Reference
 from primitives.machine import OK, Context, Machine, Result, View
+from primitives.records import U64
 
 ACQUIRE: Final = 1
 """Command ``[]``; answers the token as 8 bytes, late if the lock is taken."""
@@ -46,7 +47,6 @@ _TICKETS: Final = 2
 
 _STATE: Final = struct.Struct(">QQQI")
 _HOLDING: Final = struct.Struct(">QQ")
-_U64: Final = struct.Struct(">Q")
 _CONDITION: Final[Result] = (Code.CONDITION, b"")
 _PENDING: Final[Result] = (Code.PENDING, b"")
 _BAD: Final[Result] = (Code.BAD_REQUEST, b"not an operation of a lock")
@@ -82,7 +82,7 @@ def _grant(ctx: Context, state: _State, session: int) -> bytes:
     if token <= state.token:
         raise InvariantViolation(f"a lock's token {token} after {state.token}")
     _save(ctx, state._replace(session=session, token=token))
-    return _U64.pack(token)
+    return U64.pack(token)
 
 
 def _pass_on(ctx: Context, state: _State) -> None:
@@ -90,15 +90,15 @@ def _pass_on(ctx: Context, state: _State) -> None:
     queue, tickets = ctx.table(_QUEUE), ctx.table(_TICKETS)
     served, waiting = state.served, state.waiting
     for _ in range(min(SLICE_WAITERS, waiting)):
-        head = next(queue.scan(_U64.pack(served)), None)
+        head = next(queue.scan(U64.pack(served)), None)
         if head is None:
             raise InvariantViolation(f"a lock's queue lacks {waiting} waiters that it counts")
         ticket, waiter = head
         queue.delete(ticket)
         tickets.delete(waiter)
         waiting -= 1
-        (served,) = _U64.unpack(ticket)
-        (session,) = _U64.unpack_from(waiter)
+        (served,) = U64.unpack(ticket)
+        (session,) = U64.unpack_from(waiter)
         if ctx.alive(session):
             token = _grant(ctx, state._replace(served=served, waiting=waiting), session)
             ctx.answer(waiter, (Code.OK, token))
@@ -143,7 +143,7 @@ class LockMachine(Machine):
         if state.waiting >= WAITERS_MAX:
             return _OVERLOADED
         ctx.hold()
-        waiter, ticket = ctx.later(), _U64.pack(ctx.revision)
+        waiter, ticket = ctx.later(), U64.pack(ctx.revision)
         ctx.table(_QUEUE).put(ticket, waiter)
         ctx.table(_TICKETS).put(waiter, ticket)
         _save(ctx, state._replace(waiting=state.waiting + 1))
@@ -171,7 +171,7 @@ class LockMachine(Machine):
             _pass_on(ctx, state)
             state = _state(ctx)
         queue, tickets = ctx.table(_QUEUE), ctx.table(_TICKETS)
-        rows = list(islice(tickets.scan(_U64.pack(session), _U64.pack(session + 1)), SLICE_WAITERS))
+        rows = list(islice(tickets.scan(U64.pack(session), U64.pack(session + 1)), SLICE_WAITERS))
         for waiter, ticket in rows:
             queue.delete(ticket)
             tickets.delete(waiter)
@@ -181,10 +181,10 @@ class LockMachine(Machine):
 
     def withdraw(self, ctx: Context, waiter: bytes, granted: bytes | None) -> Result:
         """Removes a waiter, or gives its grant back. Does nothing if it is neither."""
-        (session,) = _U64.unpack_from(waiter)
+        (session,) = U64.unpack_from(waiter)
         if granted is not None:
-            if len(granted) == _U64.size:
-                _release(ctx, session, _U64.unpack(granted)[0])
+            if len(granted) == U64.size:
+                _release(ctx, session, U64.unpack(granted)[0])
             return OK
         tickets = ctx.table(_TICKETS)
         ticket = tickets.get(waiter)
@@ -368,7 +368,7 @@ class Lock(Handle):
 
     def _granted(self, result: bytes) -> Grant:
         lease = self._port.lease(self._ref)
-        return Grant(self._port, self._ref, _U64.unpack(result)[0], lease)
+        return Grant(self._port, self._ref, U64.unpack(result)[0], lease)
 
     async def holder(self, *, read: ReadLevel | None = None) -> Holder | None:
         """Who holds the lock, or None. ``read``: how fresh, else the handle's level."""

@@ -9,12 +9,12 @@ from typing import Final
 
 from primitives.ids import PrimitiveId
 from primitives.layout import HostTable, after, host_prefix
+from primitives.records import U64
 from primitives.tables import Rows, Sink
 
 Target = tuple[int, PrimitiveId, int]
 """Slot, primitive and partition that a command went to."""
 
-_U64: Final = struct.Struct(">Q")
 _KEY: Final = struct.Struct(">QQ")
 _NUMBERING: Final = struct.Struct(">QQ")
 _ANSWER: Final = struct.Struct(">BHQH")
@@ -98,7 +98,7 @@ class Numbering:
         for sequence in [at for at in saved if at not in self.stored and at not in self.pending]:
             del saved[sequence]
             sink.delete(prefix + _KEY.pack(self.session, sequence))
-        key = host_prefix(self.slot, HostTable.NUMBERING) + _U64.pack(self.session)
+        key = host_prefix(self.slot, HostTable.NUMBERING) + U64.pack(self.session)
         if self.removed:
             sink.delete(key)
             return
@@ -135,11 +135,11 @@ def _row(state: int, target: Target | None, answer: bytes) -> bytes:
 def decode_numbering(rows: Rows, session: int, slot: int) -> Numbering:
     """Reads a numbering back; an empty one if it has no row."""
     numbering = Numbering(session, slot)
-    row = rows.get(host_prefix(slot, HostTable.NUMBERING) + _U64.pack(session))
+    row = rows.get(host_prefix(slot, HostTable.NUMBERING) + U64.pack(session))
     if row is not None:
         numbering.last, numbering.floor = _NUMBERING.unpack(row)
     prefix = host_prefix(slot, HostTable.ANSWER)
-    start = prefix + _U64.pack(session)
+    start = prefix + U64.pack(session)
     for key, value in rows.scan(start, after(start)):
         numbering.load(_KEY.unpack_from(key, len(prefix))[1], value)
     return numbering

@@ -178,28 +178,40 @@ def _pack_arguments(args: list[Any]) -> bytes:
     return data
 
 
-def encode_command(command: Command) -> bytes:
-    """The record of ``command``; raises ``TooLarge`` for arguments over ``ARGUMENT_BYTES_MAX``."""
-    args = _pack_arguments(command.args)
-    exceptions = command.exceptions
+def join_command(
+    session_id: bytes, number: int, slot: int, epoch: int, sequence: int, acknowledged: int,
+    primitive: PrimitiveId, partition: int, type: int, op: int, exceptions: tuple[int, ...], args: bytes,
+    body: bytes,
+) -> bytes:  # fmt: skip
+    """The record of a command whose arguments are an envelope already, of at most ``ARGUMENT_BYTES_MAX``."""
     header = COMMAND_HEADER.pack(
-        Kind.COMMAND, command.session_id, command.number, command.slot, command.epoch, command.sequence,
-        command.acknowledged, command.primitive[0], command.primitive[1], command.partition, command.type,
-        command.op, len(exceptions), len(args),
+        Kind.COMMAND, session_id, number, slot, epoch, sequence, acknowledged, primitive[0], primitive[1],
+        partition, type, op, len(exceptions), len(args),
     )  # fmt: skip
     if exceptions:
-        return b"".join((header, struct.pack(f">{len(exceptions)}Q", *exceptions), args, command.body))
-    return b"".join((header, args, command.body))
+        return b"".join((header, struct.pack(f">{len(exceptions)}Q", *exceptions), args, body))
+    return b"".join((header, args, body))
+
+
+def join_query(
+    slot: int, epoch: int, primitive: PrimitiveId, partition: int, type: int, op: int, read: int, bound: int,
+    args: bytes, body: bytes,
+) -> bytes:  # fmt: skip
+    """The record of a query whose arguments are an envelope already, of at most ``ARGUMENT_BYTES_MAX``."""
+    header = QUERY_HEADER.pack(
+        Kind.QUERY, slot, epoch, primitive[0], primitive[1], partition, type, op, read, bound, len(args)
+    )
+    return b"".join((header, args, body))
+
+
+def encode_command(command: Command) -> bytes:
+    """The record of ``command``; raises ``TooLarge`` for arguments over ``ARGUMENT_BYTES_MAX``."""
+    return join_command(*command[:-2], _pack_arguments(command.args), command.body)
 
 
 def encode_query(query: Query) -> bytes:
     """The record of ``query``; raises ``TooLarge`` for arguments over ``ARGUMENT_BYTES_MAX``."""
-    args = _pack_arguments(query.args)
-    header = QUERY_HEADER.pack(
-        Kind.QUERY, query.slot, query.epoch, query.primitive[0], query.primitive[1], query.partition,
-        query.type, query.op, query.read, query.bound, len(args),
-    )  # fmt: skip
-    return b"".join((header, args, query.body))
+    return join_query(*query[:-2], _pack_arguments(query.args), query.body)
 
 
 def encode_register(record: Register) -> bytes:

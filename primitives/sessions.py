@@ -14,14 +14,13 @@ from primitives.ids import GROUP_SLOT
 from primitives.layout import HostTable, after, host_prefix
 from primitives.limits import SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN
 from primitives.numbering import Numbering, decode_numbering
-from primitives.records import Register
+from primitives.records import U64, Register
 from primitives.tables import Rows, Sink, Tables
 
 SESSION_FORMER_KEPT_MS: Final = 600_000
 """How long, in log time, a group remembers the count of a session that ended, so that a registration that
 was repeated or delayed does not bring it back."""
 
-_U64: Final = struct.Struct(">Q")
 _SESSION: Final = struct.Struct(">B16sII")
 """Whether it lives, its id, count and timeout; its slots follow, in the order of first use."""
 _FORMER: Final = struct.Struct(">IQ")
@@ -91,7 +90,7 @@ class SessionTable:
     def _load(self, rows: Rows) -> None:
         prefix = host_prefix(GROUP_SLOT, HostTable.SESSION)
         for key, row in rows.scan(prefix, after(prefix)):
-            (number,) = _U64.unpack_from(key, len(prefix))
+            (number,) = U64.unpack_from(key, len(prefix))
             alive, session_id, count, timeout_ms = _SESSION.unpack_from(row)
             session = Session(number, session_id, count, timeout_ms)
             slots = row[_SESSION.size :]
@@ -187,9 +186,9 @@ class SessionTable:
         """Writes what changed since the last flush."""
         prefix = host_prefix(GROUP_SLOT, HostTable.SESSION)
         for number, session in self._dirty.items():
-            sink.put(prefix + _U64.pack(number), session.row())
+            sink.put(prefix + U64.pack(number), session.row())
         for number in self._gone:
-            sink.delete(prefix + _U64.pack(number))
+            sink.delete(prefix + U64.pack(number))
         for numbering in self._dirty_numberings:
             numbering.flush(sink)
         self._dirty.clear()

@@ -16,13 +16,13 @@ from typing import Any, Final
 from primitives.codec import pack, unpack
 from primitives.errors import InvariantViolation, ProtocolError
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, ENVELOPE_BYTES_MAX
+from primitives.records import U32
 
 VERSION: Final = 1
 """Of the protocol, told in HELLO and WELCOME."""
 HEADER: Final = struct.Struct(">IBBH")
 HEADER_BYTES: Final = HEADER.size
 
-_U32: Final = struct.Struct(">I")
 _REQUEST: Final = struct.Struct(">IQI")
 _ANSWER: Final = struct.Struct(">IQ")
 REQUEST_OVERHEAD_BYTES: Final = _REQUEST.size
@@ -78,7 +78,7 @@ def encode_frame(kind: int, payload: bytes, frame_bytes_max: int = CLIENT_FRAME_
 def encode_control(kind: int, items: list[Any], blob: bytes = b"") -> bytes:
     """A whole control frame: an envelope of ``items``, and a blob behind it."""
     envelope = pack(items)
-    return encode_frame(kind, b"".join((_U32.pack(len(envelope)), envelope, blob)))
+    return encode_frame(kind, b"".join((U32.pack(len(envelope)), envelope, blob)))
 
 
 def decode_control(payload: bytes) -> tuple[list[Any], bytes]:
@@ -86,7 +86,7 @@ def decode_control(payload: bytes) -> tuple[list[Any], bytes]:
     ``ENVELOPE_BYTES_MAX``."""
     if len(payload) < 4:
         raise ProtocolError("a control frame without the length of its envelope")
-    (size,) = _U32.unpack_from(payload)
+    (size,) = U32.unpack_from(payload)
     if size > ENVELOPE_BYTES_MAX:
         raise ProtocolError(f"an envelope of {size} bytes; at most {ENVELOPE_BYTES_MAX} are taken")
     if size > len(payload) - 4:

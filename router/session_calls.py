@@ -7,15 +7,7 @@ from typing import Any, Final
 from primitives.errors import ERRORS, Code, QuorateError, SessionLost
 from primitives.handle import Reference
 from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
-from primitives.records import (
-    COMMAND_HEADER,
-    QUERY_HEADER,
-    Answer,
-    Kind,
-    Read,
-    SessionOp,
-    Type,
-)
+from primitives.records import COMMAND_HEADER, Answer, Read, SessionOp, Type, join_command, join_query
 
 RECORD_OVERHEAD_BYTES: Final = COMMAND_HEADER.size + 16
 """About what a request takes beside its arguments and its body."""
@@ -119,22 +111,17 @@ class Call:
         type_, op, args, body = self.type, self.op, self.args, self.body
         if self.called_off:
             type_, op, args, body = Type.SESSION, SessionOp.NOOP, NO_ARGUMENTS, b""
-        header = COMMAND_HEADER.pack(
-            Kind.COMMAND, session_id, self.number, self.slot, epoch, self.sequence, acknowledged,
-            self.primitive[0], self.primitive[1], self.partition, type_, op, len(exceptions), len(args),
+        return join_command(
+            session_id, self.number, self.slot, epoch, self.sequence, acknowledged, self.primitive,
+            self.partition, type_, op, exceptions, args, body,
         )  # fmt: skip
-        if exceptions:
-            packed = b"".join([sequence.to_bytes(8, "big") for sequence in exceptions])
-            return b"".join((header, packed, args, body))
-        return b"".join((header, args, body))
 
     def query_record(self, epoch: int) -> bytes:
         """The query's record, linearizable."""
-        header = QUERY_HEADER.pack(
-            Kind.QUERY, self.slot, epoch, self.primitive[0], self.primitive[1], self.partition, self.type,
-            self.op, Read.LINEARIZABLE, 0, len(self.args),
+        return join_query(
+            self.slot, epoch, self.primitive, self.partition, self.type, self.op, Read.LINEARIZABLE, 0,
+            self.args, self.body,
         )  # fmt: skip
-        return b"".join((header, self.args, self.body))
 
     def __repr__(self) -> str:
         return f"<call {self.kind} of {self.type}.{self.op}, group {self.group}, {self.sequence}>"

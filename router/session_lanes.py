@@ -78,10 +78,6 @@ class Lane:
             (self.late if call.late else plain)[call.sequence] = call
             yield call
 
-    def resendable(self) -> Iterator[Call]:
-        """Like :meth:`sendable`, without anything new."""
-        return self.sendable(0, 0)
-
     def rewind(self) -> None:
         """Has everything that is not answered sent again, in order."""
         if not self.late:

@@ -22,7 +22,7 @@ class Link:
     """One connection, from the wish to dial it until its end."""
 
     __slots__ = (
-        "address", "connection", "heard_ms", "inflight_bytes", "is_up", "leaving", "node_id", "opened_ms",
+        "address", "connection", "heard_ms", "inflight_bytes", "is_up", "leaving", "node_id",
         "probed", "prompt", "protocol", "requests",
     )  # fmt: skip
 
@@ -35,7 +35,6 @@ class Link:
         """Whether the node has welcomed us."""
         self.leaving = False
         """Whether the node said that it is stopping."""
-        self.opened_ms = now_ms
         self.heard_ms = now_ms
         self.probed = False
         """Whether something that is answered at once was sent since the node was last heard."""

@@ -109,7 +109,7 @@ class Network:
 
     def opened(self, now_ms: int, link: Link) -> None:
         """A connection that was to be opened is."""
-        link.opened_ms = link.heard_ms = now_ms
+        link.heard_ms = now_ms
         self.send(link, encode_hello(self._name))
 
     def close(self, now_ms: int, link: Link, error: QuorateError | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX
 from raftgroup.types import Message, MessageKind
-from router.frames import FrameKind, encode_answers, encode_control
+from router.frames import ANSWER_OVERHEAD_BYTES, FrameKind, encode_answers, encode_control
 from shards.peerwire import SectionKind, encode_answer_section, encode_raft, section
 from shards.ports import Effects, Origin, Priority
 
@@ -110,9 +110,9 @@ def _parts(answers: list[tuple[int, bytes]]) -> list[list[tuple[int, bytes]]]:
     parts: list[list[tuple[int, bytes]]] = [[]]
     size = 0
     for request, answer in answers:
-        size += len(answer) + 12
+        size += len(answer) + ANSWER_OVERHEAD_BYTES
         if size > CLIENT_FRAME_BYTES_MAX and parts[-1]:
             parts.append([])
-            size = len(answer) + 12
+            size = len(answer) + ANSWER_OVERHEAD_BYTES
         parts[-1].append((request, answer))
     return parts

@@ -17,6 +17,7 @@ from typing import Final
 from primitives.errors import InvariantViolation, ProtocolError
 from primitives.ids import GroupId
 from primitives.limits import PEER_FRAME_BYTES_MAX
+from primitives.records import U32
 from raftgroup.types import Entry, Index, Message, MessageKind, ReplicaId, Term
 from shards.logrecord import decode_record, encode_record
 from shards.ports import StoreDamaged
@@ -60,7 +61,6 @@ _FORWARD: Final = struct.Struct(">qQI")
 _FORWARD_SECTION: Final = struct.Struct(">BI" + "qQI")
 _ANSWER: Final = struct.Struct(">qQ")
 _ANSWER_SECTION: Final = struct.Struct(">BI" + "qQ")
-_U32: Final = struct.Struct(">I")
 _NO_ENTRIES: Final[tuple[Entry, ...]] = ()
 
 
@@ -108,7 +108,7 @@ def encode_raft(group: GroupId, message: Message) -> bytes:
     size = _RAFT.size
     for entry in entries:
         record = entry.record or encode_record(entry)
-        parts.append(_U32.pack(len(record)))
+        parts.append(U32.pack(len(record)))
         parts.append(record)
         size += 4 + len(record)
     parts[0] = _RAFT_SECTION.pack(
@@ -149,7 +149,7 @@ def _entries(payload: bytes, kind: int, previous: int, count: int) -> tuple[Entr
     at = _RAFT.size
     try:
         for expected in range(previous + 1, previous + 1 + count):
-            (size,) = _U32.unpack_from(payload, at)
+            (size,) = U32.unpack_from(payload, at)
             at += 4
             entry = decode_record(payload[at : at + size])
             at += size

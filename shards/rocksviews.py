@@ -84,10 +84,7 @@ class GroupRows:
         ``StoreFailed``, ``StoreDamaged``, then or later."""
         begin = self._prefix + start
         stop = self._end if end is None else self._prefix + end
-        if begin >= stop:
-            return iter(())
-        scan = backward if reverse else forward
-        return scan(self._reader.moment(stop), begin, stop, len(self._prefix))
+        return between(self._reader.moment, begin, stop, len(self._prefix), reverse)
 
 
 class GroupRowsAsOf:
@@ -125,10 +122,17 @@ class GroupRowsAsOf:
         ``StoreDamaged``, when the iterator is asked."""
         begin = self._prefix + start
         stop = self._end if end is None else self._prefix + end
-        if begin >= stop:
-            return iter(())
-        scan = backward if reverse else forward
-        return scan(self._moment, begin, stop, len(self._prefix))
+        return between(lambda _: self._moment, begin, stop, len(self._prefix), reverse)
+
+
+def between(
+    place: Callable[[bytes], Moment], begin: bytes, stop: bytes, cut: int, reverse: bool
+) -> Iterator[tuple[bytes, bytes]]:
+    """Rows with ``begin <= key < stop`` of the moment that ``place`` gives for ``stop``; none is asked for if
+    there can be no row."""
+    if begin >= stop:
+        return iter(())
+    return (backward if reverse else forward)(place(stop), begin, stop, cut)
 
 
 def forward(moment: Moment, begin: bytes, stop: bytes, cut: int) -> Iterator[tuple[bytes, bytes]]:
