@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
+from by_hand import Witness
 
 from primitives.errors import InvariantViolation
 from primitives.ids import SLOTS, NodeId
@@ -42,14 +43,14 @@ class Record:
         self.founding = dict(stores)
 
 
-class FakeEngine:
+class FakeEngine(Witness):
     """Remembers what it is told."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.foundings: list[Founding] = []
         self.shard_map: ShardMap | None = None
         self.events: list[tuple[object, ...]] = []
-        self.bell = trio.Event()
 
     @property
     def formed(self) -> bool:
@@ -66,15 +67,6 @@ class FakeEngine:
 
     def peer_sections(self, node: NodeId, payload: bytes) -> None:
         self.events.append(("sections", node, payload))
-
-    def wake(self) -> None:
-        self.bell.set()
-        self.bell = trio.Event()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        with trio.fail_after(3):
-            while not holds():
-                await self.bell.wait()
 
 
 class Node:

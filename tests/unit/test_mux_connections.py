@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
+from by_hand import FrameStream, Witness
 
 from primitives.limits import PEER_FRAME_BYTES_MAX
-from router.frames import Splitter
 from shards import mux as mux_module
 from shards.config import Address
 from shards.founding import Statement, encode_statement
@@ -37,10 +37,11 @@ QUICK = MuxTiming(
 )  # fmt: skip
 
 
-class Owner:
+class Owner(Witness):
     """A node that goes on with every node of the list, and remembers what happens."""
 
     def __init__(self, name: str, cluster: dict[str, Address], boot_id: bytes) -> None:
+        super().__init__()
         self.name = name
         self.boot_id = boot_id
         self.formed = True
@@ -51,7 +52,6 @@ class Owner:
         self.refusals: list[Refusal] = []
         listed = tuple(sorted((each, "x:1") for each in cluster))
         self.said = Statement(name, self.store_id, "c:1", "p:1", listed, 1, 1, (), False, (), 0)
-        self._changed = trio.Event()
 
     def hello(self, purpose: int, expected: str) -> Hello:
         return Hello(1, purpose, self.name, expected, self.store_id, self.boot_id, b"")
@@ -69,7 +69,7 @@ class Owner:
 
     def refused(self, refusal: Refusal) -> Parted:
         self.refusals.append(refusal)
-        self._change()
+        self.wake()
         return Parted(refusal, told=True)
 
     def peer_up(self, name: str, boot_id: bytes, theirs: Statement) -> None:
@@ -80,23 +80,14 @@ class Owner:
 
     def peer_sections(self, name: str, payload: bytes) -> None:
         self.payloads += [(name, part) for _, part in sections(payload)]
-        self._change()
+        self.wake()
 
     def peer_down(self, name: str) -> None:
         self.event("down", name)
 
     def event(self, *what: str) -> None:
         self.events.append(what)
-        self._change()
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        with trio.fail_after(3):
-            while not holds():
-                await self._changed.wait()
+        self.wake()
 
     async def saw(self, *what: str, times: int = 1) -> None:
         await self.until(lambda: self.events.count(what) >= times)
@@ -142,25 +133,11 @@ def log(data: bytes, kind: int = SectionKind.RAFT) -> tuple[int, bytes]:
     return Priority.LOG, section(kind, data)
 
 
-class RawPeer:
+class RawPeer(FrameStream):
     """The other end by hand."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self._splitter = Splitter(PEER_FRAME_BYTES_MAX)
-
-    async def next(self) -> tuple[int, bytes] | None:
-        """The next frame; None at the end of the stream."""
-        with trio.fail_after(3):
-            while (found := self._splitter.pop()) is None:
-                try:
-                    data = await self.stream.receive_some(65536)
-                except trio.BrokenResourceError:
-                    return None
-                if not data:
-                    return None
-                self._splitter.push(data)
-        return found
+        super().__init__(stream, PEER_FRAME_BYTES_MAX)
 
     async def until_refused(self) -> Refusal:
         while (found := await self.next()) is not None:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import trio
+from by_hand import FrameStream
 
 from primitives.codec import unpack
 from primitives.ids import NodeId
 from router.connection import decode_welcome, encode_hello
-from router.frames import FrameKind, Splitter, encode_control
+from router.frames import FrameKind, encode_control
 from router.shardmap import ShardMap
 from shards.config import NodeConfig, NodeFailed, StartError
 from shards.engine import Engine
@@ -58,17 +59,13 @@ async def fails(config: NodeConfig, error: type[Exception]) -> str:
     return text
 
 
-class Client:
-    """A client by hand."""
+class Client(FrameStream):
+    """A client by hand, whose node does not hang up."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self._splitter = Splitter()
-
-    async def next(self) -> tuple[int, bytes]:
-        with trio.fail_after(5):
-            while (found := self._splitter.pop()) is None:
-                self._splitter.push(await self.stream.receive_some(65536))
+    async def must(self) -> tuple[int, bytes]:
+        """The next frame."""
+        found = await self.next()
+        assert found is not None
         return found
 
 
@@ -82,9 +79,9 @@ async def connected(config: NodeConfig) -> AsyncIterator[Client]:
 
 async def the_map(config: NodeConfig) -> ShardMap:
     async with connected(config) as client:
-        assert (await client.next())[0] == FrameKind.WELCOME
+        assert (await client.must())[0] == FrameKind.WELCOME
         await client.stream.send_all(encode_control(FrameKind.MAP_REQUEST, []))
-        kind, payload = await client.next()
+        kind, payload = await client.must()
         assert kind == FrameKind.MAP
         return ShardMap.decode(payload[4 + int.from_bytes(payload[:4], "big") :])
 
@@ -107,7 +104,7 @@ async def test_each_start_has_a_boot_id_of_its_own(tmp_path: Path) -> None:
     boots = set()
     for _ in range(2):
         async with running(config), connected(config) as client:
-            boots.add(decode_welcome((await client.next())[1]).boot_id)
+            boots.add(decode_welcome((await client.must())[1]).boot_id)
     assert len(boots) == 2
 
 
@@ -128,8 +125,8 @@ async def test_stopping_says_goodbye_to_clients(tmp_path: Path) -> None:
         stream = await trio.open_tcp_stream(*config.listen)
         client = Client(stream)
         await stream.send_all(encode_hello("test"))
-        await client.next()
-    kind, payload = await client.next()
+        await client.must()
+    kind, payload = await client.must()
     assert kind == FrameKind.GOODBYE
     assert unpack(payload[4:]) == ["the node is stopping"]
     await stream.aclose()

@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 import trio.testing
+from by_hand import FrameStream, Witness
 
 from primitives.ids import SLOTS, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, UNAUTHENTICATED_FRAME_BYTES_MAX
 from router.connection import decode_refused, decode_welcome, encode_hello
-from router.frames import FrameKind, Splitter, encode_answers, encode_control, encode_frame, encode_requests
+from router.frames import FrameKind, encode_answers, encode_control, encode_frame, encode_requests
 from router.shardmap import ShardMap
 from shards.server import UNREAD_BYTES_MAX, ClientServer
 
@@ -21,15 +22,15 @@ A_MAP = ShardMap(3, b"c" * 16, b"salt", {}, {}, [0] * SLOTS, [1] * SLOTS)
 BOOT_ID = b"b" * 16
 
 
-class FakeEngine:
+class FakeEngine(Witness):
     """Remembers what came."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.shard_map: ShardMap | None = A_MAP
         self.opened: list[int] = []
         self.frames: list[tuple[int, int, bytes]] = []
         self.closed: list[int] = []
-        self.bell = trio.Event()
 
     def client_opened(self, connection: int) -> None:
         self.opened.append(connection)
@@ -40,35 +41,9 @@ class FakeEngine:
     def client_closed(self, connection: int) -> None:
         self.closed.append(connection)
 
-    def wake(self) -> None:
-        self.bell.set()
-        self.bell = trio.Event()
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        with trio.fail_after(3):
-            while not holds():
-                await self.bell.wait()
-
-
-class Client:
+class Client(FrameStream):
     """A client by hand."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self._splitter = Splitter()
-
-    async def next(self) -> tuple[int, bytes] | None:
-        """The next frame, None at the stream's end."""
-        with trio.fail_after(3):
-            while (found := self._splitter.pop()) is None:
-                try:
-                    data = await self.stream.receive_some(65536)
-                except trio.BrokenResourceError:
-                    return None
-                if not data:
-                    return None
-                self._splitter.push(data)
-        return found
 
     async def refusal(self) -> tuple[str, str]:
         """The refusal that comes next; the stream ends behind it."""
