@@ -161,18 +161,26 @@ class Link:
 
     async def receive(self) -> bytes:
         """What arrived, at least one byte; waits for it. Raises :class:`LinkLost` at the stream's end too."""
-        if self._lost is not None:
-            raise LinkLost(self._lost)
-        try:
-            data = await self._stream.receive_some(RECEIVE_BYTES)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._lose(f"receiving failed: {error.__cause__ or error}")
-            raise LinkLost(self._lost) from error
+        while True:
+            if self._lost is not None:
+                raise LinkLost(self._lost)
+            try:
+                # Waits first: nearly always there is nothing yet, and trying would cost a call and an error.
+                await trio.lowlevel.wait_readable(self._fd)
+                if self._lost is not None:  # Closed meanwhile: the descriptor may be another's by now.
+                    continue
+                data = os.read(self._fd, RECEIVE_BYTES)
+                break
+            except BlockingIOError:
+                continue
+            except (trio.ClosedResourceError, OSError) as error:
+                self._lose(f"receiving failed: {getattr(error, 'strerror', None) or error}")
+                raise LinkLost(self._lost) from error
         if not data:
             self._lose("the other end closed the connection")
             raise LinkLost(self._lost)
         self._received += len(data)
-        return bytes(data)
+        return data
 
     def finish(self) -> None:
         """Takes no more to send, and ends the connection once what is queued is sent; :meth:`run` does the
