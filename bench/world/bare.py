@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from bench.world.clock import Clock, Heap, Seed, Trace
-from bench.world.disk import Disk, SimStore, SimSyncer
-from bench.world.faults import KINDS, QUICK_SYNC_MS, Nemesis, Plan
+from bench.world.clock import Heap, Seed, Trace
+from bench.world.disk import SimStore, SimSyncer
+from bench.world.faults import KINDS, Nemesis, Plan
 from bench.world.invariants import GroupChecks
-from bench.world.network import Network, Weather
+from bench.world.machines import Machines
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
 from raftgroup.replica import Replica
@@ -57,7 +57,6 @@ class BareHost:
         )  # fmt: skip
         self.alive = True
         self.frozen = False
-        """The process stands still: it does nothing with what it is given."""
         stored = self.store.replicas()[0]
         self.log = self.store.log(GROUP)
         self.flushed = stored.applied
@@ -116,6 +115,11 @@ class BareHost:
         """The process is gone."""
         self.alive = False
         self.syncer.stop()
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Whether the process stands still: it does nothing with what it is given."""
+        self.frozen = frozen
+        self.wake()
 
     def wake(self) -> None:
         """Has a round run, in this millisecond."""
@@ -218,29 +222,19 @@ class BareHost:
         self.wake()
 
 
-class BareWorld:
+class BareWorld(Machines[Message, BareHost]):
     """A group of ``count`` replicas, one on each node, under a plan of faults."""
 
     def __init__(self, number: int, count: int, echo: Callable[[str], None] | None = None) -> None:
-        self.seed = Seed(number)
-        self.heap = Heap()
-        self.trace = Trace(self.heap, echo)
+        heap = Heap()
+        trace = Trace(heap, echo)
+        super().__init__(heap, trace, Seed(number), count, start_ms=1000, loose=lambda _: True)
         self.config = Config()
         self.acknowledged = Index(0)
         """The highest index that a leader applied, and so may have told to clients."""
-        self.nodes: Final = [NodeId(n) for n in range(1, count + 1)]
         self.membership = Membership(tuple(ReplicaId(node) for node in self.nodes))
-        self.disks = {node: Disk() for node in self.nodes}
         self.checks = GroupChecks(GROUP, list(self.disks.values()), count)
-        self.clocks = {node: Clock(self.heap, start_ms=node * 1000) for node in self.nodes}
-        self.sync_ms = dict.fromkeys(self.nodes, QUICK_SYNC_MS)
-        self.hosts: dict[NodeId, BareHost] = {}
-        self.network: Network[Message] = Network(
-            self.heap, self.seed.stream("network"), self.trace, loose=lambda _: True, weather=Weather()
-        )
-        self._boots = 0
         self._random = self.seed.stream("callers")
-        self._losses = self.seed.stream("losses")
         plan_random = self.seed.stream("plan")
         kinds = [kind for kind in KINDS if kind != "client"]
         plan = Plan.draw(plan_random, kinds)
@@ -284,67 +278,19 @@ class BareWorld:
         mixed = digest * 1_000_003 + int.from_bytes(entry.data, "big") + entry.index
         return mixed % ((1 << 127) - 1)
 
-    def is_up(self, node: NodeId) -> bool:
-        """See :class:`bench.world.faults.Target`."""
-        return node in self.hosts
-
-    def crash(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        host = self.hosts.pop(node)
-        host.stop()
-        self.network.detach(node)
-        kept, of = self.disks[node].crash(self._losses)
-        self.trace(f"n{node}", f"crashes, {kept} of {of} unsynced batches survive")
-
     def restart(self, node: NodeId) -> None:
         """See :class:`bench.world.faults.Target`."""
-        self._boots += 1
+        self.boots += 1
         self.disks[node].sync_fails = False
-        self.hosts[node] = BareHost(self, node, self._boots)
-        self.trace(f"n{node}", f"starts as boot {self._boots}")
-        self.network.attach(self.hosts[node])
-
-    def block(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.network.block(pairs)
-
-    def unblock(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.network.unblock(pairs)
-
-    def set_weather(self, weather: Weather) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.network.weather = weather
-
-    def set_sync_delay(self, node: NodeId, delay_ms: tuple[int, int]) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.sync_ms[node] = delay_ms
-        if node in self.hosts:
-            self.hosts[node].syncer.delay_ms = delay_ms
-
-    def set_refusing(self, node: NodeId, refusing: bool) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.disks[node].refusing = refusing
-
-    def fail_next_sync(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.disks[node].sync_fails = True
-
-    def set_clock_rate(self, node: NodeId, rate_ppm: int) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.clocks[node].set_rate(rate_ppm)
+        self.up[node] = BareHost(self, node, self.boots)
+        self.trace(f"n{node}", f"starts as boot {self.boots}")
+        self.network.attach(self.up[node])
 
     def stop_failed(self, node: NodeId) -> None:
         """A node whose sync failed stops; in the liveness phase it is started again, like any other."""
         self.crash(node)
         if self._calm:
             self.restart(node)
-
-    def set_frozen(self, node: NodeId, frozen: bool) -> None:
-        """See :class:`bench.world.faults.Target`. A node started since does not stand still."""
-        if node in self.hosts:
-            self.hosts[node].frozen = frozen
-            self.hosts[node].wake()
 
     def disturb_client(self, random: Random) -> None:
         """See :class:`bench.world.faults.Target`: there are no clients here."""
@@ -360,7 +306,7 @@ class BareWorld:
 
     def _call(self) -> None:
         for _ in range(self._random.choice((0, 1, 1, 4))):
-            host = self.hosts.get(self._random.choice(self.nodes))
+            host = self.up.get(self._random.choice(self.nodes))
             if host is None:
                 continue
             if self._random.random() < 0.3:
@@ -371,16 +317,16 @@ class BareWorld:
         self.heap.after(self._random.randint(1, 40), self._call)
 
     def _converged(self, beyond: Index) -> bool:
-        states = {(host.replica.applied, host.digest) for host in self.hosts.values()}
+        states = {(host.replica.applied, host.digest) for host in self.up.values()}
         return (
-            len(self.hosts) == len(self.nodes) and len(states) == 1
-            and min(host.replica.applied for host in self.hosts.values()) > beyond
+            len(self.up) == len(self.nodes) and len(states) == 1
+            and min(host.replica.applied for host in self.up.values()) > beyond
         )  # fmt: skip
 
     def _report(self) -> str:
         return ", ".join(
             f"n{node} role {host.replica.role} term {host.replica.term} applied {host.replica.applied}"
-            for node, host in sorted(self.hosts.items())
+            for node, host in sorted(self.up.items())
         )
 
 

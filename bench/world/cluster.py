@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from bench.world.clock import Clock, Heap, Seed, Trace
-from bench.world.disk import Disk
-from bench.world.faults import QUICK_SYNC_MS
-from bench.world.network import Network, Weather
+from bench.world.clock import Heap, Seed, Trace
+from bench.world.machines import Machines
 from bench.world.nodes import Ledgers, SimNode
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
@@ -21,94 +19,40 @@ from shards.settings import EngineSettings
 Watcher = Callable[[NodeId], None]
 
 
-class Cluster:
+class Cluster(Machines[bytes, SimNode]):
     """Nodes, their disks and clocks, and the network between them: the target of faults."""
 
     def __init__(
         self, heap: Heap, trace: Trace, seed: Seed, *, nodes: int, groups: int, replicas: int
     ) -> None:
-        self.nodes: Final = [NodeId(number) for number in range(1, nodes + 1)]
+        super().__init__(heap, trace, seed, nodes, start_ms=100_000, loose=_is_loose)
         self.founding: Final = Founding(tuple(_info(node) for node in self.nodes), groups, replicas)
-        self.disks: Final = {node: Disk() for node in self.nodes}
-        self.up: Final[dict[NodeId, SimNode]] = {}
         self.ledgers: Final = Ledgers(self.disks, min(replicas, nodes))
         self.restarts_failed = False
         """In the liveness phase a node that stopped by itself is started again at once."""
         self.started: Watcher = lambda node: None
         self.stopped: Watcher = lambda node: None
         self.client_disturbed: Callable[[Random], None] = lambda random: None
-        self._heap = heap
-        self._trace = trace
-        self._seed = seed
-        self._clocks = {node: Clock(heap, start_ms=node * 100_000) for node in self.nodes}
-        self._sync_ms = dict.fromkeys(self.nodes, QUICK_SYNC_MS)
-        self._losses = seed.stream("losses")
-        self._boots = 0
-        self.network: Final[Network[bytes]] = Network(
-            heap, seed.stream("network"), trace, loose=_is_loose, weather=Weather()
-        )
-
-    def is_up(self, node: NodeId) -> bool:
-        """See :class:`bench.world.faults.Target`."""
-        return node in self.up
 
     def crash(self, node: NodeId) -> None:
         """See :class:`bench.world.faults.Target`."""
-        self.up.pop(node).stop()
-        self.network.detach(node)
-        kept, count = self.disks[node].crash(self._losses)
-        self._trace(f"n{node}", f"crashes, {kept} of {count} unsynced batches survive")
+        super().crash(node)
         self.stopped(node)
 
     def restart(self, node: NodeId) -> None:
         """See :class:`bench.world.faults.Target`."""
-        self._boots += 1
+        self.boots += 1
         self.disks[node].sync_fails = False
         started = SimNode(
-            node=node, boot=self._boots, heap=self._heap, trace=self._trace, seed=self._seed,
-            disk=self.disks[node], clock=self._clocks[node], network=self.network, ledgers=self.ledgers,
-            sync_ms=self._sync_ms[node], failed=self._sync_failed, settings=EngineSettings(),
+            node=node, boot=self.boots, heap=self.heap, trace=self.trace, seed=self.seed,
+            disk=self.disks[node], clock=self.clocks[node], network=self.network, ledgers=self.ledgers,
+            sync_ms=self.sync_ms[node], failed=self._sync_failed, settings=EngineSettings(),
         )  # fmt: skip
-        self._trace(f"n{node}", f"starts as boot {self._boots}")
+        self.trace(f"n{node}", f"starts as boot {self.boots}")
         self.up[node] = started
         self.network.attach(started)
         started.start(self.founding)
         self.started(node)
-
-    def block(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.network.block(pairs)
-
-    def unblock(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.network.unblock(pairs)
-
-    def set_weather(self, weather: Weather) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.network.weather = weather
-
-    def set_sync_delay(self, node: NodeId, delay_ms: tuple[int, int]) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self._sync_ms[node] = delay_ms
-        if node in self.up:
-            self.up[node].syncer.delay_ms = delay_ms
-
-    def set_refusing(self, node: NodeId, refusing: bool) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.disks[node].refusing = refusing
-
-    def fail_next_sync(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.disks[node].sync_fails = True
-
-    def set_clock_rate(self, node: NodeId, rate_ppm: int) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self._clocks[node].set_rate(rate_ppm)
-
-    def set_frozen(self, node: NodeId, frozen: bool) -> None:
-        """See :class:`bench.world.faults.Target`. A node started since does not stand still."""
-        if node in self.up:
-            self.up[node].set_frozen(frozen)
 
     def disturb_client(self, random: Random) -> None:
         """See :class:`bench.world.faults.Target`."""
@@ -174,7 +118,7 @@ class Cluster:
         return "\n".join(lines)
 
     def _sync_failed(self, node: NodeId) -> None:
-        self._trace(f"n{node}", "stops: its sync failed")
+        self.trace(f"n{node}", "stops: its sync failed")
         self.crash(node)
         if self.restarts_failed:
             self.restart(node)
