@@ -156,3 +156,19 @@ async def test_an_interrupt_while_the_program_loads_shows_no_traceback() -> None
             process.send_signal(signal.SIGINT)
             assert await process.stderr.receive_some() == b""
             await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("--version >&-", 0),
+        ("nope 2>&-", 2),
+        ("lock run l --url quorate://127.0.0.1:1 --timeout 100ms -- true <&-", 5),
+        ("map get m k --url quorate://127.0.0.1:1 --timeout 100ms <&- >&-", 5),
+    ],
+)
+def test_closed_standard_streams_change_no_exit_code(command: str, code: int) -> None:
+    line = f"{sys.executable} -m ops.main {command}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == code
+    assert "internal error" not in done.stderr
