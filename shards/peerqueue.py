@@ -15,7 +15,8 @@ from typing import Final, Protocol
 
 from primitives.errors import InvariantViolation
 from primitives.limits import PEER_FRAME_BYTES_MAX
-from shards.peerwire import FRAME_HEADER, PeerFrameKind, SectionKind
+from router.frames import HEADER
+from shards.peerwire import PeerFrameKind, SectionKind
 from shards.ports import Priority
 
 FRAME_BYTES_TARGET: Final = 1 << 20
@@ -109,7 +110,7 @@ class PeerQueue:
     def _send(self, size: int, parts: list[bytes]) -> bool:
         if size > PEER_FRAME_BYTES_MAX:
             raise InvariantViolation(f"a section of {size} bytes")
-        header = FRAME_HEADER.pack(size, PeerFrameKind.SECTIONS, 0, 0)
+        header = HEADER.pack(size, PeerFrameKind.SECTIONS, 0, 0)
         return self._sink.send(b"".join([header, *parts]))
 
     def statistics(self) -> QueueStatistics:

@@ -14,11 +14,12 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from primitives.errors import InvariantViolation, ProtocolError
+from primitives.errors import ProtocolError
 from primitives.ids import GroupId
 from primitives.limits import PEER_FRAME_BYTES_MAX
 from primitives.records import U32
 from raftgroup.types import Entry, Index, Message, MessageKind, ReplicaId, Term
+from router.frames import encode_frame
 from shards.logrecord import decode_record, encode_record
 from shards.ports import StoreDamaged
 
@@ -53,7 +54,6 @@ class SectionKind:
     HASH: Final = 6
 
 
-FRAME_HEADER: Final = struct.Struct(">IBBH")
 SECTION_HEADER: Final = struct.Struct(">BI")
 _RAFT: Final = struct.Struct(">IBB9QI")
 _RAFT_SECTION: Final = struct.Struct(">BI" + "IBB9QI")
@@ -66,9 +66,7 @@ _NO_ENTRIES: Final[tuple[Entry, ...]] = ()
 
 def frame(kind: int, payload: bytes) -> bytes:
     """A whole frame. Raises :class:`InvariantViolation` beyond ``PEER_FRAME_BYTES_MAX``."""
-    if len(payload) > PEER_FRAME_BYTES_MAX:
-        raise InvariantViolation(f"a peer frame of {len(payload)} bytes")
-    return FRAME_HEADER.pack(len(payload), kind, 0, 0) + payload
+    return encode_frame(kind, payload, PEER_FRAME_BYTES_MAX)
 
 
 def section(kind: int, payload: bytes) -> bytes:

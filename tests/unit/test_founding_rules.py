@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from primitives.errors import InvariantViolation, ProtocolError
+from router.frames import HEADER_BYTES
 from shards.founding import (
     Founder,
     ListMismatch,
@@ -18,7 +19,6 @@ from shards.founding import (
     encode_statement,
     judge,
 )
-from shards.peerwire import FRAME_HEADER
 from shards.ports import StoreDamaged
 
 
@@ -325,7 +325,7 @@ def test_a_statement_comes_back_from_the_wire() -> None:
 
 
 def round_trip(statement: Statement) -> Statement:
-    return decode_statement(encode_statement(statement)[FRAME_HEADER.size :])
+    return decode_statement(encode_statement(statement)[HEADER_BYTES:])
 
 
 def test_a_statement_of_another_form_is_a_protocol_error() -> None:
