@@ -287,7 +287,7 @@ class SessionCore:
         if not self._routes.welcomed(link, NodeId(welcome.node_id)):
             self._close(now_ms, link)
             return
-        self._network.probe(link)  # Its answer is the map.
+        self._network.probe(now_ms, link)  # Its answer is the map.
         self._dirty.update(self.groups)
 
     def _on_refused(self, now_ms: int, link: Link, payload: bytes) -> None:
@@ -450,7 +450,7 @@ class SessionCore:
             for link, frame, unanswered in self._keepalives.due(now_ms, self.groups):
                 network.send(link, frame)
                 if unanswered:
-                    network.probe(link)
+                    network.probe(now_ms, link)
 
     def _tick_group(self, now_ms: int, group: GroupSession) -> None:
         group.judge(now_ms)

@@ -36,6 +36,7 @@ class Link:
         self.leaving = False
         """Whether the node said that it is stopping."""
         self.heard_ms = now_ms
+        """When the node was last heard, or from when on there was something for it to say."""
         self.probed = False
         """Whether something that is answered at once was sent since the node was last heard."""
         self.requests: dict[int, Call] = {}
@@ -43,6 +44,12 @@ class Link:
         self.inflight_bytes = 0
         self.prompt = 0
         """Of ``requests``, those that are answered at once."""
+
+    def awaits(self, now_ms: int) -> None:
+        """Something that is answered at once is about to be sent: until now silence meant nothing, if nothing
+        was to be answered."""
+        if not self.prompt and not self.probed:
+            self.heard_ms = now_ms
 
     def track(self, call: Call, request: int) -> None:
         """The call goes out over this link."""

@@ -69,6 +69,7 @@ class Network:
         connection = link.connection
         if link.inflight_bytes >= settings.link_bytes_max:
             return False
+        link.awaits(now_ms)
         batch = self._batches.get(connection)
         size = 0 if batch is None else self._sizes[connection]
         for call, record in group.take(now_ms):
@@ -132,9 +133,10 @@ class Network:
         if link is not None:
             self._dial.append((link.connection, link.address))
 
-    def probe(self, link: Link) -> None:
+    def probe(self, now_ms: int, link: Link) -> None:
         """Sends something that is answered at once, to see whether the node is there."""
         if not link.probed:
+            link.awaits(now_ms)
             link.probed = True
             self.send(link, encode_control(FrameKind.MAP_REQUEST, []))
 
@@ -151,7 +153,7 @@ class Network:
                 dead.append(link)
                 continue
             if link.is_up and silent_ms >= patience_ms:
-                self.probe(link)
+                self.probe(now_ms, link)
             self.wake(link.heard_ms + (2 * patience_ms if link.is_up and link.probed else patience_ms))
         for link in self.routes.dial(now_ms):
             self._dial.append((link.connection, link.address))

@@ -53,8 +53,6 @@ ENTRY_BYTES_MAX: Final = 1 << 20
 PROPOSALS_MAX: Final = 16384
 PROPOSAL_BYTES_MAX: Final = 64 << 20
 FIRE_COUNT: Final = 100
-PREFERRED_MS: Final = 1500
-"""How long the preferred leader of a new group tries to be its first."""
 OPENED: Final = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
 NOBODY: Final = Origin(NodeId(0), INTERNAL, 0)
@@ -409,8 +407,7 @@ class GroupDriver:
 
     def _resolve(self, applied: Applied, out: Outbox) -> None:
         for number, slot, sequence, answer in applied.late:
-            origin = self._waiters.pop_late(number, slot, sequence)
-            if origin is not None:
+            for origin in self._waiters.pop_late(number, slot, sequence):
                 out.answer(origin, answer)
         for number in applied.ended:
             self.leases.ended(number)

@@ -3,16 +3,23 @@
 An entry's waiters are kept by its index and matched by its term: if another entry is committed there, or
 leadership goes, the fate of theirs is unknown to them (``LOST``), not failed. A command that is answered late
 is kept by its session's number, slot and sequence until its answer comes.
+
+A client that repeats a late command by another way has forgotten the former one, and copies that took
+different ways arrive in any order: one that a stopped node passes on only now may be the older. So every way
+is kept, and the answer goes all of them; along one way the last copy is the latest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from primitives.records import Command, Record
 from raftgroup.types import Index, Term
 from shards.ports import Origin
+
+WAYS_MAX: Final = 16
+"""Of one late command; beyond it the one that came first is forgotten."""
 
 
 class Pending(NamedTuple):
@@ -30,7 +37,7 @@ class Waiters:
 
     def __init__(self) -> None:
         self._pending: dict[Index, Pending] = {}
-        self._late: dict[int, dict[tuple[int, int], Origin]] = {}
+        self._late: dict[int, dict[tuple[int, int], tuple[Origin, ...]]] = {}
 
     def add(self, index: Index, pending: Pending) -> None:
         """An entry was proposed."""
@@ -41,27 +48,33 @@ class Waiters:
         return self._pending.pop(index, None)
 
     def add_late(self, command: Command, origin: Origin) -> None:
-        """A command was applied, and its answer comes late. A retry takes its first sending's place."""
-        self._late.setdefault(command.number, {})[command.slot, command.sequence] = origin
+        """A command was applied, and its answer comes late. A retry takes the place of one that came over the
+        same connection."""
+        waiting = self._late.setdefault(command.number, {})
+        key = command.slot, command.sequence
+        way = origin[:2]
+        others = [other for other in waiting.get(key, ()) if other[:2] != way]
+        waiting[key] = (*others[1 - WAYS_MAX :], origin)
 
-    def pop_late(self, number: int, slot: int, sequence: int) -> Origin | None:
+    def pop_late(self, number: int, slot: int, sequence: int) -> tuple[Origin, ...]:
         """A late answer is there."""
         waiting = self._late.get(number)
         if waiting is None:
-            return None
-        origin = waiting.pop((slot, sequence), None)
+            return ()
+        origins = waiting.pop((slot, sequence), ())
         if not waiting:
             del self._late[number]
-        return origin
+        return origins
 
     def pop_session(self, number: int) -> Iterator[Origin]:
         """A session ended with everything that it waited for."""
-        yield from self._late.pop(number, {}).values()
+        for origins in self._late.pop(number, {}).values():
+            yield from origins
 
     def clear(self) -> list[Origin]:
         """Leadership went: everyone."""
         found = [origin for pending in self._pending.values() for origin in pending.origins]
-        found.extend(origin for waiting in self._late.values() for origin in waiting.values())
+        for number in list(self._late):
+            found.extend(self.pop_session(number))
         self._pending.clear()
-        self._late.clear()
         return found

@@ -20,7 +20,7 @@ from primitives.errors import (
     TypeMismatch,
 )
 from primitives.handle import Reference
-from primitives.ids import SLOTS, GroupId
+from primitives.ids import SLOTS, GroupId, NodeId
 from primitives.lock import ACQUIRE, HOLDER, RELEASE
 from primitives.map import Ask, Op
 from router.session_settings import SessionSettings
@@ -134,6 +134,22 @@ def test_leaders_are_dialed_when_needed_and_then_asked_directly() -> None:
     driver.wait(driver.command(counter("c"), ADD, [1]))
     group = driver.core.groups[GroupId(1)]
     assert group.link is not None and group.link.node_id == 3
+
+
+def test_a_connection_that_was_idle_for_long_is_used_again_and_not_given_up() -> None:
+    cluster = ModelCluster(nodes=3, groups=1)
+    cluster.lead(1, 3)
+    driver = Driver(cluster)
+    ref = counter("c")
+    driver.wait(driver.command(ref, ADD, [1]))
+    driver.pass_ms(10_000)
+    idle = driver.core._routes.nodes[NodeId(1)]
+    cluster.lead(1, 1)
+    for _ in range(2):  # After the first one it is known who leads now.
+        driver.wait(driver.command(ref, ADD, [1]))
+        driver.pass_ms(1000)
+    assert driver.core.groups[GroupId(1)].link is idle
+    assert idle.is_up
 
 
 def test_a_leader_that_cannot_be_dialed_is_reached_through_another_node() -> None:
