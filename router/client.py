@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from primitives.counter import Counter
     from primitives.lock import Lock
     from primitives.map import Map
-
-H = TypeVar("H", bound=Handle)
 
 
 def connect(

@@ -36,8 +36,7 @@ class PeerFrameKind:
     SECTIONS: Final = 4
     FOUNDING: Final = 5
     PING: Final = 6
-    """Answered by a PONG, at once."""
-    PONG: Final = 7
+    """Says that its sender lives, when it has nothing else to say."""
 
 
 class SectionKind:
