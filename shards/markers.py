@@ -1,7 +1,8 @@
 """Markers: one record in each group's log, at which every replica hashes its state.
 
 The node that is asked proposes a marker to each group; its nonce names that node and the request, so every
-replica knows whom to tell its hash when it is done.
+replica knows whom to tell its hash when it is done. A node has one marker under way at a time: whoever asks
+meanwhile waits for the next one, which then answers all that wait.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import struct
 from typing import Any, Final
 
 from primitives.codec import pack, unpack
+from primitives.errors import ProtocolError
 from primitives.ids import GroupId, NodeId
 from primitives.records import Marker, encode_marker
 from shards.core import Core
@@ -19,18 +21,20 @@ from shards.peerwire import SectionKind, section
 from shards.ports import Origin, Priority
 
 _NONCE: Final = struct.Struct(">I16sQ")
+WAITING_MAX: Final = 16
+"""Questions for hashes that one connection may have waiting."""
 
 
-class Request:
-    """One client's question for hashes."""
+class Question:
+    """The marker that is under way, and the requests that it answers, by connection."""
 
-    __slots__ = ("connection", "deadline_ms", "hashes", "request", "wanted")
+    __slots__ = ("asked", "deadline_ms", "hashes", "number", "wanted")
 
     def __init__(
-        self, connection: int, request: int, deadline_ms: int, wanted: set[tuple[GroupId, NodeId]]
+        self, number: int, asked: dict[int, list[int]], deadline_ms: int, wanted: set[tuple[GroupId, NodeId]]
     ) -> None:
-        self.connection = connection
-        self.request = request
+        self.number = number
+        self.asked = asked
         self.deadline_ms = deadline_ms
         self.wanted = wanted
         """(group, node) of each replica that has not told yet."""
@@ -40,15 +44,27 @@ class Request:
 class Markers:
     """Requests for hashes that this node answers, and hashes that it owes others."""
 
-    __slots__ = ("_engine", "_next", "_requests")
+    __slots__ = ("_engine", "_next", "_question", "_waiting")
 
     def __init__(self, engine: Core) -> None:
         self._engine = engine
-        self._requests: dict[int, Request] = {}
+        self._question: Question | None = None
+        self._waiting: dict[int, list[int]] = {}
+        """Requests for the next marker, by connection."""
         self._next = 0
 
     def ask(self, now_ms: int, connection: int, request: int) -> None:
-        """Proposes a marker to every group; answered through the engine once all replicas told."""
+        """Takes a client's question, answered through the engine once all replicas told. Raises ProtocolError
+        if the client has too many waiting."""
+        waiting = self._waiting.setdefault(connection, [])
+        if len(waiting) >= WAITING_MAX:
+            raise ProtocolError(f"more than {WAITING_MAX} questions for hashes at once")
+        waiting.append(request)
+        if self._question is None:
+            self._begin(now_ms)
+
+    def _begin(self, now_ms: int) -> None:
+        """Proposes a marker to every group, for all that wait."""
         engine = self._engine
         shard_map = engine.shard_map
         wanted: set[tuple[GroupId, NodeId]] = set()
@@ -56,7 +72,8 @@ class Markers:
             wanted = {(group, node) for group, info in shard_map.groups.items() for _, node in info.replicas}
         deadline_ms = now_ms + engine.settings.hashes_timeout_ms
         self._next += 1
-        self._requests[self._next] = Request(connection, request, deadline_ms, wanted)
+        self._question = Question(self._next, self._waiting, deadline_ms, wanted)
+        self._waiting = {}
         nonce = _NONCE.pack(engine.node, engine.boot_id, self._next)
         for group in sorted({group for group, _ in wanted}):
             engine.route(Origin(engine.node, INTERNAL, 0), group, encode_marker(Marker(nonce)))
@@ -80,19 +97,27 @@ class Markers:
         """A replica's hash is known."""
         nonce, group, node, revision, digest, rows = told
         _, boot_id, number = _NONCE.unpack(nonce)
-        request = self._requests.get(number)
-        if request is None or boot_id != self._engine.boot_id or (group, node) not in request.wanted:
+        question = self._question
+        if question is None or question.number != number or boot_id != self._engine.boot_id:
             return
-        request.wanted.discard((group, node))
-        request.hashes.append(
+        if (group, node) not in question.wanted:
+            return
+        question.wanted.discard((group, node))
+        question.hashes.append(
             {"group": group, "node": node, "revision": revision, "hash": digest.hex(), "rows": rows}
         )
 
     def tick(self, now_ms: int) -> None:
-        """Answers requests that are complete, or out of time."""
-        for number, request in list(self._requests.items()):
-            if not request.wanted or now_ms >= request.deadline_ms:
-                del self._requests[number]
-                hashes = sorted(request.hashes, key=lambda told: (told["group"], told["node"]))
-                missing = [[group, node] for group, node in sorted(request.wanted)]
-                self._engine.answer_status(request.connection, request.request, hashes, missing)
+        """Answers what the marker under way was asked for if that is complete, or out of time; then begins
+        the next one if anybody waits."""
+        question = self._question
+        if question is None or (question.wanted and now_ms < question.deadline_ms):
+            return
+        self._question = None
+        hashes = sorted(question.hashes, key=lambda told: (told["group"], told["node"]))
+        missing = [[group, node] for group, node in sorted(question.wanted)]
+        for connection, requests in question.asked.items():
+            for request in requests:
+                self._engine.answer_status(connection, request, hashes, missing)
+        if self._waiting:
+            self._begin(now_ms)

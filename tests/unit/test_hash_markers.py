@@ -1,0 +1,87 @@
+"""Questions for state hashes: one marker under way at a time, whoever asks and however often."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from primitives.errors import ProtocolError
+from primitives.ids import GroupId, NodeId
+from shards.core import Core
+from shards.hashing import StateHash
+from shards.markers import WAITING_MAX, Markers
+from shards.ports import Origin
+
+
+class _Engine:
+    """One node that alone keeps two groups."""
+
+    def __init__(self) -> None:
+        self.node = NodeId(1)
+        self.boot_id = b"b" * 16
+        self.settings = SimpleNamespace(hashes_timeout_ms=20_000)
+        info = SimpleNamespace(replicas=((1, NodeId(1)),))
+        self.shard_map = SimpleNamespace(groups={GroupId(0): info, GroupId(1): info})
+        self.proposed: list[bytes] = []
+        self.answered: list[tuple[int, int, int, int]] = []
+
+    def route(self, origin: Origin, group: GroupId, record: bytes) -> None:
+        self.proposed.append(record)
+
+    def answer_status(self, connection: int, request: int, hashes: list[Any], missing: list[Any]) -> None:
+        self.answered.append((connection, request, len(hashes), len(missing)))
+
+    def all_tell(self, markers: Markers, *groups: int) -> None:
+        """The groups' replicas tell their hashes for the last marker."""
+        nonce = self.proposed[-1][-28:]
+        for group in groups:
+            markers.hashed(GroupId(group), StateHash(nonce, 7, b"d" * 16, 3))
+
+
+def _made() -> tuple[_Engine, Markers]:
+    engine = _Engine()
+    return engine, Markers(cast(Core, engine))
+
+
+def test_who_asks_meanwhile_shares_the_next_marker() -> None:
+    engine, markers = _made()
+    markers.ask(0, 5, 1)
+    for connection in (5, 6, 7):
+        markers.ask(1, connection, 2)
+    assert len(engine.proposed) == 2
+    engine.all_tell(markers, 0, 1)
+    markers.tick(50)
+    assert engine.answered == [(5, 1, 2, 0)]
+    assert len(engine.proposed) == 4
+    engine.all_tell(markers, 0, 1)
+    markers.tick(100)
+    assert sorted(engine.answered[1:]) == [(5, 2, 2, 0), (6, 2, 2, 0), (7, 2, 2, 0)]
+    markers.tick(150)
+    assert len(engine.proposed) == 4
+
+
+def test_a_replica_that_does_not_tell_is_named_and_holds_up_nobody_for_longer() -> None:
+    engine, markers = _made()
+    markers.ask(0, 5, 1)
+    markers.ask(0, 5, 2)
+    engine.all_tell(markers, 1)
+    markers.tick(19_999)
+    assert engine.answered == []
+    markers.tick(20_000)
+    assert engine.answered == [(5, 1, 1, 1)]
+    engine.all_tell(markers, 0, 1)
+    markers.tick(20_050)
+    assert engine.answered[1:] == [(5, 2, 2, 0)]
+
+
+def test_a_client_that_asks_without_end_is_refused() -> None:
+    engine, markers = _made()
+    markers.ask(0, 5, 0)
+    for request in range(WAITING_MAX):
+        markers.ask(0, 5, 1 + request)
+    with pytest.raises(ProtocolError):
+        markers.ask(0, 5, 99)
+    markers.ask(0, 6, 1)
+    assert len(engine.proposed) == 2
