@@ -17,6 +17,7 @@ from shards.reads import Confirm
 from shards.status import describe
 
 _FROM_CLIENTS: Final = frozenset((Kind.COMMAND, Kind.REGISTER, Kind.END_SESSION, Kind.QUERY))
+_NOT_LEADER: Final = encode_answer(Code.NOT_LEADER, 0)
 _UNAVAILABLE: Final = encode_answer(Code.UNAVAILABLE, 0, b"the group has no leader within this node's reach")
 
 
@@ -62,17 +63,32 @@ class Dispatch:
         """Takes an operation to its group's leader, here or on another node, or refuses it."""
         engine = self._engine
         driver = engine.groups.get(group)
-        if driver is None:
-            engine.out.answer(origin, encode_answer(Code.WRONG_SLOT, 0))
-        elif driver.leads:
+        if driver is not None and driver.leads:
             driver.submit(origin, record, engine.out)
             engine.touch(driver)
-        elif origin.node != engine.node:
-            engine.out.answer(origin, driver.not_leader())
+        elif origin.node != engine.node:  # Passed on once already: whoever sent it here finds another way.
+            engine.out.answer(origin, _NOT_LEADER if driver is None else driver.not_leader())
+        elif driver is None and not self._exists(group):
+            engine.out.answer(origin, encode_answer(Code.WRONG_SLOT, 0))
         else:
-            leader = driver.leader_node
-            if leader is None or not engine.forwarding.forward(origin, group, record, leader, engine.out):
+            way = self._way(group)
+            if way is None or not engine.forwarding.forward(origin, group, record, way, engine.out):
                 engine.out.answer(origin, _UNAVAILABLE)
+
+    def _exists(self, group: GroupId) -> bool:
+        shard_map = self._engine.shard_map
+        return shard_map is not None and group in shard_map.groups
+
+    def _way(self, group: GroupId) -> NodeId | None:
+        """The node to ask about a group that is not led here."""
+        engine = self._engine
+        driver = engine.groups.get(group)
+        if driver is not None:
+            return driver.leader_node
+        shard_map = engine.shard_map
+        if shard_map is None or group not in shard_map.groups:
+            return None
+        return engine.forwarding.way(group, (node for _, node in shard_map.groups[group].replicas))
 
     def _keepalive(self, now_ms: int, connection: int, envelope: list[Any]) -> None:
         number, session_id, asked = envelope
@@ -80,13 +96,13 @@ class Dispatch:
         engine = self._engine
         for group, session in asked:
             driver = engine.groups.get(group)
-            if driver is None:
-                continue
-            if driver.leads:
+            if driver is not None and driver.leads:
                 driver.confirm(Confirm(engine.node, connection, number, session_id, session), now_ms)
                 engine.touch(driver)
-            elif driver.leader_node in engine.forwarding.up:
-                passed.setdefault(driver.leader_node, []).append([group, session])
+                continue
+            way = self._way(GroupId(group))
+            if way in engine.forwarding.up:
+                passed.setdefault(way, []).append([group, session])
         for node, sessions in passed.items():
             payload = pack([connection, number, session_id, sessions])
             engine.out.peer(node, Priority.CONTROL, section(SectionKind.KEEPALIVE, payload))
@@ -95,11 +111,10 @@ class Dispatch:
         shard_map = self._engine.shard_map
         if shard_map is None:
             raise ProtocolError("the cluster has not formed yet")
-        leaders = {
-            group: driver.leader_node
-            for group, driver in self._engine.groups.items()
-            if driver.leader_node is not None
-        }
+        leaders = dict(self._engine.forwarding.leaders)
+        for group, driver in self._engine.groups.items():
+            if driver.leader_node is not None:
+                leaders[group] = driver.leader_node
         blob = shard_map.with_leaders(leaders).encode()
         self._engine.out.client(connection, encode_control(FrameKind.MAP, [], blob))
 
@@ -131,7 +146,7 @@ class Dispatch:
             self.route(Origin(node, connection, request), group, record)
         elif kind == SectionKind.ANSWER:
             connection, request, answer = decode_answer_section(payload)
-            origin = engine.forwarding.answered(node, connection, request)
+            origin = engine.forwarding.answered(node, connection, request, answer)
             if origin is not None:
                 engine.out.answer(origin, answer)
         elif kind == SectionKind.KEEPALIVE:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from primitives.errors import Code
 from primitives.ids import GroupId, NodeId
+from primitives.records import ANSWER_HEADER, U32
 from router.frames import FrameKind, encode_control
 from shards.outbox import Outbox
 from shards.peerwire import encode_forward_section
@@ -12,12 +16,14 @@ from shards.ports import Origin, Priority
 class Forwarding:
     """What is under way through other nodes, for this node's own connections."""
 
-    __slots__ = ("_told", "_under_way", "up")
+    __slots__ = ("_told", "_under_way", "leaders", "up")
 
     def __init__(self) -> None:
         self.up: dict[NodeId, bytes] = {}
         """Connected peers with their boot ids."""
-        self._under_way: dict[NodeId, dict[tuple[int, int], Origin]] = {}
+        self.leaders: dict[GroupId, NodeId] = {}
+        """Who is said to lead groups that have no replica here."""
+        self._under_way: dict[NodeId, dict[tuple[int, int], tuple[Origin, GroupId]]] = {}
         self._told: dict[int, dict[GroupId, NodeId]] = {}
 
     def forward(self, origin: Origin, group: GroupId, record: bytes, leader: NodeId, out: Outbox) -> bool:
@@ -25,7 +31,7 @@ class Forwarding:
         if leader not in self.up:
             return False
         connection, request = origin.connection, origin.request
-        self._under_way.setdefault(leader, {})[connection, request] = origin
+        self._under_way.setdefault(leader, {})[connection, request] = (origin, group)
         out.peer(leader, Priority.LOG, encode_forward_section(connection, request, group, record))
         if connection >= 0:
             told = self._told.setdefault(connection, {})
@@ -34,14 +40,31 @@ class Forwarding:
                 out.client(connection, encode_control(FrameKind.LEADERS, [[group, leader]]))
         return True
 
-    def answered(self, node: NodeId, connection: int, request: int) -> Origin | None:
-        """An answer came back: who is owed it, unless that was settled before."""
-        return self._under_way.get(node, {}).pop((connection, request), None)
+    def answered(self, node: NodeId, connection: int, request: int, answer: bytes) -> Origin | None:
+        """An answer came back: who is owed it, unless that was settled before. One that names another leader
+        is remembered, for the next operation on that group."""
+        found = self._under_way.get(node, {}).pop((connection, request), None)
+        if found is None:
+            return None
+        origin, group = found
+        if answer[0] == Code.NOT_LEADER and len(answer) == ANSWER_HEADER.size + U32.size:
+            self.leaders[group] = NodeId(U32.unpack_from(answer, ANSWER_HEADER.size)[0])
+        elif self.leaders.get(group) == node and answer[0] >= Code.NOT_LEADER:
+            del self.leaders[group]
+        return origin
+
+    def way(self, group: GroupId, replicas: Iterable[NodeId]) -> NodeId | None:
+        """The connected node to pass an operation on to whose group has no replica here: its leader's as far
+        as that is known, else any of its ``replicas``', which tells who leads."""
+        leader = self.leaders.get(group)
+        if leader in self.up:
+            return leader
+        return next((node for node in replicas if node in self.up), None)
 
     def down(self, node: NodeId) -> list[Origin]:
         """A peer's connection is gone: whose answers went with it."""
         self.up.pop(node, None)
-        return list(self._under_way.pop(node, {}).values())
+        return [origin for origin, _ in self._under_way.pop(node, {}).values()]
 
     def closed(self, connection: int) -> None:
         """A client's connection is gone."""

@@ -374,6 +374,8 @@ class GroupDriver:
                 self._apply_entry(entry, now_ms, out)
             elif entry.kind != EntryKind.EMPTY:
                 raise StoreDamaged(f"group {self.group}: entry {entry.index} is of unknown kind {entry.kind}")
+            elif entry.term == self._led_term:
+                self.leases.confirmed(now_ms, self.applier.sessions)
             self._applied = entry.index
         self.replica.applied_to(self._applied)
 

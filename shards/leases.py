@@ -29,6 +29,14 @@ class LeaderLeases:
         self._due = [(now_ms + timeout_ms, number, timeout_ms) for number, _, timeout_ms in sessions]
         heapq.heapify(self._due)
 
+    def confirmed(self, now_ms: int, sessions: Iterable[tuple[int, bytes, int]]) -> None:
+        """The leader's own first entry is applied, and with it all that former leaders logged: sessions that
+        were registered by entries applied since the election are counted from now."""
+        known = self._expiring.union(number for _, number, _ in self._due)
+        for number, _, timeout_ms in sessions:
+            if number not in known:
+                self.registered(now_ms, number, timeout_ms)
+
     def deposed(self) -> None:
         """Forgets everything: another leader counts now."""
         self._heard.clear()
