@@ -83,13 +83,14 @@ class ClientServer:
     # --- For the engine's driver: never blocks ------------------------------------------------------
 
     def send(self, connection: int, frames: Sequence[bytes]) -> None:
-        """Sends whole frames; dropped if the connection is gone."""
+        """Sends whole frames; dropped if the connection is gone, and so is all that follows a refusal: what
+        the client asked before its mistake may be answered after it."""
         client = self._clients.get(connection)
         if client is not None:
-            sending = client.protocol.sending
-            for frame in frames:
-                sending(frame)
-            client.link.send(frames[0] if len(frames) == 1 else b"".join(frames))
+            protocol = client.protocol
+            sent = [protocol.sending(frame) for frame in frames if protocol.is_open]
+            if sent:
+                client.link.send(sent[0] if len(sent) == 1 else b"".join(sent))
 
     def finish(self, connection: int) -> None:
         """Closes a connection; frames sent before still leave unless the client was not reading."""

@@ -13,7 +13,7 @@ from by_hand import FrameStream, Witness
 
 from primitives.ids import SLOTS, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, UNAUTHENTICATED_FRAME_BYTES_MAX
-from router.connection import decode_refused, decode_welcome, encode_hello
+from router.connection import State, decode_refused, decode_welcome, encode_hello
 from router.frames import FrameKind, encode_answers, encode_control, encode_frame, encode_requests
 from router.shardmap import ShardMap
 from shards.server import UNREAD_BYTES_MAX, ClientServer
@@ -205,6 +205,28 @@ async def test_a_connection_that_the_engine_finishes_gets_its_last_frames_and_is
         assert rig.engine.frames == []
         rig.server.finish(0)
         rig.server.send(0, [b""])
+
+
+async def test_what_follows_a_refusal_is_dropped_and_the_node_serves_on() -> None:
+    async with serving() as rig:
+        client = await rig.greeted()
+        refusal = encode_control(FrameKind.REFUSED, ["protocol", "no"])
+        answers = encode_answers([(1, b"x" * 9)])
+        rig.server.send(0, [refusal, refusal, answers])
+        rig.server.send(0, [answers])
+        rig.server.finish(0)
+        assert await client.refusal() == ("protocol", "no")
+        await rig.greeted()
+
+
+async def test_an_answer_that_comes_after_the_clients_mistake_is_dropped() -> None:
+    async with serving() as rig:
+        client = await rig.greeted()
+        rig.server._clients[0].protocol.state = State.CLOSED
+        rig.server.send(0, [encode_answers([(1, b"x" * 9)])])
+        await client.stream.send_all(b"\xff" * 8)
+        assert (await client.refusal())[0] == "protocol"
+        await rig.greeted()
 
 
 async def test_a_client_that_reads_nothing_is_taken_from_no_more_until_it_does() -> None:
