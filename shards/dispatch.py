@@ -91,7 +91,7 @@ class Dispatch:
         return engine.forwarding.way(group, (node for _, node in shard_map.groups[group].replicas))
 
     def _keepalive(self, now_ms: int, connection: int, envelope: list[Any]) -> None:
-        number, session_id, asked = envelope
+        number, session_id, asked = _keepalive_of(envelope)
         passed: dict[NodeId, list[list[int]]] = {}
         engine = self._engine
         for group, session in asked:
@@ -100,7 +100,7 @@ class Dispatch:
                 driver.confirm(Confirm(engine.node, connection, number, session_id, session), now_ms)
                 engine.touch(driver)
                 continue
-            way = self._way(GroupId(group))
+            way = self._way(group)
             if way in engine.forwarding.up:
                 passed.setdefault(way, []).append([group, session])
         for node, sessions in passed.items():
@@ -120,6 +120,8 @@ class Dispatch:
 
     def _status(self, now_ms: int, connection: int, envelope: list[Any]) -> None:
         request, with_hashes = envelope
+        if not _is_number(request) or type(with_hashes) is not bool:
+            raise ProtocolError("a STATUS_REQUEST of another form")
         if with_hashes:
             self.markers.ask(now_ms, connection, request)
         else:
@@ -168,3 +170,20 @@ class Dispatch:
         answer = encode_answer(Code.LOST, 0)
         for origin in origins:
             self._engine.out.answer(origin, answer)
+
+
+def _is_number(item: Any) -> bool:
+    return type(item) is int and 0 <= item < 1 << 64
+
+
+def _keepalive_of(envelope: list[Any]) -> tuple[int, bytes, list[tuple[GroupId, int]]]:
+    """Number, session id and [group, session number] pairs of a client's keepalive. All of it is checked
+    here: what reaches the engine is not a client's mistake any more. Raises ProtocolError."""
+    if len(envelope) == 3:
+        number, session_id, asked = envelope
+        if _is_number(number) and type(session_id) is bytes and type(asked) is list and all(
+            type(pair) is list and len(pair) == 2 and _is_number(pair[0]) and _is_number(pair[1])
+            for pair in asked
+        ):
+            return number, session_id, [(GroupId(group), session) for group, session in asked]
+    raise ProtocolError("a KEEPALIVE of another form")
