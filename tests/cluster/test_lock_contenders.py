@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -14,14 +15,18 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.cluster.contender import now
+from tests.cluster.contender import SESSION_SECONDS, now
 from tests.devprocess import environment
-from tests.nodeprocess import a_cluster
+from tests.nodeprocess import NAMES, Cluster, a_cluster
 
 pytestmark = pytest.mark.cluster
 PROCESSES = 5
 TASKS = 10
-KILLS = 6
+KILLS = 4
+NODE_STOP_SECONDS = 1.4
+SHORT_SECONDS = 0.8
+LONG_SECONDS = SESSION_SECONDS + 0.5
+"""For processes of contenders: a session outlasts the one and not the other."""
 PATIENCE_SECONDS = 60.0
 
 
@@ -88,6 +93,13 @@ class Contenders:
         process.kill()
         self._reap(process)
 
+    def pause(self, pid: int, seconds: float) -> None:
+        """The process stands still for a while, whatever it was about to do."""
+        process = self.processes[pid]
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGCONT)
+
     def finish(self) -> None:
         """Ends all by the end of their standard input, with code 0."""
         for process in self.processes.values():
@@ -140,6 +152,21 @@ def kill_holders(contenders: Contenders) -> None:
     everyone_had_a_turn(contenders)
 
 
+def stop_leaders_and_holders(cluster: Cluster, contenders: Contenders) -> None:
+    """Each node stands still for long enough to lose its groups, and then a holder's process does: what was
+    sent to the node is passed on only when it goes on, and what the holder was sent is read late. The last
+    holder to stand still has lost the lock when it goes on."""
+    for name in NAMES:
+        node = cluster.nodes[name].process
+        node.send_signal(signal.SIGSTOP)
+        time.sleep(NODE_STOP_SECONDS)
+        node.send_signal(signal.SIGCONT)
+        everyone_had_a_turn(contenders)
+        seconds = LONG_SECONDS if name == NAMES[-1] else SHORT_SECONDS
+        contenders.pause(contenders.wait(lambda line: line.word == "hold").pid, seconds)
+        everyone_had_a_turn(contenders)
+
+
 def everyone_had_a_turn(contenders: Contenders) -> None:
     """Waits until each task of each living process held the lock from now on."""
     left = {(pid, task) for pid in contenders.processes for task in range(TASKS)}
@@ -185,3 +212,13 @@ def test_one_holder_at_a_time_with_growing_tokens_and_nobody_stuck_though_holder
         holds = judge(contenders.lines, contenders.killed)
         assert len(holds) > PROCESSES * TASKS * KILLS
         assert len(contenders.killed) == KILLS
+
+
+def test_one_holder_at_a_time_and_nobody_stuck_though_leaders_and_holders_stand_still(
+    tmp_path: Path,
+) -> None:
+    with a_cluster(tmp_path) as cluster, contending(tmp_path, cluster.url()) as contenders:
+        stop_leaders_and_holders(cluster, contenders)
+        contenders.finish()
+        judge(contenders.lines, {})
+        assert any(line.word == "lost" for line in contenders.lines)
