@@ -24,10 +24,13 @@ _UNAVAILABLE: Final = encode_answer(Code.UNAVAILABLE, 0, b"the group has no lead
 class Dispatch:
     """Takes frames and sections to where they belong. A client's mistake closes its connection only."""
 
-    __slots__ = ("_engine", "markers")
+    __slots__ = ("_engine", "_map_blob", "_map_told", "markers")
 
     def __init__(self, engine: Core) -> None:
         self._engine = engine
+        self._map_told: tuple[int, dict[GroupId, NodeId]] = (-1, {})
+        self._map_blob = b""
+        """The map's bytes as they were last told, for whoever asks next."""
         self.markers: Final = Markers(engine)
 
     # --- Clients ------------------------------------------------------------------------------------
@@ -115,8 +118,11 @@ class Dispatch:
         for group, driver in self._engine.groups.items():
             if driver.leader_node is not None:
                 leaders[group] = driver.leader_node
-        blob = shard_map.with_leaders(leaders).encode()
-        self._engine.out.client(connection, encode_control(FrameKind.MAP, [], blob))
+        told = (shard_map.version, leaders)
+        if told != self._map_told:
+            self._map_told = told
+            self._map_blob = shard_map.with_leaders(leaders).encode()
+        self._engine.out.client(connection, encode_control(FrameKind.MAP, [], self._map_blob))
 
     def _status(self, now_ms: int, connection: int, envelope: list[Any]) -> None:
         request, with_hashes = envelope

@@ -252,12 +252,15 @@ class Engine:
                     driver.flushed()
                     self._hashing[driver.group] = driver
                     self.touch(driver)
-        for group, driver in list(self._hashing.items()):
+        # One slice a round, the groups taking turns: writes and heartbeats come between.
+        for group in self._hashing:
+            driver = self._hashing.pop(group)
             done = driver.hash()
             if done is not None:
                 self._dispatch.markers.hashed(group, done)
-            if not driver.is_hashing:
-                del self._hashing[group]
+            if driver.is_hashing:
+                self._hashing[group] = driver
+            break
 
     def _settle(self) -> None:
         """Takes the answers to what this node asked itself."""

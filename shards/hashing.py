@@ -10,7 +10,7 @@ import xxhash
 from primitives.records import U32
 from shards.ports import StateView
 
-ROWS_A_SLICE: Final = 2000
+ROWS_A_SLICE: Final = 500
 
 
 class StateHash(NamedTuple):
