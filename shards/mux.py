@@ -120,6 +120,8 @@ class Mux:
         self._timing: Final = timing
         self._up: dict[str, PeerLink] = {}
         self._meetings = 0
+        self._told: set[Link] = set()
+        """Connections that were sent this node's statement and are not up yet."""
         self._noted: dict[str, str] = {}
 
     # --- For the engine's driver: never blocks ------------------------------------------------------
@@ -131,9 +133,12 @@ class Mux:
             peer.put(sections)
 
     def tell_all(self, statement: bytes) -> None:
-        """Sends this node's changed statement to every peer that is up."""
+        """Sends this node's changed statement to every peer that is up, or is about to be and has the former
+        one: it would else keep that for as long as the connection lasts."""
         for peer in self._up.values():
             peer.link.send(statement)
+        for link in self._told:
+            link.send(statement)
 
     def drop(self, name: str, reason: str) -> None:
         """Closes the connection of a peer that sent what the protocol does not allow."""
@@ -219,6 +224,7 @@ class Mux:
                         await self._carry(link, frames, nursery, *met)
                 nursery.cancel_scope.cancel()
         finally:
+            self._told.discard(link)
             link.close()
         return was_up
 
@@ -248,6 +254,8 @@ class Mux:
                 theirs = await self._greet(frames, link, dialled, purpose)
                 frames.allow(FOUNDING_BYTES_MAX)
                 link.send(self._owner.statement())
+                if Purpose.PROBE not in (purpose, theirs.purpose):
+                    self._told.add(link)
                 statement = decode_statement(await self._expect(frames, PeerFrameKind.FOUNDING))
                 if (statement.name, statement.store_id) != (theirs.name, theirs.store_id):
                     raise ProtocolError("a founding statement of another node than the greeting")
@@ -296,6 +304,7 @@ class Mux:
         if older is not None:
             older.end("a newer connection took its place")
             self._gone(older)
+        self._told.discard(link)
         self._up[name] = peer
         self._noted.pop(name, None)
         nursery.start_soon(peer.send_backlog)

@@ -13,6 +13,7 @@ import trio.testing
 from by_hand import FrameStream, Witness
 
 from primitives.limits import PEER_FRAME_BYTES_MAX
+from router.frames import HEADER_BYTES
 from shards import mux as mux_module
 from shards.config import Address
 from shards.founding import Statement, encode_statement
@@ -401,3 +402,19 @@ def test_a_greeting_of_another_form_is_refused() -> None:
     for change in ({"store_id": b"x"}, {"purpose": 7}, {"cluster_id": b"x"}, {"name": 1}, {"boot_id": b""}):
         with pytest.raises(Exception, match="greeting"):
             decode_hello(encode_hello(PeerFrameKind.HELLO, good._replace(**change))[8:])
+
+
+async def test_a_statement_that_changes_while_two_nodes_meet_is_told_too(raw: Connect) -> None:
+    a, b = await places("ab")
+    async with b.running() as in_b:
+        peer = await raw(b)
+        hello = Hello(1, Purpose.CARRY, "a", "b", b"a".ljust(16), b"boot".ljust(16), b"")
+        await peer.stream.send_all(encode_hello(PeerFrameKind.HELLO, hello))
+        told = [await peer.next(), await peer.next()]
+        assert [found[0] for found in told if found] == [PeerFrameKind.WELCOME, PeerFrameKind.FOUNDING]
+        in_b.said = in_b.said._replace(groups=2)
+        b.mux.tell_all(in_b.statement())
+        other = Owner("a", a.cluster, b"")
+        await peer.stream.send_all(other.statement())
+        assert await peer.next() == (PeerFrameKind.FOUNDING, in_b.statement()[HEADER_BYTES:])
+        await in_b.saw("up", "a", "boot")
