@@ -197,7 +197,8 @@ def _wiped(other: Statement, member: Statement, data: str) -> str:
 def _admission(other: Statement, member: Statement, data: str) -> str:
     return (
         f"admit it as a new node with `quorate member add {other.name}` and "
-        f"`quorate serve --name {other.name} --data {data} --join {member.peer_address}` (not in this release: the others serve on without it)"
+        f"`quorate serve --name {other.name} --data {data} --join {member.peer_address}` "
+        "(not in this release: the others serve on without it)"
     )
 
 
