@@ -98,17 +98,23 @@ class Dispatch:
         passed: dict[NodeId, list[list[int]]] = {}
         engine = self._engine
         for group, session in asked:
-            driver = engine.groups.get(group)
-            if driver is not None and driver.leads:
-                driver.confirm(Confirm(engine.node, connection, number, session_id, session), now_ms)
-                engine.touch(driver)
-                continue
-            way = self._way(group)
-            if way in engine.forwarding.up:
-                passed.setdefault(way, []).append([group, session])
+            question = Confirm(engine.node, connection, number, session_id, session)
+            if not self._confirm(now_ms, group, question):
+                way = self._way(group)
+                if way in engine.forwarding.up:
+                    passed.setdefault(way, []).append([group, session])
         for node, sessions in passed.items():
             payload = pack([connection, number, session_id, sessions])
             engine.out.peer(node, Priority.CONTROL, section(SectionKind.KEEPALIVE, payload))
+
+    def _confirm(self, now_ms: int, group: GroupId, asked: Confirm) -> bool:
+        """Has a keepalive's question answered by a group that is led here. False if it is not."""
+        driver = self._engine.groups.get(group)
+        if driver is None or not driver.leads:
+            return False
+        driver.confirm(asked, now_ms)
+        self._engine.touch(driver)
+        return True
 
     def _map(self, connection: int) -> None:
         shard_map = self._engine.shard_map
@@ -158,12 +164,10 @@ class Dispatch:
             if origin is not None:
                 engine.out.answer(origin, answer)
         elif kind == SectionKind.KEEPALIVE:
-            connection, number, session_id, sessions = unpack(payload)
+            connection, *envelope = unpack(payload)
+            number, session_id, sessions = _keepalive_of(envelope)
             for group, session in sessions:
-                driver = engine.groups.get(group)
-                if driver is not None and driver.leads:
-                    driver.confirm(Confirm(node, connection, number, session_id, session), now_ms)
-                    engine.touch(driver)
+                self._confirm(now_ms, group, Confirm(node, connection, number, session_id, session))
         elif kind == SectionKind.KEEPALIVE_REPLY:
             engine.out.client(int.from_bytes(payload[:8], "big", signed=True), payload[8:])
         elif kind == SectionKind.HASH:

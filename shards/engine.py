@@ -61,6 +61,8 @@ class Engine:
         self._active: dict[GroupId, GroupDriver] = {}
         self._hashing: dict[GroupId, GroupDriver] = {}
         self._ticks = 0
+        self._dirty = False
+        """Whether something was applied since the last flush."""
         now_ms = clock.monotonic_ms()
         self._tick_at_ms = now_ms + settings.tick_ms
         self._flush_at_ms = now_ms + settings.flush_interval_ms
@@ -83,8 +85,7 @@ class Engine:
         stored = self._placement.form(founding)
         if not self.formed:
             self._create(stored, [])
-        for driver in self.groups.values():
-            driver.nodes = self._placement.nodes_of(driver.group)
+        self._place_peers()
 
     @property
     def formed(self) -> bool:
@@ -131,6 +132,10 @@ class Engine:
             driver = self._create(stored, slots)
             if leads_first:
                 driver.preferred_until_ms = now_ms + PREFERRED_MS
+        self._place_peers()
+
+    def _place_peers(self) -> None:
+        """Tells each replica where the others of its group are."""
         for driver in self.groups.values():
             driver.nodes = self._placement.nodes_of(driver.group)
 
@@ -145,7 +150,8 @@ class Engine:
         self._inbox.append(("down", node))
 
     def peer_sections(self, node: NodeId, payload: bytes) -> None:
-        """A frame's sections arrived from a peer. Raises :class:`ProtocolError` in the round, never here."""
+        """A frame's sections arrived from a peer. If they are not what the protocol allows, the round's
+        effects name the peer."""
         self._inbox.append(("sections", node, payload))
 
     def client_opened(self, connection: int) -> None:
@@ -177,6 +183,7 @@ class Engine:
         if not self._writer.is_stalled:
             self._apply(now_ms, active)
             self._flush(now_ms, active)
+            self._begin_hashes(active)
         self._hash()
         self._settle()
         effects = self.out.take()
@@ -222,6 +229,7 @@ class Engine:
         for driver in active.values():
             if driver.may_apply:
                 driver.apply(now_ms, self.out)
+                self._dirty = True
             driver.serve(self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
@@ -238,21 +246,24 @@ class Engine:
         if not urgent and now_ms < self._flush_at_ms:
             return
         self._flush_at_ms = now_ms + self.settings.flush_interval_ms
+        self._dirty = False
         dirty = [driver for driver in self.groups.values() if driver.is_dirty or driver.must_flush]
         batch = self._writer.batch()
         for driver in dirty:
             driver.flush(batch)
         self._writer.write(batch, [])
 
-    def _hash(self) -> None:
-        """Begins the hashes that markers asked for once the state is written, and goes on with others."""
+    def _begin_hashes(self, active: dict[GroupId, GroupDriver]) -> None:
+        """Begins the hashes that markers asked for, if the state as of them is in the store by now."""
         if not self._writer.is_stalled:
-            for driver in self.groups.values():
+            for driver in active.values():
                 if driver.must_flush and not driver.is_dirty:
                     driver.flushed()
                     self._hashing[driver.group] = driver
                     self.touch(driver)
-        # One slice a round, the groups taking turns: writes and heartbeats come between.
+
+    def _hash(self) -> None:
+        """Goes on with a hash, a slice a round, the groups taking turns: other work comes between."""
         for group in self._hashing:
             driver = self._hashing.pop(group)
             done = driver.hash()
@@ -315,7 +326,7 @@ class Engine:
         if self._active or self._hashing or self._inbox or self.out.internal:
             return 0
         at_ms = self._tick_at_ms
-        if self._flush_at_ms < at_ms and any(driver.is_dirty for driver in active.values()):
+        if self._dirty and self._flush_at_ms < at_ms:
             at_ms = self._flush_at_ms
         return max(0, at_ms - now_ms)
 
