@@ -122,7 +122,7 @@ class GroupDriver:
             out.answer(origin, self.not_leader())
             return
         try:
-            kind = data[0]
+            kind = data[0] if data else 0
             if kind == Kind.COMMAND:
                 self._submit_command(origin, data, out)
             elif kind == Kind.QUERY:

@@ -87,3 +87,11 @@ def test_a_session_whose_expiry_was_proposed_is_confirmed_no_more() -> None:
 def test_a_session_that_the_group_does_not_know_is_gone() -> None:
     led = Led()
     assert led.keepalive(9) == [[], [[GROUP, 9]]]
+
+
+def test_an_operation_without_a_byte_is_answered_and_stops_nothing() -> None:
+    led = Led()
+    led.driver.submit(Origin(NODE, 5, 9), b"", led.out)
+    [frame] = led.out.take().clients[5]
+    [(request, answer)] = decode_answers(frame[HEADER_BYTES:])
+    assert (request, decode_answer(answer).code) == (9, Code.BAD_REQUEST)
