@@ -227,7 +227,7 @@ class Engine:
 
     def _apply(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
         for driver in active.values():
-            if driver.may_apply:
+            if driver.applying.may_apply:
                 driver.apply(now_ms, self.out)
                 self._dirty = True
             driver.serve(self.out)
@@ -242,23 +242,24 @@ class Engine:
     def _flush(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
         """Writes what was applied, of all groups together: in time, at a size, or when a marker asks."""
         size = self.settings.flush_bytes
-        urgent = any(driver.must_flush or driver.applier.overlay_bytes > size for driver in active.values())
-        if not urgent and now_ms < self._flush_at_ms:
+        if now_ms < self._flush_at_ms and not any(
+            driver.applying.must_flush or driver.applier.overlay_bytes > size for driver in active.values()
+        ):
             return
         self._flush_at_ms = now_ms + self.settings.flush_interval_ms
         self._dirty = False
-        dirty = [driver for driver in self.groups.values() if driver.is_dirty or driver.must_flush]
         batch = self._writer.batch()
-        for driver in dirty:
-            driver.flush(batch)
+        for driver in self.groups.values():
+            if driver.applying.is_dirty or driver.applying.must_flush:
+                driver.flush(batch)
         self._writer.write(batch, [])
 
     def _begin_hashes(self, active: dict[GroupId, GroupDriver]) -> None:
         """Begins the hashes that markers asked for, if the state as of them is in the store by now."""
         if not self._writer.is_stalled:
             for driver in active.values():
-                if driver.must_flush and not driver.is_dirty:
-                    driver.flushed()
+                if driver.applying.must_flush and not driver.applying.is_dirty:
+                    driver.applying.flushed()
                     self._hashing[driver.group] = driver
                     self.touch(driver)
 
@@ -266,10 +267,10 @@ class Engine:
         """Goes on with a hash, a slice a round, the groups taking turns: other work comes between."""
         for group in self._hashing:
             driver = self._hashing.pop(group)
-            done = driver.hash()
+            done = driver.applying.hash()
             if done is not None:
                 self._dispatch.markers.hashed(group, done)
-            if driver.is_hashing:
+            if driver.applying.is_hashing:
                 self._hashing[group] = driver
             break
 
