@@ -35,6 +35,8 @@ PREFERRED_MS: Final = 1500
 """How long the first replica of a new group tries to be its first leader."""
 SYSTEM_RETRY_TICKS: Final = 10
 """This node's own records for group 0 are proposed this often until they show."""
+FOUND_RETRY_TICKS: Final = 2
+"""The founding record likewise: everything else waits for it."""
 
 
 class Engine:
@@ -115,6 +117,9 @@ class Engine:
         nodes = self._placement.nodes_of(group)
         driver = GroupDriver(self.node, stored, replica, applier, self._store, nodes)
         driver.local.number_from(int.from_bytes(self.boot_id[:8], "big"))
+        if stored.membership.incoming == (stored.identity.replica,):
+            # Nobody else can lead, so there is nothing to wait for.
+            driver.preferred_until_ms = self._clock.monotonic_ms() + PREFERRED_MS
         self.groups[group] = self._active[group] = driver
         return driver
 
@@ -297,7 +302,7 @@ class Engine:
         self._questions.tick()
         self._dispatch.markers.tick(now_ms)
         self._ticks += 1
-        if self._ticks % SYSTEM_RETRY_TICKS == 0:
+        if self._ticks % (FOUND_RETRY_TICKS if self.shard_map is None else SYSTEM_RETRY_TICKS) == 0:
             self._tell_system()
 
     def _tell_system(self) -> None:

@@ -44,7 +44,8 @@ async def a_config(tmp_path: Path, *, groups: int = 2) -> NodeConfig:
 async def running(config: NodeConfig) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         with trio.fail_after(5):
-            await nursery.start(run_node, config)
+            node = await nursery.start(run_node, config)
+            await node.ready.wait()
         yield
         nursery.cancel_scope.cancel()
 
