@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from primitives.handle import LINEARIZABLE, Causal, ReadLevel, Stale
     from primitives.lock import Grant, Holder, Lock
     from primitives.map import Entry, Map
+    from primitives.queue import Queue, QueueFull
+    from primitives.set import Set
+    from primitives.value import Value
     from router.client import Client, Session, connect
 
 __version__: Final = "0.1.0"
@@ -56,6 +59,9 @@ _HOMES: Final = {
     "primitives.handle": ("LINEARIZABLE", "Causal", "ReadLevel", "Stale"),
     "primitives.lock": ("Grant", "Holder", "Lock"),
     "primitives.map": ("Entry", "Map"),
+    "primitives.queue": ("Queue", "QueueFull"),
+    "primitives.set": ("Set",),
+    "primitives.value": ("Value",),
 }  # fmt: skip
 _WHERE: Final = {name: module for module, names in _HOMES.items() for name in names}
 _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops")
@@ -64,8 +70,8 @@ _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops
 __all__ = [
     "LINEARIZABLE", "Causal", "Client", "Compacted", "ConfigMismatch", "Counter", "Entry", "Grant", "Holder",
     "Lock", "Map", "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied", "ProtocolError",
-    "QuorateError", "ReadLevel", "Retry", "Session", "SessionLost", "Stale", "TooLarge", "TypeMismatch",
-    "Unavailable", "WatchOverflow", "connect",
+    "Queue", "QueueFull", "QuorateError", "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale",
+    "TooLarge", "TypeMismatch", "Unavailable", "Value", "WatchOverflow", "connect",
 ]  # fmt: skip
 
 
