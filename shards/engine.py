@@ -114,6 +114,7 @@ class Engine:
         applier = Applier(group, self._store.state(group, stored.epoch), machines_of(group))
         nodes = self._placement.nodes_of(group)
         driver = GroupDriver(self.node, stored, replica, applier, self._store, nodes)
+        driver.local.number_from(int.from_bytes(self.boot_id[:8], "big"))
         self.groups[group] = self._active[group] = driver
         return driver
 
@@ -154,11 +155,9 @@ class Engine:
         effects name the peer."""
         self._inbox.append(("sections", node, payload))
 
-    def client_opened(self, connection: int) -> None:
-        """A client has shaken hands. Connections are numbered from 0, never twice in a boot."""
-
     def client_frame(self, connection: int, kind: int, payload: bytes) -> None:
-        """A frame of a client arrived, after its handshake."""
+        """A frame of a client arrived, after its handshake. Connections are numbered from 0, never twice in a
+        boot."""
         self._inbox.append(("frame", connection, kind, payload))
 
     def client_closed(self, connection: int) -> None:
@@ -227,10 +226,10 @@ class Engine:
 
     def _apply(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
         for driver in active.values():
-            if driver.may_apply:
+            if driver.applying.may_apply:
                 driver.apply(now_ms, self.out)
                 self._dirty = True
-            driver.serve(self.out)
+            driver.serve(now_ms, self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
             if driver.has_more(now_ms):
@@ -242,23 +241,24 @@ class Engine:
     def _flush(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
         """Writes what was applied, of all groups together: in time, at a size, or when a marker asks."""
         size = self.settings.flush_bytes
-        urgent = any(driver.must_flush or driver.applier.overlay_bytes > size for driver in active.values())
-        if not urgent and now_ms < self._flush_at_ms:
+        if now_ms < self._flush_at_ms and not any(
+            driver.applying.must_flush or driver.applier.overlay_bytes > size for driver in active.values()
+        ):
             return
         self._flush_at_ms = now_ms + self.settings.flush_interval_ms
         self._dirty = False
-        dirty = [driver for driver in self.groups.values() if driver.is_dirty or driver.must_flush]
         batch = self._writer.batch()
-        for driver in dirty:
-            driver.flush(batch)
+        for driver in self.groups.values():
+            if driver.applying.is_dirty or driver.applying.must_flush:
+                driver.flush(batch)
         self._writer.write(batch, [])
 
     def _begin_hashes(self, active: dict[GroupId, GroupDriver]) -> None:
         """Begins the hashes that markers asked for, if the state as of them is in the store by now."""
         if not self._writer.is_stalled:
             for driver in active.values():
-                if driver.must_flush and not driver.is_dirty:
-                    driver.flushed()
+                if driver.applying.must_flush and not driver.applying.is_dirty:
+                    driver.applying.flushed()
                     self._hashing[driver.group] = driver
                     self.touch(driver)
 
@@ -266,10 +266,10 @@ class Engine:
         """Goes on with a hash, a slice a round, the groups taking turns: other work comes between."""
         for group in self._hashing:
             driver = self._hashing.pop(group)
-            done = driver.hash()
+            done = driver.applying.hash()
             if done is not None:
                 self._dispatch.markers.hashed(group, done)
-            if driver.is_hashing:
+            if driver.applying.is_hashing:
                 self._hashing[group] = driver
             break
 

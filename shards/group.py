@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from primitives.applier import Applied, Applier
+from primitives.applier import Applier
 from primitives.errors import Code
 from primitives.ids import SLOTS, GroupId, NodeId, Revision, SlotId
 from primitives.records import (
@@ -24,8 +24,8 @@ from primitives.records import (
     Kind,
     Open,
     Query,
+    Read,
     Record,
-    Register,
     Type,
     decode_command,
     decode_query,
@@ -35,18 +35,20 @@ from primitives.records import (
     encode_expire,
     encode_fire,
     encode_open,
+    is_near,
 )
 from raftgroup.replica import Replica
-from raftgroup.types import Entry, EntryKind, Index, Message, MessageKind, ReplicaId, Role, Term
-from shards.hashing import HashJob, StateHash
+from raftgroup.types import Index, Message, MessageKind, ReplicaId, Role, Term
+from shards.applying import Applying
 from shards.leases import LeaderLeases
+from shards.localreads import LocalReads, Verdict
 from shards.logtime import LogTime, last_log_time_ms
 from shards.opening import Openings, Question
 from shards.outbox import INTERNAL, Outbox
-from shards.ports import Batch, LogReader, Origin, Store, StoreDamaged, StoredReplica
-from shards.reads import Asked, Confirm, Reads
-from shards.statesink import StateSink
-from shards.waiters import Pending, Waiters
+from shards.peerwire import encode_read_ask, encode_read_reply
+from shards.ports import Batch, LogReader, Origin, Priority, Store, StoredReplica
+from shards.reads import Asked, Confirm, Proof, Reads
+from shards.waiters import Pending
 
 ENTRY_BYTES_MAX: Final = 1 << 20
 """Records put into one entry; one record always fits."""
@@ -55,10 +57,13 @@ PROPOSAL_BYTES_MAX: Final = 64 << 20
 FIRE_COUNT: Final = 100
 OPENED: Final = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
+_UNPROVEN: Final = encode_answer(
+    Code.UNAVAILABLE, 0, b"the replica could not prove in time that its state is as fresh as asked for"
+)
+_AHEAD: Final = encode_answer(
+    Code.BAD_REQUEST, 0, b"the position is ahead of the group: it is of another cluster, or of a restored one"
+)
 NOBODY: Final = Origin(NodeId(0), INTERNAL, 0)
-
-_LOST: Final = encode_answer(Code.LOST, 0)
-_SESSION_LOST: Final = encode_answer(Code.SESSION_LOST, 0)
 
 
 class SyncWait(NamedTuple):
@@ -85,24 +90,17 @@ class GroupDriver:
         self.nodes = nodes
         self.openings: Final = Openings()
         self.leases: Final = LeaderLeases()
-        self.hashes: dict[bytes, StateHash] = {}
+        self.local: Final = LocalReads()
         self.preferred_until_ms = 0
+        self.applying: Final = Applying(stored, applier, self.leases, store)
         self._node = node
-        self._store = store
         self._log: LogReader = store.log(self.group)
         self._written: Index = self._log.last_index()
-        self._applied: Index = stored.applied
-        self._flushed: Index = stored.applied
         self._log_time = LogTime()
         self._led_term = Term(0)
-        self._firing = False
         self._proposals: deque[tuple[bytes, Record, Origin]] = deque()
         self._proposal_bytes = 0
-        self._waiters = Waiters()
         self._reads = Reads()
-        self._to_apply: deque[Entry] = deque()
-        self._hash_due: list[tuple[bytes, int]] = []
-        self._hash_jobs: deque[HashJob] = deque()
 
     # --- What arrives -------------------------------------------------------------------------------
 
@@ -118,7 +116,7 @@ class GroupDriver:
 
     def submit(self, origin: Origin, data: bytes, out: Outbox) -> None:
         """Takes a record for the log, or a query; answers at once if it cannot be served here."""
-        if self.replica.role != Role.LEADER:
+        if self.replica.role != Role.LEADER and not is_near(data):
             out.answer(origin, self.not_leader())
             return
         try:
@@ -147,14 +145,25 @@ class GroupDriver:
 
     def _submit_query(self, origin: Origin, data: bytes, out: Outbox) -> None:
         query = decode_query(data)
+        if query.read > Read.STALE:
+            raise BadRecord("a query of an unknown freshness")
         slot = query.slot
-        if not self.applier.owns(slot, query.epoch):
+        if self.replica.role != Role.LEADER:
+            self._submit_near(origin, query, out)
+        elif not self.applier.owns(slot, query.epoch):
             out.answer(origin, encode_answer(Code.WRONG_SLOT, 0))
         elif self._is_unknown(query) and not self.openings.is_dead(query.primitive):
             self._park(origin, data, slot, out)
             self.openings.ask(Question(slot, query.primitive, query.partition, self.applier.revision))
+        elif query.read:
+            self._submit_near(origin, query, out)
         else:
             self._reads.add((origin, query))
+
+    def _submit_near(self, origin: Origin, query: Query, out: Outbox) -> None:
+        """Takes a query that any voter may answer. What a learner has may be nothing yet."""
+        if self.replica.id in self.replica.membership.learners or not self.local.add(origin, query):
+            out.answer(origin, self.not_leader())
 
     def _is_unknown(self, asked: Command | Query) -> bool:
         return asked.type > Type.SYSTEM and not self.applier.knows(
@@ -232,9 +241,13 @@ class GroupDriver:
             last = self._written = ready.entries[-1].index
         if ready.hard_state is not None:
             batch.hard_state(self.group, ready.hard_state)
-        self._to_apply.extend(ready.committed)
+        self.applying.take(ready.committed)
         for context, index in ready.reads:
-            self._reads.confirmed(context, index)
+            for proof in self._reads.confirmed(context, index):
+                if proof.node == self._node:
+                    self.local.proven(proof.number, index)
+                else:
+                    out.peer(proof.node, Priority.LOG, encode_read_reply(self.group, proof.number, index))
         for context in ready.lost_reads:
             self._refuse_reads(self._reads.lost(context), out)
         if ready.must_sync:
@@ -256,10 +269,10 @@ class GroupDriver:
 
     def _end_what_is_due(self, now_ms: int) -> None:
         """Proposes the firing of timers and the expiry of sessions."""
-        applier = self.applier
+        applier, applying = self.applier, self.applying
         deadline_ms = applier.next_deadline_ms
-        if deadline_ms is not None and not self._firing and deadline_ms <= self._log_time.now_ms(now_ms):
-            self._firing = True
+        if deadline_ms is not None and not applying.firing and deadline_ms <= self._log_time.now_ms(now_ms):
+            applying.firing = True
             fire = Fire(FIRE_COUNT)
             self._propose_own(encode_fire(fire), fire)
         for number in self.leases.expired(now_ms):
@@ -290,7 +303,7 @@ class GroupDriver:
                 proposals.extendleft(reversed(taken))
                 return
             self._proposal_bytes -= size
-            self._waiters.add(index, Pending(self.replica.term, records, origins))
+            self.applying.waiters.add(index, Pending(self.replica.term, records, origins))
 
     # --- Leadership ---------------------------------------------------------------------------------
 
@@ -303,7 +316,7 @@ class GroupDriver:
         self._led_term = replica.term
         # Its own first entry is not written yet; all before it is, for its vote request waited for that.
         previous = self._written
-        log_ms = last_log_time_ms(self._log, previous, self._applied, self.applier.log_time_ms)
+        log_ms = last_log_time_ms(self._log, previous, self.applying.applied, self.applier.log_time_ms)
         self._log_time.elected(now_ms, self._log.term(previous) if previous else Term(0), log_ms)
         replica.clock = self._log_time.now_ms(now_ms)
         self.leases.elected(now_ms, self.applier.sessions)
@@ -315,22 +328,18 @@ class GroupDriver:
             out.answer(origin, refusal)
         self._proposals.clear()
         self._proposal_bytes = 0
-        self._lose(self._waiters.clear(), out)
+        self.applying.lose(self.applying.waiters.clear(), out)
         for origin, _ in self.openings.clear():
             out.answer(origin, refusal)
         self._refuse_reads(self._reads.clear(), out)
         self.leases.deposed()
-        self._firing = False
+        self.applying.firing = False
         self._led_term = Term(0)
 
     def not_leader(self) -> bytes:
         """The answer to who asks a replica that does not lead."""
         leader = self.leader_node
         return encode_answer(Code.NOT_LEADER, 0, b"" if leader is None or self.leads else U32.pack(leader))
-
-    def _lose(self, origins: Sequence[Origin], out: Outbox) -> None:
-        for origin in origins:
-            out.answer(origin, _LOST)
 
     def _refuse_reads(self, waiting: Sequence[Asked], out: Outbox) -> None:
         refusal = self.not_leader()
@@ -340,118 +349,76 @@ class GroupDriver:
 
     # --- Applying -----------------------------------------------------------------------------------
 
-    @property
-    def may_apply(self) -> bool:
-        """Whether committed entries wait, and nothing holds them back."""
-        return bool(self._to_apply) and not self._hash_due
-
     def has_more(self, now_ms: int) -> bool:
         """Whether there is something left to do that no further event announces."""
-        if self.replica.commit > self._applied:  # One Ready hands out a bounded part of what is committed.
+        applying = self.applying
+        if self.replica.commit > applying.applied:  # One Ready hands out a bounded part of what is committed.
+            return True
+        if self._reads.has_proofs_to_begin:
             return True
         deadline_ms = self.applier.next_deadline_ms
         return (
-            deadline_ms is not None and self._led_term != 0 and not self._firing
+            deadline_ms is not None and self._led_term != 0 and not applying.firing
             and deadline_ms <= self._log_time.now_ms(now_ms)
         )  # fmt: skip
 
-    @property
-    def must_flush(self) -> bool:
-        """Whether a marker wants its hash, so that the state must be written before anything else."""
-        return bool(self._hash_due)
-
-    @property
-    def is_dirty(self) -> bool:
-        """Whether something was applied that is not written."""
-        return self._applied != self._flushed
-
     def apply(self, now_ms: int, out: Outbox) -> None:
         """Applies committed entries, up to a marker."""
-        entries = self._to_apply
-        while entries and not self._hash_due:
-            entry = entries.popleft()
-            if entry.kind == EntryKind.NORMAL:
-                self._apply_entry(entry, now_ms, out)
-            elif entry.kind != EntryKind.EMPTY:
-                raise StoreDamaged(f"group {self.group}: entry {entry.index} is of unknown kind {entry.kind}")
-            elif entry.term == self._led_term:
-                self.leases.confirmed(now_ms, self.applier.sessions)
-            self._applied = entry.index
-        self.replica.applied_to(self._applied)
-
-    def _apply_entry(self, entry: Entry, now_ms: int, out: Outbox) -> None:
-        pending = self._waiters.pop(entry.index)
-        if pending is not None and pending.term != entry.term:
-            self._lose(pending.origins, out)
-            pending = None
-        try:
-            applied = self.applier.apply(entry.data, None if pending is None else pending.records)
-        except BadRecord as error:
-            raise StoreDamaged(f"group {self.group}: entry {entry.index}: {error}") from error
-        if pending is not None:
-            answer_to = out.answer
-            for record, origin, answer in zip(pending.records, pending.origins, applied.answers, strict=True):
-                if answer is not None:
-                    answer_to(origin, answer)
-                elif isinstance(record, Command):
-                    self._waiters.add_late(record, origin)
-                if type(record) is not Command:
-                    self._applied_own(record, answer, now_ms)
-        if applied.late or applied.ended:
-            self._resolve(applied, out)
-        self._hash_due.extend(applied.markers)
-
-    def _applied_own(self, record: Record, answer: bytes | None, now_ms: int) -> None:
-        if isinstance(record, Fire):
-            self._firing = False
-        elif isinstance(record, Register) and answer is not None and answer[0] == Code.OK:
-            self.leases.registered(now_ms, int.from_bytes(answer[1:9], "big"), record.timeout_ms)
-
-    def _resolve(self, applied: Applied, out: Outbox) -> None:
-        for number, slot, sequence, answer in applied.late:
-            for origin in self._waiters.pop_late(number, slot, sequence):
-                out.answer(origin, answer)
-        for number in applied.ended:
-            self.leases.ended(number)
-            for origin in self._waiters.pop_session(number):
-                out.answer(origin, _SESSION_LOST)
+        self.applying.apply(now_ms, self._led_term, out)
+        self.replica.applied_to(self.applying.applied)
 
     def flush(self, batch: Batch) -> None:
         """Writes what was applied, with the applied index, into ``batch``."""
-        self.applier.flush(StateSink(batch, self.group, self.epoch))
-        batch.applied(self.group, self._applied, self.replica.membership)
-        self._flushed = self._applied
-
-    def flushed(self) -> None:
-        """The flush is in the store: a marker's hash is begun from this state."""
-        if self._hash_due:
-            snapshot = self._store.state_snapshot(self.group, self.epoch)
-            self._hash_jobs.extend(HashJob(nonce, revision, snapshot) for nonce, revision in self._hash_due)
-            self._hash_due = []
-
-    def hash(self) -> StateHash | None:
-        """Goes on with a marker's hash; returns one that is done."""
-        if not self._hash_jobs:
-            return None
-        done = self._hash_jobs[0].advance()
-        if done is not None:
-            self._hash_jobs.popleft()
-        return done
-
-    @property
-    def is_hashing(self) -> bool:
-        """Whether a hash is under way."""
-        return bool(self._hash_jobs)
+        self.applying.flush(batch, self.replica.membership)
 
     # --- Reads --------------------------------------------------------------------------------------
 
-    def serve(self, out: Outbox) -> None:
-        """Serves the reads whose index is applied."""
-        for asked in self._reads.due(self._applied):
+    def serve(self, now_ms: int, out: Outbox) -> None:
+        """Serves the reads whose index is applied, and what any replica may answer."""
+        for asked in self._reads.due(self.applying.applied):
             if isinstance(asked, Confirm):
                 self._serve_confirm(asked, out)
+            elif asked[1].read and asked[1].bound > self.applier.revision:
+                out.answer(asked[0], _AHEAD)
             else:
                 out.answer(asked[0], self.applier.query(asked[1]))
+        if self.local.has_waiting:
+            self._serve_near(now_ms, out)
+
+    def _serve_near(self, now_ms: int, out: Outbox) -> None:
+        local, applier, leads = self.local, self.applier, self.leads
+        for (origin, query, _), verdict in local.due(
+            now_ms, self.applying.applied, applier.revision, leads=leads
+        ):
+            if verdict is Verdict.UNPROVEN:
+                out.answer(origin, _UNPROVEN)
+            elif verdict is Verdict.BEHIND and leads:
+                self._reads.add((origin, query))  # If it is not there then, it is nowhere.
+            elif verdict is Verdict.BEHIND or not self._has(query):
+                out.answer(origin, self.not_leader())
+            else:
+                out.answer(origin, applier.query(query))
+        number = local.begin(now_ms)
+        leader = self.leader_node
+        if number is None or leader is None:
+            return
+        if leads:
+            self._reads.prove(Proof(self._node, number))
+        else:
+            out.peer(leader, Priority.LOG, encode_read_ask(self.group, number))
+
+    def _has(self, query: Query) -> bool:
+        """Whether the query can be judged from the state here: a partition that is not open may only not be
+        open yet."""
+        if not self.applier.owns(query.slot, query.epoch):
+            return False
+        return not self._is_unknown(query) or self.openings.is_dead(query.primitive)
+
+    def prove(self, node: NodeId, number: int) -> None:
+        """Another replica asks how far the group has come: answered by a ReadIndex round begun after now.
+        Nothing if this replica does not lead: who asked will ask again."""
+        if self.leads:
+            self._reads.prove(Proof(node, number))
 
     def _serve_confirm(self, asked: Confirm, out: Outbox) -> None:
         given = out.keepalive(asked.node, asked.connection, asked.keepalive)

@@ -44,9 +44,9 @@ class Led:
         the answer."""
         data = encode_register(REGISTER)
         origin = Origin(NODE, 5, index)
-        self.driver._waiters.add(Index(index), Pending(Term(proposed_in), (REGISTER,), (origin,)))
+        self.driver.applying.waiters.add(Index(index), Pending(Term(proposed_in), (REGISTER,), (origin,)))
         entry = Entry(Term(term), Index(index), EntryKind.NORMAL, encode_entry(0, [data]))
-        self.driver._to_apply.append(entry)
+        self.driver.applying.take([entry])
         self.driver.apply(0, self.out)
         [frame] = self.out.take().clients[5]
         [(request, answer)] = decode_answers(frame[HEADER_BYTES:])

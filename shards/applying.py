@@ -1,0 +1,157 @@
+"""The applying side of one replica: committed entries into its state machines, and their answers.
+
+It owns what is committed and not applied, the applied and the written (flushed) index, whoever waits for an
+entry, and the hashes that markers asked for. The driver of the group hands it what consensus committed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from primitives.applier import Applied, Applier
+from primitives.errors import Code
+from primitives.ids import GroupId
+from primitives.records import BadRecord, Command, Fire, Record, Register, encode_answer
+from raftgroup.types import Entry, EntryKind, Index, Membership, Term
+from shards.hashing import HashJob, StateHash
+from shards.leases import LeaderLeases
+from shards.outbox import Outbox
+from shards.ports import Batch, Origin, Store, StoreDamaged, StoredReplica
+from shards.statesink import StateSink
+from shards.waiters import Waiters
+
+_LOST: Final = encode_answer(Code.LOST, 0)
+_SESSION_LOST: Final = encode_answer(Code.SESSION_LOST, 0)
+
+
+class Applying:
+    """Applies one group's committed entries, answers for them and writes what they changed."""
+
+    __slots__ = (
+        "_applier", "_epoch", "_flushed", "_group", "_hash_due", "_hash_jobs", "_leases", "_store",
+        "_to_apply", "applied", "firing", "waiters",
+    )  # fmt: skip
+
+    def __init__(self, stored: StoredReplica, applier: Applier, leases: LeaderLeases, store: Store) -> None:
+        self.waiters: Final = Waiters()
+        self.applied: Index = stored.applied
+        self.firing = False
+        """Whether a FIRE of this leader is proposed and not applied."""
+        self._group: Final[GroupId] = stored.identity.group
+        self._epoch: Final = stored.epoch
+        self._applier: Final = applier
+        self._leases: Final = leases
+        self._store: Final = store
+        self._flushed: Index = stored.applied
+        self._to_apply: deque[Entry] = deque()
+        self._hash_due: list[tuple[bytes, int]] = []
+        self._hash_jobs: deque[HashJob] = deque()
+
+    # --- Entries ------------------------------------------------------------------------------------
+
+    @property
+    def may_apply(self) -> bool:
+        """Whether committed entries wait, and nothing holds them back."""
+        return bool(self._to_apply) and not self._hash_due
+
+    def take(self, committed: Sequence[Entry]) -> None:
+        """Takes entries that are committed now, in their order."""
+        self._to_apply.extend(committed)
+
+    def apply(self, now_ms: int, led_term: Term, out: Outbox) -> None:
+        """Applies what waits, up to a marker. ``led_term``: the term that this replica leads, else 0."""
+        entries = self._to_apply
+        while entries and not self._hash_due:
+            entry = entries.popleft()
+            if entry.kind == EntryKind.NORMAL:
+                self._apply_entry(entry, now_ms, out)
+            elif entry.kind != EntryKind.EMPTY:
+                raise StoreDamaged(f"group {self._group}: {entry} is of unknown kind {entry.kind}")
+            elif entry.term == led_term:
+                self._leases.confirmed(now_ms, self._applier.sessions)
+            self.applied = entry.index
+
+    def _apply_entry(self, entry: Entry, now_ms: int, out: Outbox) -> None:
+        pending = self.waiters.pop(entry.index)
+        if pending is not None and pending.term != entry.term:
+            self.lose(pending.origins, out)
+            pending = None
+        try:
+            applied = self._applier.apply(entry.data, None if pending is None else pending.records)
+        except BadRecord as error:
+            raise StoreDamaged(f"group {self._group}: entry {entry.index}: {error}") from error
+        if pending is not None:
+            answer_to = out.answer
+            for record, origin, answer in zip(pending.records, pending.origins, applied.answers, strict=True):
+                if answer is not None:
+                    answer_to(origin, answer)
+                elif isinstance(record, Command):
+                    self.waiters.add_late(record, origin)
+                if type(record) is not Command:
+                    self._applied_own(record, answer, now_ms)
+        if applied.late or applied.ended:
+            self._resolve(applied, out)
+        self._hash_due.extend(applied.markers)
+
+    def _applied_own(self, record: Record, answer: bytes | None, now_ms: int) -> None:
+        if isinstance(record, Fire):
+            self.firing = False
+        elif isinstance(record, Register) and answer is not None and answer[0] == Code.OK:
+            self._leases.registered(now_ms, int.from_bytes(answer[1:9], "big"), record.timeout_ms)
+
+    def _resolve(self, applied: Applied, out: Outbox) -> None:
+        for number, slot, sequence, answer in applied.late:
+            for origin in self.waiters.pop_late(number, slot, sequence):
+                out.answer(origin, answer)
+        for number in applied.ended:
+            self._leases.ended(number)
+            for origin in self.waiters.pop_session(number):
+                out.answer(origin, _SESSION_LOST)
+
+    def lose(self, origins: Sequence[Origin], out: Outbox) -> None:
+        """Tells whoever waited that the fate of their records is unknown here."""
+        for origin in origins:
+            out.answer(origin, _LOST)
+
+    # --- What is written ----------------------------------------------------------------------------
+
+    @property
+    def must_flush(self) -> bool:
+        """Whether a marker wants its hash, so that the state must be written before anything else."""
+        return bool(self._hash_due)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something was applied that is not written."""
+        return self.applied != self._flushed
+
+    def flush(self, batch: Batch, membership: Membership) -> None:
+        """Writes what was applied, with the applied index and the membership as of it, into ``batch``."""
+        self._applier.flush(StateSink(batch, self._group, self._epoch))
+        batch.applied(self._group, self.applied, membership)
+        self._flushed = self.applied
+
+    # --- Hashes -------------------------------------------------------------------------------------
+
+    def flushed(self) -> None:
+        """The flush is in the store: a marker's hash is begun from this state."""
+        if self._hash_due:
+            snapshot = self._store.state_snapshot(self._group, self._epoch)
+            self._hash_jobs.extend(HashJob(nonce, revision, snapshot) for nonce, revision in self._hash_due)
+            self._hash_due = []
+
+    def hash(self) -> StateHash | None:
+        """Goes on with a marker's hash; returns one that is done."""
+        if not self._hash_jobs:
+            return None
+        done = self._hash_jobs[0].advance()
+        if done is not None:
+            self._hash_jobs.popleft()
+        return done
+
+    @property
+    def is_hashing(self) -> bool:
+        """Whether a hash is under way."""
+        return bool(self._hash_jobs)
