@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from primitives.watch import Event
     from primitives.watching import Watch
     from router.client import Client, Session, connect
+    from shards.config import DirectoryInUse, NodeFailed, StartError
+    from shards.embedding import embedded
 
 __version__: Final = "0.1.0"
 
@@ -70,6 +72,8 @@ _HOMES: Final = {
     "primitives.value": ("Value",),
     "primitives.watch": ("Event",),
     "primitives.watching": ("Watch",),
+    "shards.config": ("DirectoryInUse", "NodeFailed", "StartError"),
+    "shards.embedding": ("embedded",),
 }  # fmt: skip
 _WHERE: Final = {name: module for module, names in _HOMES.items() for name in names}
 _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops")
@@ -77,10 +81,11 @@ _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops
 
 __all__ = [
     "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Causal", "Client", "Compacted", "ConfigMismatch", "Counter",
-    "Deleted", "Entry", "Event", "Grant", "Holder", "Lock", "Map", "OutcomeUnknown", "OverflowRefused",
-    "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError",
-    "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale", "TooLarge", "TypeMismatch", "Unavailable",
-    "Value", "Watch", "WatchOverflow", "connect",
+    "Deleted", "DirectoryInUse", "Entry", "Event", "Grant", "Holder", "Lock", "Map", "NodeFailed",
+    "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied", "Position", "ProtocolError",
+    "Queue", "QueueFull", "QuorateError", "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale",
+    "StartError", "TooLarge", "TypeMismatch", "Unavailable", "Value", "Watch", "WatchOverflow", "connect",
+    "embedded",
 ]  # fmt: skip
 
 
