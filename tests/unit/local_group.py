@@ -14,7 +14,9 @@ from sortedcontainers import SortedDict
 from primitives.applier import Applied, Applier
 from primitives.catalog import CatalogOp, create_arguments, decode_found
 from primitives.errors import Code
+from primitives.history import AGE_SLACK_MS
 from primitives.ids import CATALOG_ID, GroupId, PrimitiveId, Revision, SlotId
+from primitives.limits import HISTORY_AGE_MS
 from primitives.records import (
     Answer,
     Command,
@@ -111,6 +113,10 @@ class Group:
         """Lets log time pass, and fires what is due."""
         self.now_ms += ms
         self.settle()
+
+    def forget(self) -> None:
+        """Lets so much log time pass that no history is left."""
+        self.advance(HISTORY_AGE_MS + AGE_SLACK_MS)
 
     def query(
         self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any]
