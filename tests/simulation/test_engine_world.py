@@ -104,7 +104,7 @@ def test_planted_retries_that_take_effect_again_are_noticed(monkeypatch: pytest.
         return apply(self, command)
 
     monkeypatch.setattr(Commands, "apply", forgetful)
-    assert "count" in noticed(COUNTER)
+    assert "count" in noticed(COUNTER, 1)
 
 
 def test_planted_reads_without_a_quorum_round_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ async def test_a_directory_of_other_things_is_refused(tmp_path: Path) -> None:
     "wrong", [{"groups": 0}, {"groups": 5000}, {"groups": True}, {"session_timeout": 0.1}]
 )
 def test_arguments_that_cannot_be_are_refused_at_once(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="groups|timeout"):
+    with pytest.raises(ValueError, match=r"groups|timeout"):
         quorate.embedded(tmp_path / "never", **wrong)
     assert not (tmp_path / "never").exists()
 
