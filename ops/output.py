@@ -6,16 +6,39 @@ written as they come, but for ``table``, which needs all of them for its widths.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ops.exits import DONE
 from ops.values import show, to_json
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Format = Literal["table", "json", "jsonl", "simple"]
 Row = Mapping[str, Any]
+
+_NUMBER: Final = re.compile(r"-?[0-9.]+( ?[A-Za-z%/]{1,5})?|-")
+"""What stands to the right of its column: a number, with or without a unit, or a dash for none."""
+
+
+def brief(value: Any) -> str:
+    """A fact for people: yes and no, a dash for nothing, else as it is."""
+    return "-" if value is None else ("yes" if value else "no") if isinstance(value, bool) else show(value)
+
+
+class Column(NamedTuple):
+    """A column of a table that shows its values in a way of its own."""
+
+    name: str
+    show: Callable[[Any], str] = brief
+    title: str | None = None
+
+
+Columns = Sequence[str | Column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +56,7 @@ class Answer:
 class Rows:
     """What a command has to say, as rows, of which people get ``columns``."""
 
-    columns: Sequence[str]
+    columns: Columns
     rows: AsyncIterator[Row] | Sequence[Row]
     code: int = DONE
 
@@ -55,7 +78,8 @@ async def write_result(format: Format, result: Result) -> int:
     return result.code
 
 
-def _line(text: str) -> None:
+def write_line(text: str) -> None:
+    """Writes a line as it is."""
     sys.stdout.write(text + "\n")
 
 
@@ -63,11 +87,11 @@ def write_answer(format: Format, answer: Row, plain: str | None = None) -> None:
     """Writes one answer. ``json`` and ``jsonl`` get all of ``answer``; ``table`` and ``simple`` get the line
     ``plain``, and when that is None nothing at all."""
     if format == "json":
-        _line(to_json(answer, indent=2))
+        write_line(to_json(answer, indent=2))
     elif format == "jsonl":
-        _line(to_json(answer))
+        write_line(to_json(answer))
     elif plain is not None:
-        _line(plain)
+        write_line(plain)
 
 
 def write_record(format: Format, record: Row) -> None:
@@ -76,26 +100,26 @@ def write_record(format: Format, record: Row) -> None:
         write_answer(format, record)
     elif format == "simple":
         for name, value in record.items():
-            _line(f"{name}\t{show(value)}")
+            write_line(f"{name}\t{show(value)}")
     else:
         _table(["", ""], [[name, show(value)] for name, value in record.items()], header=False)
 
 
-def write_rows(format: Format, columns: Sequence[str], rows: Sequence[Row]) -> None:
+def write_rows(format: Format, columns: Columns, rows: Sequence[Row]) -> None:
     """Writes rows, of which ``table`` and ``simple`` show ``columns``."""
     if format == "json":
-        _line(to_json(list(rows), indent=2))
+        write_line(to_json(list(rows), indent=2))
     elif format == "jsonl":
         for row in rows:
-            _line(to_json(row))
+            write_line(to_json(row))
     elif format == "simple":
         for row in rows:
-            _line("\t".join(show(row.get(column)) for column in columns))
+            write_line("\t".join(show(row.get(_name(column))) for column in columns))
     else:
-        _table(columns, [[show(row.get(column, "")) for column in columns] for row in rows])
+        _table(_titles(columns), [_cells(columns, row) for row in rows])
 
 
-async def write_stream(format: Format, columns: Sequence[str], rows: AsyncIterator[Row]) -> int:
+async def write_stream(format: Format, columns: Columns, rows: AsyncIterator[Row]) -> int:
     """Writes rows as they come, and gives their number."""
     count = 0
     if format == "table":
@@ -109,32 +133,59 @@ async def write_stream(format: Format, columns: Sequence[str], rows: AsyncIterat
             write_rows(format, columns, [row])
         count += 1
     if format == "json":
-        _line("\n]" if count else "[]")
+        write_line("\n]" if count else "[]")
     return count
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
-    """A table as wide as the terminal; where there is none, as wide as its contents."""
+def _name(column: str | Column) -> str:
+    return column if isinstance(column, str) else column.name
+
+
+def _titles(columns: Columns) -> list[str]:
+    return [column if isinstance(column, str) else column.title or column.name for column in columns]
+
+
+def _cells(columns: Columns, row: Row) -> list[str]:
+    return [
+        show(row.get(column, "")) if isinstance(column, str) else column.show(row.get(column.name))
+        for column in columns
+    ]
+
+
+def make_table(columns: Columns, rows: Sequence[Row]) -> Table:
+    """A table for rich to show."""
+    return _made(_titles(columns), [_cells(columns, row) for row in rows], header=True)
+
+
+def _made(titles: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool) -> Table:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD if header else None, show_header=header, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    style = box.SIMPLE_HEAD if header else None
+    table = Table(box=style, show_header=header, pad_edge=False, show_edge=False)
+    for at, title in enumerate(titles):
+        right = bool(rows) and all(_NUMBER.fullmatch(row[at]) for row in rows)
+        table.add_column(title, overflow="fold", justify="right" if right else "left")
     for row in rows:
         table.add_row(*(Text(_printable(cell)) for cell in row))
+    return table
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
+    """A table as wide as the terminal; where there is none, as wide as its contents."""
+    from rich.console import Console
+
     console = Console(file=sys.stdout, highlight=False)
     if not sys.stdout.isatty():
-        console = Console(file=sys.stdout, highlight=False, width=max(80, _width(columns, rows)))
-    console.print(table)
+        console = Console(file=sys.stdout, highlight=False, width=max(80, _width(titles, rows)))
+    console.print(_made(titles, rows, header=header))
 
 
-def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+def _width(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """Enough columns of a terminal for the table unfolded; a wide character may take two."""
-    widest = [max(2 * len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
-    return sum(widest) + 4 * len(columns)
+    widest = [max(2 * len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
+    return sum(widest) + 4 * len(titles)
 
 
 def _printable(text: str) -> str:
