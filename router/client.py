@@ -15,8 +15,10 @@ import trio
 from primitives.codec import check_namespace, decode_value
 from primitives.errors import Code, InvariantViolation, ProtocolError, SessionLost, Unavailable
 from primitives.handle import LINEARIZABLE, Handle, ReadLevel, Reference
+from primitives.position import Position
 from primitives.records import Answer, Read
 from primitives.registry import handle as handle_class
+from primitives.watch import BUFFER_BYTES, WatchPort
 from router.client_driver import ClientDriver, StateFeed
 from router.client_leases import HeldLease
 from router.session import SessionCore
@@ -204,6 +206,18 @@ class Client:
         return await driver.outcome(
             self._core.query(driver.clock(), ref, op, args, body, key=key, partition=partition)
         )
+
+    def watch(
+        self, ref: Reference, *, after: Position | None = None, key: bytes | None = None,
+        prefix: bytes | None = None, previous: bool = False, progress: bool = False,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> WatchPort:  # fmt: skip
+        """Events of a primitive; see ``ClientPort``. For handles."""
+        raise Unavailable("no node serves watches yet")
+
+    async def position(self, ref: Reference) -> Position | None:
+        """What was seen of a primitive; see ``ClientPort``. For handles."""
+        raise Unavailable("no node serves positions yet")
 
     async def partitions(self, ref: Reference) -> int | None:
         """The primitive's number of partitions, 0 if pinned, None if it does not exist. For handles."""
