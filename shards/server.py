@@ -36,9 +36,6 @@ class Inbox(Protocol):
     def shard_map(self) -> ShardMap | None:
         """The shard map, None before the cluster has formed."""
 
-    def client_opened(self, connection: int) -> None:
-        """A client has shaken hands."""
-
     def client_frame(self, connection: int, kind: int, payload: bytes) -> None:
         """A frame of a client arrived."""
 
@@ -165,7 +162,6 @@ class ClientServer:
         welcome = Welcome(VERSION, shard_map.cluster_id, self._node, self._boot_id, shard_map.version)
         link.send(protocol.sending(encode_welcome(welcome)))
         self._clients[connection] = _Client(link, protocol)
-        self._engine.client_opened(connection)
 
     def _refuse_full(self, link: Link) -> None:
         if not self._is_full:
