@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ops.exits import DONE
 from ops.values import show, to_json
+from primitives.position import Position
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,9 +115,50 @@ def write_rows(format: Format, columns: Columns, rows: Sequence[Row]) -> None:
             write_line(to_json(row))
     elif format == "simple":
         for row in rows:
-            write_line("\t".join(show(row.get(_name(column))) for column in columns))
+            write_line("\t".join(_simple(column, row) for column in columns))
     else:
         _table(_titles(columns), [_cells(columns, row) for row in rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How rows are shown that come one by one, nobody knows when: ``table`` has a text of its own for each,
+    and ``simple`` its columns, unless it has one, too."""
+
+    line: Callable[[Row], str]
+    columns: Columns = ()
+    simple: Callable[[Row], str] | None = None
+
+
+class LiveWriter:
+    """Writes rows that come one by one, each at once. A context manager, which completes what was begun."""
+
+    def __init__(self, format: Format, live: Live) -> None:
+        self._format: Final = format
+        self._live: Final = live
+        self._count = 0
+
+    async def write(self, row: Row) -> None:
+        """Writes a row."""
+        if self._format == "table":
+            write_line(self._live.line(row))
+        elif self._format == "simple" and self._live.simple is not None:
+            write_line(self._live.simple(row))
+        elif self._format == "json":
+            sys.stdout.write((",\n  " if self._count else "[\n  ") + to_json(row))
+        else:
+            write_rows(self._format, self._live.columns, [row])
+        sys.stdout.flush()
+        self._count += 1
+
+    def __enter__(self) -> LiveWriter:
+        """Itself."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Ends what was written, so that it is whole."""
+        if self._format == "json":
+            write_line("\n]" if self._count else "[]")
 
 
 async def write_stream(format: Format, columns: Columns, rows: AsyncIterator[Row]) -> int:
@@ -137,8 +179,11 @@ async def write_stream(format: Format, columns: Columns, rows: AsyncIterator[Row
     return count
 
 
-def _name(column: str | Column) -> str:
-    return column if isinstance(column, str) else column.name
+def _simple(column: str | Column, row: Row) -> str:
+    if isinstance(column, str):
+        return show(row.get(column))
+    value = row.get(column.name)
+    return ",".join(map(show, value)) if isinstance(value, list) else show(value)
 
 
 def _titles(columns: Columns) -> list[str]:
@@ -150,6 +195,11 @@ def _cells(columns: Columns, row: Row) -> list[str]:
         show(row.get(column, "")) if isinstance(column, str) else column.show(row.get(column.name))
         for column in columns
     ]
+
+
+def simple_rows(columns: Columns, rows: Sequence[Row]) -> str:
+    """Rows as ``simple`` has them."""
+    return "\n".join("\t".join(_simple(column, row) for column in columns) for row in rows)
 
 
 def make_table(columns: Columns, rows: Sequence[Row]) -> Table:
@@ -168,7 +218,7 @@ def _made(titles: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool)
         right = bool(rows) and all(_NUMBER.fullmatch(row[at]) for row in rows)
         table.add_column(title, overflow="fold", justify="right" if right else "left")
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 
@@ -188,6 +238,12 @@ def _width(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     return sum(widest) + 4 * len(titles)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """``text`` without control characters, which could move a terminal's cursor."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def tell_position(position: Position | None) -> None:
+    """Says on standard error from where a watch can go on, or what a causal read can ask for."""
+    if position is not None:
+        sys.stderr.write(f"position: {position}\n")
