@@ -101,7 +101,7 @@ def _page(shown: Row) -> str:
     console = Console(file=StringIO(), highlight=False, width=_PAGE_WIDTH)
     with console.capture() as capture:
         console.print(heading, "", nodes, "", groups, sep="\n")
-    return capture.get()
+    return capture.get().rstrip("\n") + "\n"
 
 
 def _simple(shown: Row) -> str:

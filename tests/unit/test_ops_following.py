@@ -80,8 +80,8 @@ def status(*groups: dict[str, Any]) -> dict[str, Any]:
 
 def test_rates_are_of_committed_entries_and_counted_for_the_leader() -> None:
     before = {1: status(group(1, "leader", commit=10)), 2: status(group(1, "follower", commit=9))}
-    leading, following = group(1, "leader", commit=30, applied=30), group(1, "follower", commit=28, applied=25)
-    now = {1: status(leading), 2: status(following)}
+    follower = group(1, "follower", commit=28, applied=25)
+    now = {1: status(group(1, "leader", commit=30, applied=30)), 2: status(follower)}
     shown = frame(NODES, now, before, 2.0)
     group_1 = shown["groups"][0]
     assert (shown["entries_s"], group_1["entries_s"], group_1["behind"]) == (10.0, 10.0, 5)
