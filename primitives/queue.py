@@ -285,11 +285,11 @@ class QueueMachine(Machine):
 
     def session_ended(self, ctx: Context, session: int) -> bool:
         """Takes a slice of the session's takers out of the line."""
-        places = _LINE.drop(ctx, session)
-        if places:
+        standers = _LINE.drop(ctx, session)
+        if standers:
             state = _state(ctx)
-            _save(ctx, state._replace(waiting=state.waiting - len(places)))
-        return len(places) < SLICE_WAITERS
+            _save(ctx, state._replace(waiting=state.waiting - len(standers)))
+        return len(standers) < SLICE_WAITERS
 
     def withdraw(self, ctx: Context, waiter: bytes, granted: bytes | None) -> Result:
         """Takes a taker out of the line, or puts its element back to where it was."""
