@@ -25,6 +25,7 @@ from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredRepl
 from shards.questions import ASKED, Questions
 from shards.settings import EngineSettings
 from shards.system import found_record, node_record
+from shards.watching import WATCHED
 from shards.writer import Writer
 
 TICKS_A_ROUND_MAX: Final = 2
@@ -234,6 +235,8 @@ class Engine:
                 self._questions.take(driver)
             if driver.has_more(now_ms):
                 self.touch(driver)
+        if self._dispatch.watching.streams:
+            self._dispatch.watching.round(now_ms, active)
         system = active.get(SYSTEM_GROUP)
         if system is not None and self._placement.refresh(system):
             self._map_changed(now_ms)
@@ -279,6 +282,8 @@ class Engine:
         for origin, answer in internal:
             if origin.connection in (ASKED, OPENED):
                 self._questions.answered(origin, answer)
+            elif origin.connection == WATCHED:
+                self._dispatch.watching.answered(origin, answer)
 
     def _tick(self, now_ms: int) -> None:
         ticks = 0
@@ -296,6 +301,8 @@ class Engine:
         self._active.update(self.groups)
         self._questions.tick()
         self._dispatch.markers.tick(now_ms)
+        if self._dispatch.watching.streams:
+            self._dispatch.watching.tick()
         self._ticks += 1
         if self._ticks % SYSTEM_RETRY_TICKS == 0:
             self._tell_system()
@@ -365,3 +372,4 @@ class Engine:
 
     def _on_closed(self, now_ms: int, connection: int) -> None:
         self.forwarding.closed(connection)
+        self._dispatch.watching.closed(connection)
