@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from primitives.lock import Grant, Holder, Lock
     from primitives.map import Entry, Map
     from primitives.position import Position
+    from primitives.queue import Queue, QueueFull
+    from primitives.set import Set
+    from primitives.value import Value
     from primitives.watch import Event
     from primitives.watching import Watch
     from router.client import Client, Session, connect
@@ -62,6 +65,9 @@ _HOMES: Final = {
     "primitives.lock": ("Grant", "Holder", "Lock"),
     "primitives.map": ("Entry", "Map"),
     "primitives.position": ("Position",),
+    "primitives.queue": ("Queue", "QueueFull"),
+    "primitives.set": ("Set",),
+    "primitives.value": ("Value",),
     "primitives.watch": ("Event",),
     "primitives.watching": ("Watch",),
 }  # fmt: skip
@@ -72,9 +78,9 @@ _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops
 __all__ = [
     "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Causal", "Client", "Compacted", "ConfigMismatch", "Counter",
     "Deleted", "Entry", "Event", "Grant", "Holder", "Lock", "Map", "OutcomeUnknown", "OverflowRefused",
-    "Overloaded", "PermissionDenied", "Position", "ProtocolError", "QuorateError", "ReadLevel", "Retry",
-    "Session", "SessionLost", "Stale", "TooLarge", "TypeMismatch", "Unavailable", "Watch", "WatchOverflow",
-    "connect",
+    "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError",
+    "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale", "TooLarge", "TypeMismatch", "Unavailable",
+    "Value", "Watch", "WatchOverflow", "connect",
 ]  # fmt: skip
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from primitives.counter import Counter
     from primitives.lock import Lock
     from primitives.map import Map
+    from primitives.queue import Queue
+    from primitives.set import Set
+    from primitives.value import Value
 
 
 def connect(
@@ -132,7 +135,7 @@ class Session:
 class Client:
     """A connection to a cluster, for any number of tasks of one event loop. Made by :func:`connect`.
 
-    Openers (:meth:`map`, :meth:`counter`, :meth:`lock`) do no input or output: the first write creates the
+    Openers (:meth:`map`, :meth:`counter`, :meth:`lock` …) do no input or output: the first write creates the
     primitive. ``namespace`` is the client's unless given.
     """
 
@@ -161,6 +164,26 @@ class Client:
     def lock(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Lock:
         """The lock called ``name``; see :class:`~primitives.lock.Lock`."""
         return cast("Lock", self.open("lock", name, namespace=namespace, read=read))
+
+    def value(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Value:
+        """The value called ``name``; see :class:`~primitives.value.Value`."""
+        return cast("Value", self.open("value", name, namespace=namespace, read=read))
+
+    def set(
+        self, name: str, *, namespace: str | None = None, partitions: int | None = None,
+        pinned: bool = False, read: ReadLevel = LINEARIZABLE,
+    ) -> Set:  # fmt: skip
+        """The set called ``name``; see :class:`~primitives.set.Set`."""
+        return cast("Set", self.open(
+            "set", name, namespace=namespace, partitions=partitions, pinned=pinned, read=read
+        ))  # fmt: skip
+
+    def queue(
+        self, name: str, *, namespace: str | None = None, capacity: int | None = None,
+        read: ReadLevel = LINEARIZABLE,
+    ) -> Queue:  # fmt: skip
+        """The queue called ``name``; see :class:`~primitives.queue.Queue`."""
+        return cast("Queue", self.open("queue", name, namespace=namespace, capacity=capacity, read=read))
 
     def open(self, type_name: str, name: str, *, namespace: str | None = None, **options: Any) -> Handle:
         """A handle of any registered type, by the type's name. Raises ValueError for an unknown type."""
