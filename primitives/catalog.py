@@ -35,8 +35,6 @@ IDS: Final = 1
 """By revision of creation: the key in ``NAMES``."""
 WAITERS: Final = 2
 """By revision of creation of what is being deleted, and revision of the command that waits: the waiter."""
-GROUP_NAMES: Final = 3
-"""In the group's own catalog, of all its slots, keys like those of ``NAMES``: for listings."""
 DELETING_WAITERS_MAX: Final = 256
 """Commands that wait for one deletion."""
 
@@ -100,7 +98,7 @@ class CatalogView(View, Protocol):
     """What the host offers to the catalog beyond what machines' queries get."""
 
     def group_names(self) -> Table:
-        """The table :data:`GROUP_NAMES`."""
+        """In the group's own catalog, of all its slots, with keys like those of ``NAMES``: for listings."""
 
 
 class CatalogContext(Context, CatalogView, Protocol):
@@ -120,8 +118,8 @@ class CatalogContext(Context, CatalogView, Protocol):
         """Deletes partition 0, in this slot, of the pinned primitive created at ``revision``."""
 
     def delete(self, revision: Revision, partitions: int) -> None:
-        """Has the group's leader delete the partitions of a spread primitive, until :meth:`CatalogMachine.freed`
-        is called; each of the leaders, if it comes to that."""
+        """Has the group's leader delete the partitions of a spread primitive, and each later leader, until
+        :meth:`CatalogMachine.freed` is called."""
 
 
 def encode_found(found: Found) -> bytes:
@@ -193,7 +191,7 @@ class CatalogMachine(Machine):
         row: bytes | None = None
         if op == CatalogOp.LOOKUP:
             key = _name_key(args)
-            if type(key) is str:
+            if isinstance(key, str):
                 return Code.BAD_REQUEST, key.encode(errors="replace")
             row = names.get(key)
         elif op == CatalogOp.LOOKUP_ID:
@@ -220,8 +218,8 @@ class CatalogMachine(Machine):
         return OK
 
     def freed(self, ctx: CatalogContext, revision: Revision) -> Result:
-        """Each partition of the primitive created at ``revision`` is deleted: its name is free, and who waited
-        for that is answered."""
+        """Each partition of the primitive created at ``revision`` is deleted: frees its name, and answers
+        those who waited for that."""
         key = ctx.table(IDS).get(U64.pack(revision))
         row = None if key is None else ctx.table(NAMES).get(key)
         if key is None or row is None or not decode_found(row).deleting:
@@ -247,7 +245,7 @@ class CatalogMachine(Machine):
         if len(args) != 5:
             return Code.BAD_REQUEST, _FORM
         key = _name_key(args[:2])
-        if type(key) is str:
+        if isinstance(key, str):
             return Code.BAD_REQUEST, key.encode(errors="replace")
         name, type_, partitions, has_config = args[1:]
         if partitions is None:
@@ -275,7 +273,7 @@ class CatalogMachine(Machine):
         if len(args) != 3 or type(args[2]) is not int:
             return Code.BAD_REQUEST, _FORM
         key = _name_key(args[:2])
-        if type(key) is str:
+        if isinstance(key, str):
             return Code.BAD_REQUEST, key.encode(errors="replace")
         row = ctx.table(NAMES).get(key)
         if row is None:
@@ -357,13 +355,12 @@ def _list(names: TableView, args: list[Any]) -> Result:
     wanted = space + prefix.encode(errors="replace")
     start = max(wanted, space + behind.encode(errors="replace") + b"\0") if behind else wanted
     rows: list[bytes] = []
-    passed = size = 0
+    size = 0
     following = last = b""
-    for key, row in names.scan(start, after(wanted)):
+    for passed, (key, row) in enumerate(names.scan(start, after(wanted))):
         if passed >= PAGE_ROWS_MAX or len(rows) >= limit or size > PAGE_BYTES_MAX:
             following = last
             break
-        passed += 1
         last = key[len(space) :]
         slot, revision, type_, partitions = _LISTED.unpack(row)
         if not wanted_type or type_ == wanted_type:
