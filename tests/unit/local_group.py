@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, Final
 
+import trio
 from sortedcontainers import SortedDict
 
 from primitives.applier import Applied, Applier
@@ -80,6 +81,8 @@ class Group:
         self.now_ms = 1_000
         self.sessions: dict[int, Session] = {}
         self.ids = count(1)
+        self.changed = trio.Event()
+        """Set, and replaced, whenever an entry was applied."""
         self._entries = 0
         self._flush_every = flush_every
 
@@ -90,6 +93,8 @@ class Group:
             self.sessions[number].answered(slot, sequence, decode_answer(answer))
         for number in applied.ended:
             self.sessions.pop(number).ended()
+        self.changed.set()
+        self.changed = trio.Event()
         self._entries += 1
         if self._entries % self._flush_every == 0:
             self.applier.flush(self.rows)
