@@ -15,6 +15,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
 from router.shardmap import NodeInfo, ShardMap
+from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
 from shards.group import OPENED, GroupDriver, SyncWait
@@ -57,6 +58,7 @@ class Engine:
         self._placement = Placement(node)
         self._dispatch = Dispatch(self)
         self._questions = Questions(self)
+        self._deletions = Deletions(self)
         self._inbox: list[tuple[Any, ...]] = []
         self._active: dict[GroupId, GroupDriver] = {}
         self._hashing: dict[GroupId, GroupDriver] = {}
@@ -232,6 +234,8 @@ class Engine:
             driver.serve(now_ms, self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
+            if driver.applier.deletions:
+                self._deletions.take(now_ms, driver)
             if driver.has_more(now_ms):
                 self.touch(driver)
         system = active.get(SYSTEM_GROUP)
@@ -279,6 +283,8 @@ class Engine:
         for origin, answer in internal:
             if origin.connection in (ASKED, OPENED):
                 self._questions.answered(origin, answer)
+            elif origin.connection == DELETING:
+                self._deletions.answered(origin.request, answer)
 
     def _tick(self, now_ms: int) -> None:
         ticks = 0
@@ -295,6 +301,7 @@ class Engine:
                 driver.tick(now_ms)
         self._active.update(self.groups)
         self._questions.tick()
+        self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
         self._ticks += 1
         if self._ticks % SYSTEM_RETRY_TICKS == 0:
