@@ -26,6 +26,7 @@ from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredRepl
 from shards.questions import ASKED, Questions
 from shards.settings import EngineSettings
 from shards.system import found_record, node_record
+from shards.watching import WATCHED
 from shards.writer import Writer
 
 TICKS_A_ROUND_MAX: Final = 2
@@ -238,6 +239,8 @@ class Engine:
                 self._deletions.take(now_ms, driver)
             if driver.has_more(now_ms):
                 self.touch(driver)
+        if self._dispatch.watching.streams:
+            self._dispatch.watching.round(now_ms, active)
         system = active.get(SYSTEM_GROUP)
         if system is not None and self._placement.refresh(system):
             self._map_changed(now_ms)
@@ -285,6 +288,8 @@ class Engine:
                 self._questions.answered(origin, answer)
             elif origin.connection == DELETING:
                 self._deletions.answered(origin.request, answer)
+            elif origin.connection == WATCHED:
+                self._dispatch.watching.answered(origin, answer)
 
     def _tick(self, now_ms: int) -> None:
         ticks = 0
@@ -303,6 +308,8 @@ class Engine:
         self._questions.tick()
         self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
+        if self._dispatch.watching.streams:
+            self._dispatch.watching.tick()
         self._ticks += 1
         if self._ticks % SYSTEM_RETRY_TICKS == 0:
             self._tell_system()
@@ -372,3 +379,4 @@ class Engine:
 
     def _on_closed(self, now_ms: int, connection: int) -> None:
         self.forwarding.closed(connection)
+        self._dispatch.watching.closed(connection)
