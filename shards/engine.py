@@ -15,6 +15,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
 from router.shardmap import NodeInfo, ShardMap
+from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
 from shards.group import OPENED, GroupDriver, SyncWait
@@ -25,6 +26,7 @@ from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredRepl
 from shards.questions import ASKED, Questions
 from shards.settings import EngineSettings
 from shards.system import found_record, node_record
+from shards.watching import WATCHED
 from shards.writer import Writer
 
 TICKS_A_ROUND_MAX: Final = 2
@@ -59,6 +61,7 @@ class Engine:
         self._placement = Placement(node)
         self._dispatch = Dispatch(self)
         self._questions = Questions(self)
+        self._deletions = Deletions(self)
         self._inbox: list[tuple[Any, ...]] = []
         self._active: dict[GroupId, GroupDriver] = {}
         self._hashing: dict[GroupId, GroupDriver] = {}
@@ -237,8 +240,12 @@ class Engine:
             driver.serve(now_ms, self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
+            if driver.applier.deletions:
+                self._deletions.take(now_ms, driver)
             if driver.has_more(now_ms):
                 self.touch(driver)
+        if self._dispatch.watching.streams:
+            self._dispatch.watching.round(now_ms, active)
         system = active.get(SYSTEM_GROUP)
         if system is not None and self._placement.refresh(system):
             self._map_changed(now_ms)
@@ -284,6 +291,10 @@ class Engine:
         for origin, answer in internal:
             if origin.connection in (ASKED, OPENED):
                 self._questions.answered(origin, answer)
+            elif origin.connection == DELETING:
+                self._deletions.answered(origin.request, answer)
+            elif origin.connection == WATCHED:
+                self._dispatch.watching.answered(origin, answer)
 
     def _tick(self, now_ms: int) -> None:
         ticks = 0
@@ -300,7 +311,10 @@ class Engine:
                 driver.tick(now_ms)
         self._active.update(self.groups)
         self._questions.tick()
+        self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
+        if self._dispatch.watching.streams:
+            self._dispatch.watching.tick()
         self._ticks += 1
         if self._ticks % (FOUND_RETRY_TICKS if self.shard_map is None else SYSTEM_RETRY_TICKS) == 0:
             self._tell_system()
@@ -370,3 +384,4 @@ class Engine:
 
     def _on_closed(self, now_ms: int, connection: int) -> None:
         self.forwarding.closed(connection)
+        self._dispatch.watching.closed(connection)

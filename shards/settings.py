@@ -22,3 +22,6 @@ class EngineSettings:
     """A batch that the store refused is tried again after this."""
     hashes_timeout_ms: int = 20_000
     """``status --hashes`` answers with what it has after this."""
+    watches_max: int = 100_000
+    """Watches that a node serves."""
+    watches_a_connection_max: int = 4096
