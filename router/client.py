@@ -31,6 +31,7 @@ from router.url import VARIABLE, parse_url
 if TYPE_CHECKING:
     from primitives.counter import Counter
     from primitives.election import Election
+    from primitives.list import List
     from primitives.lock import Lock
     from primitives.map import Map
     from primitives.queue import Queue
@@ -191,6 +192,10 @@ class Client:
     ) -> Election:
         """The election called ``name``; see :class:`~primitives.election.Election`."""
         return cast("Election", self.open("election", name, namespace=namespace, read=read))
+
+    def list(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> List:
+        """The list called ``name``; see :class:`~primitives.list.List`."""
+        return cast("List", self.open("list", name, namespace=namespace, read=read))
 
     def open(self, type_name: str, name: str, *, namespace: str | None = None, **options: Any) -> Handle:
         """A handle of any registered type, by the type's name. Raises ValueError for an unknown type."""

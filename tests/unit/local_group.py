@@ -119,10 +119,11 @@ class Group:
         self.advance(HISTORY_AGE_MS + AGE_SLACK_MS)
 
     def query(
-        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any]
-    ) -> Answer:
+        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any],
+        body: bytes = b"",
+    ) -> Answer:  # fmt: skip
         """Answers a linearizable query."""
-        query = Query(SlotId(slot), EPOCH, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, b"")
+        query = Query(SlotId(slot), EPOCH, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, body)
         return decode_answer(self.applier.query(query))
 
     def state(self) -> dict[bytes, bytes]:
