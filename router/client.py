@@ -308,3 +308,9 @@ class Client:
         if not isinstance(status, dict):
             raise ProtocolError("a status that is no map")
         return status
+
+    async def shard_map(self) -> ShardMap:
+        """The cluster's shard map as a node that is connected has it: which group owns which slots, and where
+        its replicas are. Waits for a node."""
+        await self.status()
+        return self._map()
