@@ -85,19 +85,11 @@ _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops
 
 __all__ = [
     "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Candidate", "Causal", "Client", "Compacted",
-<<<<<<< HEAD
     "ConfigMismatch", "Counter", "Deleted", "Deposed", "DirectoryInUse", "Election", "Entry", "Event",
-    "Grant", "Holder", "Leadership", "Lock", "Map", "NodeFailed", "OutcomeUnknown", "OverflowRefused",
-    "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError",
-    "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale", "StartError", "Term", "TooLarge",
-    "TypeMismatch", "Unavailable", "Value", "Watch", "WatchOverflow", "connect", "embedded",
-=======
-    "ConfigMismatch", "Counter", "Deleted", "Deposed", "Election", "Entry", "Event", "Grant", "Holder",
-    "Leadership", "List", "Lock", "Map", "OutcomeUnknown", "OverflowRefused", "Overloaded",
-    "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError", "ReadLevel",
-    "Retry", "Session", "SessionLost", "Set", "Stale", "Term", "TooLarge", "TypeMismatch", "Unavailable",
-    "Value", "Watch", "WatchOverflow", "connect",
->>>>>>> main
+    "Grant", "Holder", "Leadership", "List", "Lock", "Map", "NodeFailed", "OutcomeUnknown",
+    "OverflowRefused", "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull",
+    "QuorateError", "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale", "StartError", "Term",
+    "TooLarge", "TypeMismatch", "Unavailable", "Value", "Watch", "WatchOverflow", "connect", "embedded",
 ]  # fmt: skip
 
 
