@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from ops.replica import Replica, ReplicaConfig
     from primitives.counter import Counter
     from primitives.election import Candidate, Deposed, Election, Leadership, Term
     from primitives.errors import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __version__: Final = "0.1.0"
 
 _HOMES: Final = {
+    "ops.replica": ("Replica", "ReplicaConfig"),
     "router.client": ("Client", "Session", "connect"),
     "primitives.counter": ("Counter",),
     "primitives.election": ("Candidate", "Deposed", "Election", "Leadership", "Term"),
@@ -88,8 +90,9 @@ __all__ = [
     "ConfigMismatch", "Counter", "Deleted", "Deposed", "DirectoryInUse", "Election", "Entry", "Event",
     "Grant", "Holder", "Leadership", "List", "Lock", "Map", "NodeFailed", "OutcomeUnknown",
     "OverflowRefused", "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull",
-    "QuorateError", "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale", "StartError", "Term",
-    "TooLarge", "TypeMismatch", "Unavailable", "Value", "Watch", "WatchOverflow", "connect", "embedded",
+    "QuorateError", "ReadLevel", "Replica", "ReplicaConfig", "Retry", "Session", "SessionLost", "Set",
+    "Stale", "StartError", "Term", "TooLarge", "TypeMismatch", "Unavailable", "Value", "Watch",
+    "WatchOverflow", "connect", "embedded",
 ]  # fmt: skip
 
 
