@@ -31,6 +31,7 @@ TYPES: Final = (
     Registered("value", "primitives.value", "ValueMachine", "Value"),
     Registered("set", "primitives.set", "SetMachine", "Set"),
     Registered("queue", "primitives.queue", "QueueMachine", "Queue"),
+    Registered("election", "primitives.election", "ElectionMachine", "Election"),
 )
 
 _BY_NAME: Final = {entry.name: entry for entry in TYPES}

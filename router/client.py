@@ -30,6 +30,7 @@ from router.url import VARIABLE, parse_url
 
 if TYPE_CHECKING:
     from primitives.counter import Counter
+    from primitives.election import Election
     from primitives.lock import Lock
     from primitives.map import Map
     from primitives.queue import Queue
@@ -184,6 +185,12 @@ class Client:
     ) -> Queue:  # fmt: skip
         """The queue called ``name``; see :class:`~primitives.queue.Queue`."""
         return cast("Queue", self.open("queue", name, namespace=namespace, capacity=capacity, read=read))
+
+    def election(
+        self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE
+    ) -> Election:
+        """The election called ``name``; see :class:`~primitives.election.Election`."""
+        return cast("Election", self.open("election", name, namespace=namespace, read=read))
 
     def open(self, type_name: str, name: str, *, namespace: str | None = None, **options: Any) -> Handle:
         """A handle of any registered type, by the type's name. Raises ValueError for an unknown type."""

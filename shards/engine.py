@@ -15,6 +15,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
 from router.shardmap import NodeInfo, ShardMap
+from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
 from shards.group import OPENED, GroupDriver, SyncWait
@@ -58,6 +59,7 @@ class Engine:
         self._placement = Placement(node)
         self._dispatch = Dispatch(self)
         self._questions = Questions(self)
+        self._deletions = Deletions(self)
         self._inbox: list[tuple[Any, ...]] = []
         self._active: dict[GroupId, GroupDriver] = {}
         self._hashing: dict[GroupId, GroupDriver] = {}
@@ -233,6 +235,8 @@ class Engine:
             driver.serve(now_ms, self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
+            if driver.applier.deletions:
+                self._deletions.take(now_ms, driver)
             if driver.has_more(now_ms):
                 self.touch(driver)
         if self._dispatch.watching.streams:
@@ -282,6 +286,8 @@ class Engine:
         for origin, answer in internal:
             if origin.connection in (ASKED, OPENED):
                 self._questions.answered(origin, answer)
+            elif origin.connection == DELETING:
+                self._deletions.answered(origin.request, answer)
             elif origin.connection == WATCHED:
                 self._dispatch.watching.answered(origin, answer)
 
@@ -300,6 +306,7 @@ class Engine:
                 driver.tick(now_ms)
         self._active.update(self.groups)
         self._questions.tick()
+        self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
         if self._dispatch.watching.streams:
             self._dispatch.watching.tick()
