@@ -151,7 +151,7 @@ class HistoryRules(RuleBasedStateMachine):
             )
 
     def teardown(self) -> None:
-        """Rows are those behind the floor, what is kept, and what those events replaced; none is forgotten."""
+        """Rows are those behind the floor, what is kept, and what those events replaced; none is left."""
         if not hasattr(self, "group"):
             return
         for _ in range(2):
