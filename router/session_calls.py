@@ -39,7 +39,7 @@ class Call:
         "answer", "answered", "args", "begun_ms", "body", "bound", "called_off", "carry_on", "create",
         "done", "entry", "error", "floor", "group", "key", "kind", "late", "link", "number", "op", "order",
         "partition", "position", "primitive", "queue", "read", "ref", "request", "resolutions", "sends",
-        "sequence", "size", "slot", "token", "type", "withdrawal", "withdraws",
+        "sequence", "size", "slot", "token", "type", "watch", "withdrawal", "withdraws",
     )  # fmt: skip
 
     def __init__(self, kind: int, type: int, op: int, args: bytes, body: bytes) -> None:
@@ -75,6 +75,8 @@ class Call:
         """The name that this call finds out about, if it asks the catalog on the core's own account."""
         self.token: Any = None
         """The driver's own: who waits."""
+        self.watch: Any = None
+        """The watch whose name this call finds out about, if it is the core's own."""
         self.group = -1
         """Where the call was routed to, below 0 before that."""
         self.link: Any = None

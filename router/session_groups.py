@@ -382,7 +382,21 @@ class GroupSession:
                     self._shared.finish(call, answer, error)
             self._active.clear()
 
+    def expects(self, call: Call) -> bool:
+        """Whether an answer to the call is of use: its number is not done with, nor void."""
+        if call.kind != CallKind.COMMAND:
+            return call in self._asked
+        lane = self.lanes.get(call.slot)
+        held = None if lane is None else lane.late if call.late else lane.plain
+        return held is not None and held.get(call.sequence) is call
+
     # --- Time ---------------------------------------------------------------------------------------
+
+    def patient(self, now_ms: int) -> None:
+        """The process stood still: nobody was slow."""
+        if self.waits_from_ms is not None:
+            self.waits_from_ms = now_ms
+        self.suspect_ms = now_ms + self.stall_ms
 
     def is_stalled(self, now_ms: int) -> bool:
         """Whether an answer that should come at once has not come for too long, or the lease is not being

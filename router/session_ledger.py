@@ -21,7 +21,8 @@ from router.slots import slot_of_partition
 class Ledger:
     """Calls from their beginning to their outcome."""
 
-    __slots__ = ("_bytes", "_calls", "_reads", "directory", "dirty", "finished", "groups", "shared")
+    __slots__ = ("_bytes", "_calls", "_reads", "directory", "dirty", "finished", "groups", "resolved",
+                 "shared")  # fmt: skip
 
     def __init__(self, shared: Shared, reads: ReplicaReads) -> None:
         self._reads: Final = reads
@@ -32,6 +33,8 @@ class Ledger:
         """Groups that may have something to send."""
         self.finished: list[Call] = []
         """Users' calls that have their outcome."""
+        self.resolved: list[Call] = []
+        """Watches' own calls that have their outcome."""
         self._calls = 0
         self._bytes = 0
 
@@ -124,4 +127,4 @@ class Ledger:
                     self.place(now_ms, self.directory.again(call))
                 else:
                     self.forget(call)
-                    self.finished.append(call)
+                    (self.finished if call.watch is None else self.resolved).append(call)

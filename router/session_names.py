@@ -135,13 +135,17 @@ class Directory:
             call.reset()
             self._shared.finish(call, None, Unavailable(text))
             return []
-        entry = self._entries.get((ref.namespace, ref.name))
-        if entry is not None and entry.found is not None and entry.found.revision == call.primitive.revision:
-            entry.found = None
-        if ref.primitive == call.primitive:
-            ref.primitive = ref.spread = None
+        self.forget(ref, call.primitive)
         call.reset()
         return self.submit(call)
+
+    def forget(self, ref: Reference, primitive: PrimitiveId) -> None:
+        """The reference does not mean that primitive any more, for it is gone."""
+        entry = self._entries.get((ref.namespace, ref.name))
+        if entry is not None and entry.found is not None and entry.found.revision == primitive.revision:
+            entry.found = None
+        if ref.primitive == primitive:
+            ref.primitive = ref.spread = None
 
     def _advance(self, entry: Entry) -> list[Call]:
         """Lets waiting calls go, in order, as far as the name's meaning is known; else asks for it."""
