@@ -21,6 +21,7 @@ from primitives.registry import handle as handle_class
 from primitives.watch import BUFFER_BYTES, WatchPort
 from router.client_driver import ClientDriver, StateFeed
 from router.client_leases import HeldLease
+from router.client_watches import ClientWatch
 from router.session import SessionCore
 from router.session_calls import Call
 from router.session_settings import SessionSettings
@@ -241,7 +242,10 @@ class Client:
         buffer_bytes: int = BUFFER_BYTES,
     ) -> WatchPort:  # fmt: skip
         """Events of a primitive; see ``ClientPort``. For handles."""
-        raise Unavailable("no node serves watches yet")
+        return ClientWatch(
+            self._driver, ref, after=after, key=key, prefix=prefix, previous=previous, progress=progress,
+            buffer_bytes=buffer_bytes,
+        )  # fmt: skip
 
     async def position(self, ref: Reference) -> Position | None:
         """What was seen of a primitive; see ``ClientPort``. For handles."""
