@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn, Protocol
 import anyio
 
 from bench.world.tasks import CalledOff, Pause
-from primitives.errors import InvariantViolation, SessionLost
+from primitives.errors import Code, InvariantViolation, SessionLost
 from primitives.handle import ReadLevel, Reference
 from primitives.ids import SlotId
 from primitives.position import Position
@@ -185,6 +185,15 @@ class SimPort:
             self._owner, ref, after=after, key=key, prefix=prefix, previous=previous, progress=progress,
             buffer_bytes=buffer_bytes,
         )  # fmt: skip
+
+    async def delete(self, ref: Reference) -> bool:
+        """See :class:`primitives.handle.ClientPort`."""
+        pause = Pause()
+        core = self._owner.core
+        call = core.catalogs.delete(self._owner.now_ms(), ref, token=pause)
+        answer = await self._outcome(call, pause)
+        core.catalogs.forget(ref)
+        return answer is not None and answer.code == Code.OK
 
     async def position(self, ref: Reference) -> Position | None:
         """See :class:`primitives.handle.ClientPort`."""
