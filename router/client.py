@@ -18,8 +18,8 @@ from primitives.handle import ReadLevel, Reference
 from primitives.position import Position
 from primitives.records import Answer
 from primitives.watch import BUFFER_BYTES, WatchPort
-from router.client_driver import ClientDriver, Dial, StateFeed, dial_tcp
 from router.client_catalog import Catalog, Listing
+from router.client_driver import ClientDriver, Dial, StateFeed, dial_tcp
 from router.client_leases import HeldLease
 from router.client_watches import ClientWatch
 from router.openers import Openers
