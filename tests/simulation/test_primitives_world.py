@@ -84,11 +84,6 @@ def test_planted_elements_that_do_not_go_back_are_noticed(monkeypatch: pytest.Mo
     assert missing(3) > 0
 
 
-def test_planted_takers_that_do_not_leave_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(QueueMachine, "session_ended", lambda self, ctx, session: False)
-    assert "no progress" in noticed("queue")
-
-
 def test_a_planted_leader_that_outlives_its_session_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ElectionMachine, "session_ended", lambda self, ctx, session: True)
     assert noticed("election")
