@@ -31,12 +31,14 @@ class Applying:
 
     __slots__ = (
         "_applier", "_epoch", "_flushed", "_group", "_hash_due", "_hash_jobs", "_leases", "_store",
-        "_to_apply", "applied", "firing", "waiters",
+        "_to_apply", "applied", "applied_bytes", "firing", "waiters",
     )  # fmt: skip
 
     def __init__(self, stored: StoredReplica, applier: Applier, leases: LeaderLeases, store: Store) -> None:
         self.waiters: Final = Waiters()
         self.applied: Index = stored.applied
+        self.applied_bytes = 0
+        """Of entries' data, since the start."""
         self.firing = False
         """Whether a FIRE of this leader is proposed and not applied."""
         self._group: Final[GroupId] = stored.identity.group
@@ -74,6 +76,7 @@ class Applying:
             self.applied = entry.index
 
     def _apply_entry(self, entry: Entry, now_ms: int, out: Outbox) -> None:
+        self.applied_bytes += len(entry.data)
         pending = self.waiters.pop(entry.index)
         if pending is not None and pending.term != entry.term:
             self.lose(pending.origins, out)
@@ -121,6 +124,11 @@ class Applying:
     def must_flush(self) -> bool:
         """Whether a marker wants its hash, so that the state must be written before anything else."""
         return bool(self._hash_due)
+
+    @property
+    def flushed_index(self) -> Index:
+        """The last entry whose effects are written."""
+        return self._flushed
 
     @property
     def is_dirty(self) -> bool:

@@ -66,6 +66,7 @@ class Engine:
         now_ms = clock.monotonic_ms()
         self._tick_at_ms = now_ms + settings.tick_ms
         self._flush_at_ms = now_ms + settings.flush_interval_ms
+        self._cut_at_ms = now_ms
         self._handlers: Final[dict[str, Callable[..., None]]] = {
             "sections": self._on_sections, "frame": self._dispatch.frame, "synced": self._on_synced,
             "up": self._on_up, "down": self._on_down, "closed": self._on_closed,
@@ -252,6 +253,10 @@ class Engine:
         for driver in self.groups.values():
             if driver.applying.is_dirty or driver.applying.must_flush:
                 driver.flush(batch)
+        if now_ms >= self._cut_at_ms:
+            self._cut_at_ms = now_ms + self.settings.log_cut_interval_ms
+            for driver in self.groups.values():
+                driver.cut_log(batch, self.settings, self.forwarding.up)
         self._writer.write(batch, [])
 
     def _begin_hashes(self, active: dict[GroupId, GroupDriver]) -> None:

@@ -9,7 +9,7 @@ entry and resolved exactly once: answered, or told that its fate is unknown.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 from primitives.applier import Applier
@@ -39,11 +39,13 @@ from raftgroup.replica import Replica
 from raftgroup.types import Index, Message, MessageKind, ReplicaId, Role, Term
 from shards.applying import Applying
 from shards.leases import LeaderLeases
+from shards.logcut import LogCut
 from shards.logtime import LogTime, last_log_time_ms
 from shards.opening import Openings, Question
 from shards.outbox import INTERNAL, Outbox
 from shards.ports import Batch, LogReader, Origin, Store, StoredReplica
 from shards.reads import Asked, Confirm, Reads
+from shards.settings import EngineSettings
 from shards.waiters import Pending
 
 ENTRY_BYTES_MAX: Final = 1 << 20
@@ -86,6 +88,7 @@ class GroupDriver:
         self._log: LogReader = store.log(self.group)
         self._written: Index = self._log.last_index()
         self._log_time = LogTime()
+        self._log_cut = LogCut()
         self._led_term = Term(0)
         self._proposals: deque[tuple[bytes, Record, Origin]] = deque()
         self._proposal_bytes = 0
@@ -342,6 +345,16 @@ class GroupDriver:
     def flush(self, batch: Batch) -> None:
         """Writes what was applied, with the applied index, into ``batch``."""
         self.applying.flush(batch, self.replica.membership)
+
+    def cut_log(self, batch: Batch, settings: EngineSettings, connected: Container[NodeId]) -> None:
+        """Cuts from the log what is written as state and nobody here needs, in ``batch``, which may have the
+        latest flush too."""
+        needed: Index | None = None
+        if self._led_term:
+            needed = self.replica.known_by([at for at, node in self.nodes.items() if node in connected])
+        index = self._log_cut.due(self.applying, self._log.first_index(), needed, settings)
+        if index:
+            batch.cut_log(self.group, index, self._log.term(index))
 
     # --- Reads --------------------------------------------------------------------------------------
 

@@ -20,5 +20,13 @@ class EngineSettings:
     """A group's unwritten state beyond this is written at once."""
     stall_retry_ms: int = 5
     """A batch that the store refused is tried again after this."""
+    log_cut_interval_ms: int = 500
+    """A group's log is cut at most this often."""
+    log_tail_entries: int = 8192
+    """Applied entries kept in a log behind the written state, for followers that lag."""
+    log_tail_bytes: int = 8 << 20
+    """The same in bytes; the log is cut down to whichever is less."""
+    log_held_bytes: int = 256 << 20
+    """A leader keeps more than the tail, up to so much, for connected followers that still need it."""
     hashes_timeout_ms: int = 20_000
     """``status --hashes`` answers with what it has after this."""

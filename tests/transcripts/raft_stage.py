@@ -376,5 +376,6 @@ def _replica(host: Host) -> Replica:
 COMMANDS = (
     "group", "knows", "disk", "start", "crash", "cut", "heal", "tick", "campaign", "propose", "read",
     "transfer", "leader_down", "unreachable", "ready", "sync", "notice", "deliver", "lose", "wires",
-    "settle", "run", "status", "logs", "snapshot", "snapshot_failed", "snapshot_installed", "install", "cut_log",
+    "settle", "run", "status", "logs", "snapshot", "snapshot_failed", "snapshot_installed",
+    "install", "cut_log",
 )  # fmt: skip
