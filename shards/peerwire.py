@@ -51,11 +51,16 @@ class SectionKind:
     KEEPALIVE: Final = 4
     KEEPALIVE_REPLY: Final = 5
     HASH: Final = 6
+    SNAPSHOT: Final = 9
+    """A part of a replica's state, for one that lacks it; see ``snapshotwire``."""
+    SNAPSHOT_REPLY: Final = 10
 
 
 SECTION_HEADER: Final = struct.Struct(">BI")
 _RAFT: Final = struct.Struct(">IBB9QI")
 _RAFT_SECTION: Final = struct.Struct(">BI" + "IBB9QI")
+RAFT_BYTES: Final = _RAFT.size
+"""Bytes of a consensus message without entries."""
 _FORWARD: Final = struct.Struct(">qQI")
 _FORWARD_SECTION: Final = struct.Struct(">BI" + "qQI")
 _ANSWER: Final = struct.Struct(">qQ")
