@@ -13,7 +13,7 @@ from cyclopts import App
 
 from ops.exits import UsageError
 
-GLOBAL_OPTIONS: Final = ("-w", "--write", "--url", "--timeout", "--log-level")
+GLOBAL_OPTIONS: Final = ("-w", "--write", "--url", "--timeout", "--read", "--log-level")
 """Options that several commands have, and that may stand before the subcommand. All take a value."""
 
 _GROUPS: Final = {

@@ -29,8 +29,9 @@ class Child:
     """One run of a command. Signals that reach this process go on to it.
 
     Without a terminal it leads a session and process group of its own, and all of that group is signalled,
-    so that a shell's own children end too. At a terminal it shares this process's group: the terminal's own
-    signals reach it directly, and what is forwarded or stops it goes to it alone.
+    so that a shell's own children end too; what it leaves running there is stopped when it ends. At a
+    terminal it shares this process's group: the terminal's own signals reach it directly, and what is
+    forwarded or stops it goes to it alone.
     """
 
     def __init__(self, process: trio.Process, *, leads_group: bool) -> None:
@@ -56,8 +57,9 @@ class Child:
     async def wait(self, *, grace_s: float = GRACE_S) -> int:
         """The child's exit code once it ends; 128 and the signal's number if one killed it.
 
-        When cancelled, the child first gets TERM, ``grace_s``, then KILL, and has ended before the
-        cancellation is delivered.
+        What is left of the group that it led then gets TERM, ``grace_s``, then KILL, and has ended before
+        this returns. When cancelled, that holds for the child as well, and the cancellation is delivered
+        afterwards.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -85,7 +87,8 @@ class Child:
             return  # It ended between our look and the signal: what was wanted is so.
 
     def _alive(self) -> bool:
-        """Whether the child, or anything of the group that it leads, still runs."""
+        """Whether the child, or anything of the group that it leads, still runs. What has ended and was not
+        waited for by a parent of its own counts as running."""
         if self._process.poll() is None:
             return True
         try:
@@ -104,7 +107,7 @@ class Child:
 
     async def _stop(self, grace_s: float) -> None:
         with trio.CancelScope(shield=True):
-            if self._process.poll() is not None:
+            if not self._alive():
                 return
             self._send(signal.SIGTERM)
             with trio.move_on_after(grace_s):

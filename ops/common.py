@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,34 +10,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import trio
-from cyclopts import Group, Parameter, Token
+from cyclopts import Parameter
 
-from ops.exits import UNAVAILABLE, UNKNOWN, Failure, UsageError
+from ops.arguments import GLOBAL, Seconds
+from ops.exits import CONDITION, UNAVAILABLE, UNKNOWN, Failure, UsageError
 from ops.output import Format
-from ops.values import parse_seconds, parse_whole
 from primitives.codec import check_name
 from primitives.errors import QuorateError
 from router.client import Client, connect
 
 URL_DEFAULT: Final = "quorate://127.0.0.1:7400"
 TIMEOUT_S: Final = 10.0
-GLOBAL: Final = Group("Global options", sort_key=90)
-
-
-def seconds(type_: Any, tokens: Any) -> float:
-    """A cyclopts converter for durations."""
-    token: Token = tokens[0]
-    return parse_seconds(token.value)
-
-
-def whole(type_: Any, tokens: Any) -> int:
-    """A cyclopts converter for whole numbers; its own one rounds."""
-    token: Token = tokens[0]
-    return parse_whole(token.value)
-
-
-Whole = Annotated[int, Parameter(converter=whole, n_tokens=1)]
-Seconds = Annotated[float, Parameter(converter=seconds, n_tokens=1)]
 
 
 @Parameter(name="*", group=GLOBAL)
@@ -46,7 +30,7 @@ class Common:
 
     write: Annotated[Format, Parameter(name=["--write", "-w"])] = "table"
     """Format of standard output."""
-    url: str | None = None
+    url: Annotated[str | None, Parameter(metavar="URL")] = None
     """Where the cluster is: quorate://HOST:PORT[,HOST:PORT…][/NAMESPACE]. Unless given, $QUORATE_URL or
     quorate://127.0.0.1:7400."""
     timeout: Seconds | None = None
@@ -116,3 +100,19 @@ async def within_limit(common: Common, *, changes: bool) -> AsyncIterator[Client
         if changes:
             raise Failure(f"{text}; the change may or may not have taken effect", UNKNOWN) from None
         raise Failure(text, UNAVAILABLE) from None
+
+
+@asynccontextmanager
+async def unlimited(common: Common) -> AsyncIterator[Client]:
+    """A client that has reached a node, for as long as the block takes unless a time limit was told.
+
+    Raises Failure once the limit has passed: what the block waited for did not come.
+    """
+    limit = trio.current_time() + (math.inf if common.timeout is None else common.timeout)
+    try:
+        async with connected(common) as client:
+            await reach(client, common)
+            with trio.fail_at(limit):
+                yield client
+    except trio.TooSlowError:
+        raise Failure(f"nothing came within {common.limit_s:g} s", CONDITION) from None

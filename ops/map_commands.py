@@ -3,153 +3,140 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Final
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from ops.common import DEFAULTS, Common, Seconds, Whole, checked_name, within_limit
-from ops.exits import CONDITION, DONE, NOT_FOUND, UsageError
-from ops.output import Row, write_answer, write_stream
-from ops.values import parse_key, parse_value, show
+from ops.arguments import ABSENT, CONDITIONS, Flag, KeyArgument, Positive, Revision, Seconds, ValueArgument
+from ops.commands import Commands
+from ops.exits import CONDITION, DONE, NOT_FOUND
+from ops.output import Answer, Row, Rows
+from ops.values import show
+from primitives.map import Entry, Map
 
-app = App("map", help="Maps: entries of a key and a value.")
+commands: Final = Commands(Map, "Maps: entries of a key and a value.")
+app: Final = commands.app
 
-KeyKind = Literal["text", "int", "hex"]
-Flag = Annotated[bool, Parameter(negative="")]
+Condition = Parameter(group=CONDITIONS)
 
 
-@app.command
+@commands.change
 async def put(
-    name: str, key: str, value: str, /, *, text: Flag = False, ttl: Seconds | None = None,
-    if_absent: Flag = False, if_revision: Whole | None = None, if_value: str | None = None,
-    key_as: KeyKind = "text", common: Common = DEFAULTS,
-) -> int:  # fmt: skip
-    """Set an entry and print its revision. Exit code 4 if a condition is not met.
+    entries: Map, key: KeyArgument, value: ValueArgument, /, *, ttl: Seconds | None = None,
+    prev: Flag = False, if_absent: Annotated[Flag, Condition] = False,
+    if_revision: Annotated[Revision | None, Condition] = None,
+    if_value: Annotated[ValueArgument, Condition] = ABSENT,
+) -> Answer:  # fmt: skip
+    """Set an entry and print its revision. With a condition, exit code 4 if it is not met.
 
     Parameters
     ----------
-    name
-        The map's name; the map is created if need be.
     key
         The entry's key.
     value
         JSON if it parses as such, else text.
-    text
-        Take VALUE as text, whatever it looks like.
     ttl
         Remove the entry after this long: seconds, or with a unit such as 250ms, 2m, 1h, 7d.
+    prev
+        Print the value that was replaced, if there was one, instead of the revision.
     if_absent
         Only if there is no such entry.
     if_revision
         Only if the entry's revision is this one.
     if_value
         Only if the entry's value equals this one, read as VALUE is.
-    key_as
-        How KEY is meant: text, a 64-bit integer, or bytes in hexadecimal.
     """
-    _check_revision(if_revision)
-    name, wanted, stored = checked_name(name), parse_key(key, key_as), parse_value(value, as_text=text)
-    conditions = [if_absent, if_revision is not None, if_value is not None]
-    if sum(conditions) > 1:
-        raise UsageError("--if-absent, --if-revision and --if-value exclude one another")
-    expected = None if if_value is None else parse_value(if_value, as_text=text)
-    async with within_limit(common, changes=True) as client:
-        entries = client.map(name)
-        if if_absent:
-            met = await entries.put_if_absent(wanted, stored, ttl=ttl)
-        elif if_revision is not None:
-            met = await entries.replace(wanted, stored, revision=if_revision, ttl=ttl)
-        elif if_value is not None:
-            met = await entries.compare_and_set(wanted, expected, stored, ttl=ttl)
-        else:
-            revision = await entries.put(wanted, stored, ttl=ttl)
-            write_answer(common.write, {"key": wanted, "revision": revision}, str(revision))
-            return DONE
-    write_answer(common.write, {"key": wanted, "done": met})
-    return DONE if met else CONDITION
+    if if_absent:
+        return _met(key, await entries.put_if_absent(key, value, ttl=ttl))
+    if if_revision is not None:
+        return _met(key, await entries.replace(key, value, revision=if_revision, ttl=ttl))
+    if if_value is not ABSENT:
+        return _met(key, await entries.compare_and_set(key, if_value, value, ttl=ttl))
+    if prev:
+        old = await entries.get_and_put(key, value, ttl=ttl)
+        if old is None:
+            return Answer({"key": key, "previous": None})
+        return Answer({"key": key, "previous": _parts(old)}, show(old.value))
+    revision = await entries.put(key, value, ttl=ttl)
+    return Answer({"key": key, "revision": revision}, str(revision))
 
 
-@app.command
-async def get(
-    name: str, key: str, /, *, key_as: KeyKind = "text", common: Common = DEFAULTS
-) -> int:
+@commands.query
+async def get(entries: Map, key: KeyArgument, /) -> Answer | None:
     """Print an entry's value; with -w json or jsonl also its revisions. Exit code 3 if there is none.
 
     Parameters
     ----------
-    name
-        The map's name.
     key
         The entry's key.
-    key_as
-        How KEY is meant: text, a 64-bit integer, or bytes in hexadecimal.
     """
-    name, wanted = checked_name(name), parse_key(key, key_as)
-    async with within_limit(common, changes=False) as client:
-        entry = await client.map(name).entry(wanted)
-    if entry is None:
-        return NOT_FOUND
-    answer = {
-        "key": wanted, "value": entry.value, "revision": entry.revision, "created": entry.created,
-        "expires": entry.expires,
-    }  # fmt: skip
-    write_answer(common.write, answer, show(entry.value))
-    return DONE
+    entry = await entries.entry(key)
+    return None if entry is None else Answer({"key": key, **_parts(entry)}, show(entry.value))
 
 
-@app.command
+@commands.change
 async def remove(
-    name: str, key: str, /, *, if_revision: Whole | None = None, key_as: KeyKind = "text",
-    common: Common = DEFAULTS,
-) -> int:  # fmt: skip
-    """Remove an entry. Exit code 3 if there is none, 4 if it is of another revision.
+    entries: Map, key: KeyArgument, /, *, if_revision: Annotated[Revision | None, Condition] = None,
+    if_value: Annotated[ValueArgument, Condition] = ABSENT,
+) -> Answer:  # fmt: skip
+    """Remove an entry. Exit code 3 if there is none, 4 if a condition is not met.
 
     Parameters
     ----------
-    name
-        The map's name.
     key
         The entry's key.
     if_revision
         Only if the entry's revision is this one.
-    key_as
-        How KEY is meant: text, a 64-bit integer, or bytes in hexadecimal.
+    if_value
+        Only if the entry's value equals this one.
     """
-    _check_revision(if_revision)
-    name, wanted = checked_name(name), parse_key(key, key_as)
-    async with within_limit(common, changes=True) as client:
-        entries = client.map(name)
-        removed = await entries.remove(wanted, revision=if_revision)
-        there = not removed and if_revision is not None and await entries.contains(wanted)
-    write_answer(common.write, {"key": wanted, "removed": removed})
-    return DONE if removed else CONDITION if there else NOT_FOUND
+    if if_value is ABSENT:
+        removed = await entries.remove(key, revision=if_revision)
+    else:
+        removed = await entries.remove(key, value=if_value)
+    conditional = if_revision is not None or if_value is not ABSENT
+    there = not removed and conditional and await entries.contains(key)
+    code = DONE if removed else CONDITION if there else NOT_FOUND
+    return Answer({"key": key, "removed": removed}, code=code)
 
 
-@app.command
-async def items(name: str, /, *, limit: Whole | None = None, common: Common = DEFAULTS) -> int:
+@commands.query
+async def items(entries: Map, /, *, limit: Positive | None = None) -> Rows:
     """Print all entries, page by page; a map that does not exist has none.
 
     Parameters
     ----------
-    name
-        The map's name.
     limit
         Stop after this many entries.
     """
-    name = checked_name(name)
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit}: expected a number above 0")
-    async with within_limit(common, changes=False) as client:
-        await write_stream(common.write, ("key", "value"), _rows(client.map(name), limit))
-    return DONE
+    return Rows(("key", "value"), _rows(entries, limit))
 
 
-def _check_revision(revision: int | None) -> None:
-    if revision is not None and revision < 0:
-        raise UsageError(f"--if-revision {revision}: a revision is not negative")
+@commands.query
+async def size(entries: Map) -> Answer:
+    """Print how many entries there are."""
+    count = await entries.size()
+    return Answer({"name": entries.name, "size": count}, str(count))
 
 
-async def _rows(entries: Any, limit: Whole | None) -> AsyncIterator[Row]:
+@commands.change
+async def clear(entries: Map) -> Answer:
+    """Remove all entries."""
+    await entries.clear()
+    return Answer({"name": entries.name, "cleared": True})
+
+
+def _met(key: KeyArgument, met: bool) -> Answer:
+    return Answer({"key": key, "done": met}, code=DONE if met else CONDITION)
+
+
+def _parts(entry: Entry) -> Row:
+    return {
+        "value": entry.value, "revision": entry.revision, "created": entry.created, "expires": entry.expires
+    }  # fmt: skip
+
+
+async def _rows(entries: Map, limit: int | None) -> AsyncIterator[Row]:
     count = 0
     async for key, value in entries.items():
         yield {"key": key, "value": value}

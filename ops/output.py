@@ -8,12 +8,51 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from ops.exits import DONE
 from ops.values import show, to_json
 
 Format = Literal["table", "json", "jsonl", "simple"]
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command has to say, as one record. People get the line ``plain``; where that is None, the
+    record's parts by name if ``parts``, else nothing."""
+
+    record: Row
+    plain: str | None = None
+    code: int = DONE
+    parts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a command has to say, as rows, of which people get ``columns``."""
+
+    columns: Sequence[str]
+    rows: AsyncIterator[Row] | Sequence[Row]
+    code: int = DONE
+
+
+Result = Answer | Rows
+
+
+async def write_result(format: Format, result: Result) -> int:
+    """Writes what a command has to say; its exit code."""
+    if isinstance(result, Answer):
+        if result.parts:
+            write_record(format, result.record)
+        else:
+            write_answer(format, result.record, result.plain)
+    elif isinstance(result.rows, Sequence):
+        write_rows(format, result.columns, result.rows)
+    else:
+        await write_stream(format, result.columns, result.rows)
+    return result.code
 
 
 def _line(text: str) -> None:

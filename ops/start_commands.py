@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
-
-from cyclopts import Parameter
+from typing import Final
 
 from ops import logs
-from ops.common import Whole
+from ops.arguments import Flag, Whole
 from ops.config import GROUPS_DEFAULT, GROUPS_MAX, Options, merge, read_file, settings
 from ops.exits import Failure, UsageError
 
-Flag = Annotated[bool, Parameter(negative="")]
 PORT: Final = 7400
 DEV_NODES_MAX: Final = 9
 

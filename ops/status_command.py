@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from cyclopts import Parameter
-
+from ops.arguments import Flag
 from ops.common import DEFAULTS, Common, within_limit
 from ops.exits import DONE, FAILED, UNAVAILABLE, Failure
 from ops.output import Format, Row, write_answer, write_rows
@@ -21,7 +20,7 @@ _HASHES: Final = ("group", "revision", "rows", "replicas", "equal", "hash")
 
 
 async def status(
-    *, hashes: Annotated[bool, Parameter(negative="")] = False, common: Common = DEFAULTS
+    *, hashes: Flag = False, common: Common = DEFAULTS
 ) -> int:
     """Print nodes and groups as the node that was reached sees them.
 

@@ -11,12 +11,16 @@ from typing import Any, Final, NoReturn
 
 from ops.exits import UsageError
 from primitives.codec import Key, encode_key, encode_value
+from primitives.handle import LINEARIZABLE, SEQUENTIAL, ReadLevel, Stale
 from primitives.limits import INT_MAX, INT_MIN
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WHOLE_LENGTH_MAX: Final = 4000
 """Longer ones are not looked at, and Python refuses to."""
 _WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+_SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_LEVELS: Final = {"linearizable": LINEARIZABLE, "sequential": SEQUENTIAL}
+READ_LEVELS: Final = "linearizable, sequential and stale:DURATION"
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 
 
@@ -75,6 +79,36 @@ def parse_seconds(text: str) -> float:
     if match is None or not float(match[1]):
         raise ValueError(f"{text!r} is not a duration above 0 such as 90, 1.5s, 250ms, 2h or 7d")
     return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def parse_read(text: str) -> ReadLevel:
+    """A read level: ``linearizable``, ``sequential`` or ``stale:DURATION``. Raises ValueError."""
+    level, colon, rest = text.partition(":")
+    if not colon and level in _LEVELS:
+        return _LEVELS[level]
+    if colon and level == "stale":
+        return Stale(max_age=parse_seconds(rest))
+    raise ValueError(f"{text!r} is not a read level; there are {READ_LEVELS}")
+
+
+def show_seconds(seconds: float) -> str:
+    """A duration for people, to two or three digits: ``250ms``, ``4.2s``, ``12m``, ``3.5h``, ``7d``."""
+    for unit, size in reversed(_UNITS.items()):
+        if abs(seconds) >= size:
+            return f"{_digits(seconds / size)}{unit}"
+    return f"{_digits(seconds * 1000)}ms" if seconds else "0s"
+
+
+def show_bytes(count: float) -> str:
+    """A size for people, to two or three digits, in powers of 1,024: ``512 B``, ``1.5 KiB``, ``64 MiB``."""
+    size, unit = float(count), 0
+    while abs(size) >= 999.5 and unit < len(_SIZES) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{_digits(size)} {_SIZES[unit]}"
+
+
+def _digits(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0") if abs(number) < 9.95 else f"{number:.0f}"
 
 
 def jsonable(value: Any) -> Any:

@@ -16,6 +16,7 @@ from primitives.context import HostContext
 from primitives.ending import Ending
 from primitives.errors import Code
 from primitives.execution import FAILED, Execution
+from primitives.history import HISTORY_LIMITS, TRIM_TIMER, Histories, History, HistoryLimits
 from primitives.ids import GROUP_SLOT, GroupId, PrimitiveId, Revision, SlotId
 from primitives.instances import Instance, Instances
 from primitives.layout import HOST_ID, INTERNAL_ID, TARGET, HostTable, after, host_prefix
@@ -64,6 +65,7 @@ class ApplierLimits:
     answers_stored_max: int = ANSWERS_STORED_MAX
     sessions_max: int = SESSIONS_A_GROUP_MAX
     rows_a_command_max: int = ROWS_A_COMMAND_MAX
+    history: HistoryLimits = HISTORY_LIMITS
     cache_bytes_max: int = 4 << 20
 
 
@@ -78,6 +80,8 @@ class Applied(NamedTuple):
     """Numbers of sessions that ended."""
     markers: list[tuple[bytes, int]]
     """Nonces of markers, with the revision at each."""
+    events: list[tuple[bytes, bytes, bytes]]
+    """Target, mark and row of each event that was emitted in a partition that is watched."""
 
 
 class Applier:
@@ -109,17 +113,24 @@ class Applier:
         self._sessions: Final = SessionTable(self._tables, rows, limits.sessions_max)
         self._alive: Final = self._sessions.alive
         self._instances: Final = Instances(self._tables, machines)
-        self._context: Final = HostContext(self._tables, self._timers, self._sessions, self._instances)
+        self._histories: Final = Histories(
+            self._tables, self._timers, limits.history, limits.rows_a_command_max
+        )
+        self._context: Final = HostContext(
+            self._tables, self._timers, self._sessions, self._instances, self._histories
+        )
         self._context.revision = Revision(revision)
         self._context.log_time_ms = log_time_ms
-        self._execution: Final = Execution(self._context, self._tables, self._sessions)
+        self._execution: Final = Execution(
+            self._context, self._tables, self._sessions, self._histories
+        )
         self._commands: Final = Commands(
             self._execution, self._sessions, self._instances, self._owned, limits.answers_stored_max
         )
         self._ending: Final = Ending(
             self._sessions, self._instances, self._tables, limits.rows_a_command_max, self._execution
         )
-        self._applied = Applied([], [], [], [])
+        self._applied = Applied([], [], [], [], [])
         self._appliers: Final[dict[type, Callable[[Any], bytes | None]]] = {
             Command: self._commands.apply, Register: self._register, EndSession: self._end_session,
             Expire: self._end_session, Fire: self._fire, Marker: self._marker, Open: self._open,
@@ -174,6 +185,17 @@ class Applier:
             return encode_answer(Code.TYPE_MISMATCH, revision)
         return self._execution.ask(instance, query.op, query.args, query.body)
 
+    @property
+    def watched(self) -> set[bytes]:
+        """Targets of partitions whose events :meth:`apply` is to give out; whoever watches changes it."""
+        return self._histories.watched
+
+    def history(self, slot: int, primitive: PrimitiveId, partition: int) -> History | None:
+        """The history of a partition, to be read until the next call of :meth:`apply`; None if the partition
+        is not open here."""
+        instance = self._instances.find((slot, primitive, partition))
+        return None if instance is None else self._histories.of(instance.key, instance.target)
+
     # -- what changes it -----------------------------------------------------------------------------------
 
     def initialize(self, slots: Iterable[int], epoch: int = 1, incarnation: int = 0) -> None:
@@ -200,8 +222,9 @@ class Applier:
         context = self._context
         if log_time_ms > self.log_time_ms:
             self.log_time_ms = context.log_time_ms = log_time_ms
-        applied = self._applied = Applied([], [], [], [])
+        applied = self._applied = Applied([], [], [], [], [])
         self._execution.late = applied.late
+        self._histories.collected = applied.events
         answers = applied.answers
         appliers = self._appliers
         for record in records:
@@ -215,8 +238,10 @@ class Applier:
         meta = _META.pack(self.revision, self.log_time_ms, self._timers.made, self.ownership_version)
         sink.put(host_prefix(GROUP_SLOT, HostTable.META), meta)
         self._sessions.flush(sink)
+        self._histories.flush(sink)
         self._tables.flush(sink)
-        self._instances.forget()
+        if self._instances.forget():
+            self._histories.forget()
 
     # -- records -------------------------------------------------------------------------------------------
 
@@ -274,12 +299,21 @@ class Applier:
         return encode_answer(Code.OK, self._context.revision, U32.pack(fired))
 
     def _fire_host(self, payload: bytes) -> None:
+        if payload[0] == TRIM_TIMER:
+            self._trim(payload[1], payload[2:])
+            return
         kind, number = _HOST_TIMER.unpack_from(payload)
         if kind == _FORGET_FORMER:
             self._sessions.forget_former(payload[_HOST_TIMER.size :], number)
         elif not self._ending.slice(self._sessions.ending[number]):
             self._begin_host()
             self._timers.arm(self.log_time_ms, _HOST_TARGET, payload)
+
+    def _trim(self, kind: int, target: bytes) -> None:
+        slot, primitive_slot, revision, partition = TARGET.unpack(target)
+        key = (slot, PrimitiveId(SlotId(primitive_slot), Revision(revision)), partition)
+        if self._instances.find(key) is not None:
+            self._histories.trim(self._histories.of(key, target), kind, self.log_time_ms)
 
     def _marker(self, record: Marker) -> bytes:
         self._applied.markers.append((record.nonce, self._context.revision))

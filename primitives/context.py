@@ -6,6 +6,7 @@ import struct
 from typing import Final
 
 from primitives.errors import Code
+from primitives.history import HAS_PREVIOUS, HEAD, KEPT, MARK, Emitted, Histories, History, value_of
 from primitives.ids import PrimitiveId, Revision, SlotId
 from primitives.instances import Instance, Instances
 from primitives.layout import HostTable
@@ -28,14 +29,23 @@ class HostContext:
     What a command does beyond its rows is collected here and takes effect only when it succeeded.
     """
 
-    __slots__ = ("_alive", "_instances", "_tables", "_timers", "asked_late", "instance", "log_time_ms",
-                 "resolved", "revision", "sequence", "session")  # fmt: skip
+    __slots__ = ("_alive", "_histories", "_instances", "_marked", "_number", "_tables", "_timers",
+                 "asked_late", "emitted", "instance", "log_time_ms", "resolved", "revision", "sequence",
+                 "session")  # fmt: skip
 
-    def __init__(self, tables: Tables, timers: Timers, sessions: SessionTable, instances: Instances) -> None:
+    def __init__(
+        self, tables: Tables, timers: Timers, sessions: SessionTable, instances: Instances,
+        histories: Histories,
+    ) -> None:  # fmt: skip
         self._tables: Final = tables
         self._timers: Final = timers
         self._alive: Final = sessions.alive
         self._instances: Final = instances
+        self._histories: Final = histories
+        self._marked = 0
+        """The revision that the last mark is of."""
+        self._number = 0
+        """The next mark's number. Marks of what is undone are not given again."""
         self.instance: Instance | None = None
         self.revision = Revision(0)
         self.log_time_ms = 0
@@ -45,6 +55,8 @@ class HostContext:
         """Whether :meth:`later` was called."""
         self.resolved: list[tuple[bytes, bytes]] = []
         """Waiters with their answers."""
+        self.emitted: list[Emitted] = []
+        """Events, whose rows are put already."""
 
     def begin(self, instance: Instance, session: int, sequence: int) -> None:
         """Sets everything for the next thing to execute, with a savepoint."""
@@ -56,6 +68,8 @@ class HostContext:
         self.asked_late = False
         if self.resolved:
             self.resolved.clear()
+        if self.emitted:
+            self.emitted.clear()
 
     def rollback(self) -> None:
         """Undoes everything since :meth:`begin`. Raises what a table raised: a failing store stops the
@@ -63,6 +77,7 @@ class HostContext:
         self._tables.rollback()
         self._timers.rollback()
         self.resolved.clear()
+        self.emitted.clear()
 
     @property
     def _here(self) -> Instance:
@@ -93,6 +108,44 @@ class HostContext:
     def alive(self, session: int) -> bool:
         """See ``machine.View``."""
         return session in self._alive
+
+    def event(self, mark: bytes) -> bytes | None:
+        """See ``machine.View``."""
+        instance = self._here
+        row = (instance.history or self._history(instance)).table.get(mark)
+        return None if row is None else value_of(row)
+
+    def _history(self, instance: Instance) -> History:
+        history = instance.history = self._histories.of(instance.key, instance.target)
+        return history
+
+    def emit(
+        self, kind: int, key: bytes, value: bytes = b"", *, previous: bytes = b"", kept: bool = False
+    ) -> bytes:
+        """See ``machine.Context``."""
+        revision = self.revision
+        if revision != self._marked:
+            self._marked, self._number = revision, 0
+        mark = MARK.pack(revision, self._number)
+        self._number += 1
+        flags = KEPT if kept else 0
+        if previous:
+            if len(previous) != MARK.size:
+                raise ValueError("not a mark")
+            flags |= HAS_PREVIOUS
+        row = b"".join((HEAD.pack(kind, flags, self.log_time_ms, len(key)), previous, key, value))
+        instance = self.instance or self._here
+        history = instance.history or self._history(instance)
+        history.table.put(mark, row)
+        self.emitted.append((history, mark, row))
+        return mark
+
+    def release(self, mark: bytes) -> None:
+        """See ``machine.Context``."""
+        if len(mark) != MARK.size:
+            raise ValueError("not a mark")
+        instance = self._here
+        self._histories.release(instance.history or self._history(instance), mark)
 
     def table(self, number: int) -> Table:
         """See ``machine.Context``."""

@@ -1,8 +1,9 @@
 """Rows of keyed entries: counted, with revisions and times to live, cleared at once however many they are.
 
 A partition keeps its entries in table ``ENTRIES``, each under the partition's *incarnation* (8 bytes) and its
-encoded key: value revision, created revision and expiry in log time (0: never), 8 bytes each; where it
-expires, the handle of its timer, 16 bytes; then the value. The one row of table ``META`` counts them.
+encoded key: value revision, created revision and expiry in log time (0: never), 8 bytes each; the rest of the
+mark of the event that set the value, 2 bytes; where it expires, the handle of its timer, 16 bytes. The value
+is the event's, which is kept for it. The one row of table ``META`` counts the entries.
 Clearing raises the incarnation, so the old rows are out of sight at once, and drops them later in slices that
 are commands of their own. What has expired is visible until its timer's command is applied.
 
@@ -16,8 +17,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from primitives.machine import Context, TableView, View
+from primitives.errors import InvariantViolation
+from primitives.machine import Context, View
 from primitives.records import U64
+from primitives.watch import EventKind
 
 META: Final = 0
 ENTRIES: Final = 1
@@ -32,7 +35,8 @@ _META: Final = struct.Struct(">QQB")
 _NEW_META: Final = _META.pack(0, 0, 0)
 _NEVER: Final = bytes(8)
 _PLAIN: Final = HEADER.size
-_TIMED: Final = _PLAIN + 16
+_MARKED: Final = _PLAIN + 2
+_TIMED: Final = _MARKED + 16
 _DROP: Final = b"\x00"
 _EXPIRE: Final = b"\x01"
 
@@ -42,14 +46,22 @@ def meta_of(view: View) -> bytes:
     return view.view(META).get(b"") or _NEW_META
 
 
-def shown(row: bytes) -> bytes:
-    """What an entry is answered as: its row without the timer's handle."""
-    return row if row[16:_PLAIN] == _NEVER else row[:_PLAIN] + row[_TIMED:]
+def shown(view: View, row: bytes) -> bytes:
+    """What an entry is answered as: its three numbers and its value."""
+    return row[:_PLAIN] + value_of(view, row)
 
 
-def value_of(row: bytes) -> bytes:
+def value_of(view: View, row: bytes) -> bytes:
     """The entry's value."""
-    return row[_PLAIN:] if row[16:_PLAIN] == _NEVER else row[_TIMED:]
+    value = view.event(mark_of(row))
+    if value is None:
+        raise InvariantViolation("an entry without the event that set it")
+    return value
+
+
+def mark_of(row: bytes) -> bytes:
+    """The mark of the event that set the entry's value."""
+    return row[:8] + row[_PLAIN:_MARKED]
 
 
 def has_revision(row: bytes, revision: int) -> bool:
@@ -59,47 +71,50 @@ def has_revision(row: bytes, revision: int) -> bool:
 
 def write(ctx: Context, at: bytes, meta: bytes, old: bytes | None, value: bytes, ttl_ms: int) -> None:
     """Sets the entry, whose row was ``old``, to live for ``ttl_ms`` of log time from now; 0: for good."""
-    revision = U64.pack(ctx.revision)
-    created = revision
     if old is None:
+        mark = ctx.emit(EventKind.PUT, at[8:], value, kept=True)
+        created = mark[:8]
         incarnation, count, dropping = _META.unpack(meta)
         ctx.table(META).put(b"", _META.pack(incarnation, count + 1, dropping))
     else:
+        mark = ctx.emit(EventKind.PUT, at[8:], value, previous=mark_of(old), kept=True)
         created = old[8:16]
         if old[16:_PLAIN] != _NEVER:
-            ctx.disarm(old[_PLAIN:_TIMED])
+            ctx.disarm(old[_MARKED:_TIMED])
     if ttl_ms:
         # Log time is cut to whole milliseconds: one more makes up for the part of the first that was gone.
         deadline_ms = ctx.log_time_ms + ttl_ms + 1
         timer = ctx.arm(deadline_ms, _EXPIRE + at)
-        row = b"".join((revision, created, U64.pack(deadline_ms), timer, value))
+        row = b"".join((mark[:8], created, U64.pack(deadline_ms), mark[8:], timer))
     else:
-        row = b"".join((revision, created, _NEVER, value))
+        row = b"".join((mark[:8], created, _NEVER, mark[8:]))
     ctx.table(ENTRIES).put(at, row)
 
 
 def rewrite(ctx: Context, at: bytes, row: bytes, value: bytes) -> None:
     """Sets the value of an entry that is there, which keeps its expiry."""
-    kept = row[8 : _PLAIN if row[16:_PLAIN] == _NEVER else _TIMED]
-    ctx.table(ENTRIES).put(at, b"".join((U64.pack(ctx.revision), kept, value)))
+    mark = ctx.emit(EventKind.PUT, at[8:], value, previous=mark_of(row), kept=True)
+    ctx.table(ENTRIES).put(at, b"".join((mark[:8], row[8:_PLAIN], mark[8:], row[_MARKED:])))
 
 
-def delete(ctx: Context, at: bytes, meta: bytes, row: bytes) -> None:
-    """Removes an entry that is there."""
+def delete(ctx: Context, at: bytes, meta: bytes, row: bytes, kind: int = EventKind.REMOVED) -> None:
+    """Removes an entry that is there; ``kind`` is that of the event."""
     incarnation, count, dropping = _META.unpack(meta)
     ctx.table(META).put(b"", _META.pack(incarnation, count - 1, dropping))
     ctx.table(ENTRIES).delete(at)
+    ctx.emit(kind, at[8:], previous=mark_of(row))
     if row[16:_PLAIN] != _NEVER:
-        ctx.disarm(row[_PLAIN:_TIMED])
+        ctx.disarm(row[_MARKED:_TIMED])
 
 
 def clear(ctx: Context) -> None:
-    """Removes all entries, by touching two rows."""
+    """Removes all entries, by touching three rows."""
     incarnation, count, dropping = _META.unpack(meta_of(ctx))
     if count:
         if not dropping:
             ctx.arm(0, _DROP)
         ctx.table(META).put(b"", _META.pack(incarnation + 1, 0, 1))
+        ctx.emit(EventKind.CLEARED, b"")
 
 
 def timer(ctx: Context, payload: bytes) -> None:
@@ -110,13 +125,14 @@ def timer(ctx: Context, payload: bytes) -> None:
         at = payload[1:]
         row = entries.get(at)
         if row is not None and at[:8] == meta[:8]:
-            delete(ctx, at, meta, row)
+            delete(ctx, at, meta, row, EventKind.EXPIRED)
         return
     cleared = list(islice(entries.scan(b"", meta[:8]), SLICE_ROWS))
     for at, row in cleared:
         entries.delete(at)
+        ctx.release(mark_of(row))
         if row[16:_PLAIN] != _NEVER:
-            ctx.disarm(row[_PLAIN:_TIMED])
+            ctx.disarm(row[_MARKED:_TIMED])
     if len(cleared) == SLICE_ROWS:
         ctx.arm(0, _DROP)
     else:
@@ -124,12 +140,10 @@ def timer(ctx: Context, payload: bytes) -> None:
         ctx.table(META).put(b"", _META.pack(incarnation, count, 0))
 
 
-def behind(
-    entries: TableView, incarnation: bytes, after: bytes, *, values: bool
-) -> Iterator[tuple[bytes, bytes]]:
+def behind(view: View, incarnation: bytes, after: bytes, *, values: bool) -> Iterator[tuple[bytes, bytes]]:
     """Keys of the entries behind the key ``after`` (empty: all), in order; with what they are answered as, or
     with nothing."""
     start = incarnation + after + b"\x00" if after else incarnation
     end = U64.pack(U64.unpack(incarnation)[0] + 1)
-    for at, row in entries.scan(start, end):
-        yield at[8:], shown(row) if values else b""
+    for at, row in view.view(ENTRIES).scan(start, end):
+        yield at[8:], shown(view, row) if values else b""

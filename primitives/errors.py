@@ -62,6 +62,15 @@ class Compacted(QuorateError):
     """The position is no longer in the history; list anew and go on from there."""
 
 
+class BadPosition(QuorateError):
+    """The position is of another cluster or primitive, or is no position at all; begin anew without one."""
+
+
+class Deleted(QuorateError):
+    """The primitive that was watched, or that a position is of, was deleted; watch the name anew to wait for
+    its next creation."""
+
+
 class WatchOverflow(QuorateError):
     """The consumer was too slow for its bounded buffer; resume from the last position seen."""
 

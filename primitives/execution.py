@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from primitives.context import WAITER, HostContext
 from primitives.errors import Code
+from primitives.history import Histories
 from primitives.instances import Instance
 from primitives.records import ANSWER_HEADER, encode_answer
 from primitives.sessions import SessionTable
@@ -25,11 +26,14 @@ FAILED_TEXT: Final = b"the machine failed"
 class Execution:
     """Executes methods of machines in a group's one context."""
 
-    __slots__ = ("_alive", "_sessions", "_tables", "context", "late")
+    __slots__ = ("_alive", "_histories", "_sessions", "_tables", "context", "late")
 
-    def __init__(self, context: HostContext, tables: Tables, sessions: SessionTable) -> None:
+    def __init__(
+        self, context: HostContext, tables: Tables, sessions: SessionTable, histories: Histories
+    ) -> None:
         self.context: Final = context
         self._tables: Final = tables
+        self._histories: Final = histories
         self._sessions: Final = sessions
         self._alive: Final = sessions.alive
         self.late: list[tuple[int, int, int, bytes]] = []
@@ -64,6 +68,8 @@ class Execution:
             if (code == Code.PENDING) is context.asked_late:
                 if code >= Code.SESSION_LOST:
                     self.undo()
+                elif context.emitted:
+                    self._histories.commit(context.emitted, context.log_time_ms)
                 return code, answer
         except (TypeError, ValueError, struct.error):  # no result: failed like one that raised
             pass
@@ -71,9 +77,12 @@ class Execution:
         return Code.MACHINE_FAILED, encode_answer(Code.MACHINE_FAILED, revision, FAILED_TEXT)
 
     def run(self, instance: Instance, session: int, sequence: int, method: Any, *args: Any) -> Any:
-        """Like :meth:`guarded`; then the answers that it gave to waiters take effect."""
+        """Like :meth:`guarded`; then the answers that it gave to waiters, and its events, take effect."""
         value = self.guarded(instance, session, sequence, method, *args)
         self.settle()
+        context = self.context
+        if context.emitted:
+            self._histories.commit(context.emitted, context.log_time_ms)
         return value
 
     def ask(self, instance: Instance, op: int, args: list[Any], body: bytes) -> bytes:

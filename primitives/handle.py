@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
@@ -18,7 +18,9 @@ import anyio
 from primitives.codec import check_name, check_namespace
 from primitives.ids import PrimitiveId
 from primitives.limits import INT_MAX, INT_MIN, PARTITIONS_MAX, TTL_MS_MAX
+from primitives.position import Position
 from primitives.records import Answer, Read
+from primitives.watch import BUFFER_BYTES, WatchPort
 
 T = TypeVar("T")
 
@@ -27,7 +29,8 @@ T = TypeVar("T")
 class ReadLevel:
     """How fresh a query's answer must be; the default is :data:`LINEARIZABLE`.
 
-    This release serves linearizable reads only: the port refuses any other level with a ValueError.
+    Whatever the level, and whichever replica answers, a client's view of a primitive never goes back: an
+    answer holds all that any call of the same client was told before the query was made.
     """
 
     level: int = Read.LINEARIZABLE
@@ -36,24 +39,33 @@ class ReadLevel:
 
 @dataclass(frozen=True, slots=True)
 class Causal(ReadLevel):
-    """At least as fresh as ``position``: for each partition, the revision that must have been applied."""
+    """At least as new as ``position``, which any client may have got, from a handle or from a watch. Else
+    like :data:`SEQUENTIAL`. A position of another cluster or primitive raises BadPosition at the query."""
 
-    level: int = Read.CAUSAL
-    position: tuple[int, ...] = ()
+    level: int = field(default=Read.CAUSAL, init=False)
+    position: Position | None = None
+    """None asks for no more than SEQUENTIAL does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stale(ReadLevel):
-    """At most ``max_age`` seconds behind a state that was current when the query arrived."""
+    """At most ``max_age`` seconds behind a state that was current when the query arrived, proven by whoever
+    answers. Raises ValueError or TypeError for anything but a number from 0."""
 
-    level: int = Read.STALE
+    level: int = field(default=Read.STALE, init=False)
     max_age: float = 0.0
+
+    def __post_init__(self) -> None:
+        if type(self.max_age) is not int and type(self.max_age) is not float:
+            raise TypeError(f"max_age is a number of seconds, not {type(self.max_age).__name__}")
+        if not 0 <= self.max_age <= TTL_MS_MAX // 1000:
+            raise ValueError(f"max_age is 0 to {TTL_MS_MAX // 1000} seconds, not {self.max_age}")
 
 
 LINEARIZABLE: Final = ReadLevel(Read.LINEARIZABLE)
 """The answer holds everything acknowledged to anybody before the query was made."""
 SEQUENTIAL: Final = ReadLevel(Read.SEQUENTIAL)
-"""The answer holds everything that this client has seen."""
+"""The answer holds everything that this client has seen. Any replica may give it."""
 
 
 class Reference:
@@ -162,6 +174,19 @@ class ClientPort(Protocol):
         """Answers a query (OK or CONDITION), or None if there is no such primitive. ``read`` None:
         :data:`LINEARIZABLE`."""
 
+    def watch(
+        self, ref: Reference, *, after: Position | None = None, key: bytes | None = None,
+        prefix: bytes | None = None, previous: bool = False, progress: bool = False,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> WatchPort:  # fmt: skip
+        """The primitive's events behind ``after``, or from now on; of all encoded keys, of ``key`` or of
+        those with ``prefix``. ``previous``: with the values that were replaced; ``progress``: with a mark
+        whenever the position came further though there was nothing to tell. Buffers about ``buffer_bytes``.
+        Does nothing before it is entered."""
+
+    async def position(self, ref: Reference) -> Position | None:
+        """All that this client was told of the primitive, so far; None if it does not exist."""
+
     async def partitions(self, ref: Reference) -> int | None:
         """The primitive's number of partitions, 0 if it is pinned, None if it does not exist."""
 
@@ -211,6 +236,11 @@ class Handle:
     async def exists(self) -> bool:
         """Whether the primitive was created. Raises TypeMismatch if the name is of another type."""
         return await self._port.partitions(self._ref) is not None
+
+    async def position(self) -> Position | None:
+        """A position that covers all that this client was told of the primitive so far, for ``Causal`` reads
+        by others and for ``watch(position=)``. None if the primitive does not exist."""
+        return await self._port.position(self._ref)
 
     def __repr__(self) -> str:
         place = f"{self.namespace}/" if self.namespace else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from primitives.history import History
 from primitives.ids import CATALOG_ID, GROUP_SLOT, PrimitiveId
 from primitives.layout import INTERNAL_ID, TARGET, HostTable, host_prefix, table_prefix
 from primitives.machine import Machine
@@ -18,7 +19,7 @@ INSTANCES_KEPT_MAX: Final = 65_536
 class Instance:
     """One partition of one primitive, with its machine and its tables."""
 
-    __slots__ = ("_numbers", "_tables", "config", "key", "machine", "target", "type")
+    __slots__ = ("_numbers", "_tables", "config", "history", "key", "machine", "target", "type")
 
     def __init__(self, tables: Tables, key: Target, machine: Machine, type: int, config: bytes) -> None:
         self._tables: Final = tables
@@ -30,6 +31,8 @@ class Instance:
         self.config: Final = config
         slot, primitive, partition = key
         self.target: Final = TARGET.pack(slot, primitive[0], primitive[1], partition)
+        self.history: History | None = None
+        """Its history, once that was needed."""
 
     def table(self, number: int) -> Table:
         """Its table of that number, 0 to 255; raises ``struct.error`` for another."""
@@ -99,10 +102,12 @@ class Instances:
         self.slot_table(slot, HostTable.INSTANCE).put(_row_key(primitive, partition), row)
         return Instance(self._tables, key, machine, machine.TYPE, config)
 
-    def forget(self) -> None:
-        """Bounds what is in memory. To be called after a flush."""
+    def forget(self) -> bool:
+        """Bounds what is in memory: whether all instances were dropped. To be called after a flush."""
         if len(self._found) > INSTANCES_KEPT_MAX or self._tables.forget():
             self._found.clear()
+            return True
+        return False
 
 
 def _row_key(primitive: PrimitiveId, partition: int) -> bytes:

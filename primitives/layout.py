@@ -46,6 +46,9 @@ class HostTable:
     """Of a slot, by session number, primitive and partition: how many things the session holds there."""
     DELETED: Final = 9
     """Of a slot: revision of the last deletion logged in it."""
+    HISTORY: Final = 10
+    """Of a slot, by primitive, partition and mark: an event. Under the primitive and partition alone: the
+    sums of that history."""
 
 
 def table_prefix(slot: int, primitive: PrimitiveId, partition: int, table: int) -> bytes:

@@ -17,6 +17,8 @@ ARGUMENT_BYTES_MAX: Final = 16 * 1024
 ENVELOPE_BYTES_MAX: Final = 64 * 1024
 """CBOR that a server decodes of one frame."""
 CLIENT_FRAME_BYTES_MAX: Final = VALUE_BYTES_MAX + ENVELOPE_BYTES_MAX
+NODE_FRAME_BYTES_MAX: Final = 2 * VALUE_BYTES_MAX + ENVELOPE_BYTES_MAX
+"""Of a frame that a node sends: an event may carry a value and the one that it replaced."""
 PEER_FRAME_BYTES_MAX: Final = 8 << 20
 UNAUTHENTICATED_FRAME_BYTES_MAX: Final = 4 * 1024
 
@@ -33,3 +35,12 @@ TTL_MS_MAX: Final = 1 << 42
 """139 years."""
 SESSION_TIMEOUT_MS_MIN: Final = 500
 SESSION_TIMEOUT_MS_MAX: Final = 3_600_000
+
+HISTORY_EVENTS_MAX: Final = 65_536
+"""Events that a partition's history keeps, about."""
+HISTORY_BYTES_MAX: Final = 16 << 20
+"""Bytes of those events, with their keys and values."""
+HISTORY_AGE_MS: Final = 900_000
+"""How long in log time an event stays in the history, at least unless there are too many."""
+WATCH_CREDIT_MAX: Final = 1 << 40
+"""Bytes of events that a client may allow a node to send ahead."""

@@ -71,6 +71,9 @@ class View(Protocol):
     def alive(self, session: int) -> bool:
         """Whether the session of that number lives in this group, from applied state."""
 
+    def event(self, mark: bytes) -> bytes | None:
+        """The value of one of this partition's events: one that is kept, or still in the history."""
+
 
 class Context(View, Protocol):
     """What a command, a timer or the end of a session may do. Undone as a whole if the command fails."""
@@ -107,6 +110,22 @@ class Context(View, Protocol):
 
     def unhold(self, session: int) -> None:
         """Counts one holding of ``session`` less."""
+
+    def emit(
+        self, kind: int, key: bytes, value: bytes = b"", *, previous: bytes = b"", kept: bool = False
+    ) -> bytes:
+        """Appends an event to this partition's history, which those who watch it are told, and returns its
+        mark of 10 bytes: this command's revision, and the event's number in it. ``kind`` is one of
+        ``watch.EventKind`` or the machine's own; an empty ``key`` stands for all keys.
+
+        ``kept``: the event's value outlives the history, so that a row which is read by keys holds the mark,
+        and the value is stored once. It is dropped when :meth:`release` is called for it, or when a later
+        event that named its mark as ``previous``, since it replaced the value, has left the history.
+        """
+
+    def release(self, mark: bytes) -> None:
+        """A kept event need be kept no longer than the history has it; for values that go without an event
+        of their own. Not to be called for one that an event named as ``previous``."""
 
 
 class Machine:

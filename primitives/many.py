@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
@@ -73,7 +73,7 @@ class Walk(Generic[T]):
             partitions.popleft()
 
 
-def _fitting(sizes: Sequence[int], bytes_max: int) -> int:
+def fitting(sizes: Sequence[int], bytes_max: int) -> int:
     """How many of the first ``sizes`` have at most ``bytes_max`` together; at least one."""
     total = 0
     for count, size in enumerate(sizes):
@@ -83,9 +83,17 @@ def _fitting(sizes: Sequence[int], bytes_max: int) -> int:
     return len(sizes)
 
 
-def _head(keys: Sequence[bytes], positions: Sequence[int]) -> int:
-    """How many of the keys at these positions fit into one command's or query's arguments."""
-    return _fitting([len(keys[at]) + _KEY_OVERHEAD_BYTES for at in positions], _KEYS_BYTES_MAX)
+def head(keys: Iterable[bytes]) -> int:
+    """How many of the first ``keys`` fit into one command's or query's arguments."""
+    return fitting([len(key) + _KEY_OVERHEAD_BYTES for key in keys], _KEYS_BYTES_MAX)
+
+
+async def everywhere(port: ClientPort, ref: Reference, call: Callable[[int], Awaitable[T]]) -> list[T]:
+    """What ``call`` gives for every partition, at the same time; nothing if the primitive does not exist."""
+    partitions = await port.partitions(ref)
+    if partitions is None:
+        return []
+    return await together([partial(call, number) for number in range(max(1, partitions))])
 
 
 async def fetch_many(
@@ -98,7 +106,7 @@ async def fetch_many(
     async def fetch(partition: int, positions: list[int]) -> None:
         while positions:
             page = positions[:PAGE_ROWS_MAX]
-            args = [keys[at] for at in page[: _head(keys, page)]]
+            args = [keys[at] for at in page[: head(keys[at] for at in page)]]
             answer = await port.query(ref, op, args, partition=partition, read=read)
             if answer is None:
                 return
@@ -121,8 +129,8 @@ async def send_many(
     async def send(partition: int, positions: list[int]) -> None:
         while positions:
             page = positions[:PUT_MANY_MAX]
-            page = page[: _head(keys, page)]
-            page = page[: _fitting([len(values[at]) for at in page], VALUE_BYTES_MAX)]
+            page = page[: head(keys[at] for at in page)]
+            page = page[: fitting([len(values[at]) for at in page], VALUE_BYTES_MAX)]
             args: list[Any] = [first]
             for at in page:
                 args += (keys[at], len(values[at]))

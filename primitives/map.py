@@ -32,7 +32,7 @@ from primitives.limits import (
     TTL_MS_MAX,
     VALUE_BYTES_MAX,
 )
-from primitives.machine import OK, Context, Machine, Result, TableView, View
+from primitives.machine import OK, Context, Machine, Result, View
 from primitives.many import PUT_MANY_MAX, Walk, fetch_many, send_many
 from primitives.pages import encode_page, encode_series
 from primitives.records import Answer
@@ -125,7 +125,7 @@ def _put(ctx: Context, args: list[Any], body: bytes) -> Result:
     if not flags:
         write(ctx, at, meta, old, body, ttl_ms)
         return OK
-    before = b"" if old is None or not flags & Flag.PREVIOUS else shown(old)
+    before = b"" if old is None or not flags & Flag.PREVIOUS else shown(ctx, old)
     if (flags & Flag.IF_ABSENT and old is not None) or (
         flags & Flag.IF_REVISION and (old is None or not entries.has_revision(old, expected))
     ):
@@ -147,9 +147,9 @@ def _remove(ctx: Context, args: list[Any], body: bytes) -> Result:
     row = ctx.table(ENTRIES).get(at)
     if row is None:
         return _CONDITION
-    before = shown(row) if flags & Flag.PREVIOUS else b""
+    before = shown(ctx, row) if flags & Flag.PREVIOUS else b""
     if (flags & Flag.IF_REVISION and not entries.has_revision(row, expected)) or (
-        flags & Flag.IF_VALUE and value_of(row) != body
+        flags & Flag.IF_VALUE and value_of(ctx, row) != body
     ):
         return Code.CONDITION, before
     entries.delete(ctx, at, meta, row)
@@ -167,7 +167,7 @@ def _compare_and_set(ctx: Context, args: list[Any], body: bytes) -> Result:
     meta = meta_of(ctx)
     at = meta[:8] + key
     row = ctx.table(ENTRIES).get(at)
-    if row is None or value_of(row) != body[:length]:
+    if row is None or value_of(ctx, row) != body[:length]:
         return _CONDITION
     write(ctx, at, meta, row, body[length:], ttl_ms)
     return OK
@@ -182,7 +182,7 @@ def _increment(ctx: Context, args: list[Any], body: bytes) -> Result:
     meta = meta_of(ctx)
     at = meta[:8] + key
     row = ctx.table(ENTRIES).get(at)
-    number = 0 if row is None else decode_integer(value_of(row))
+    number = 0 if row is None else decode_integer(value_of(ctx, row))
     if number is None:
         return _CONDITION
     if not INT_MIN <= number + n <= INT_MAX:
@@ -254,25 +254,26 @@ class MapMachine(Machine):
             row = rows.get(meta[:8] + args[0])
             if row is None:
                 return _CONDITION
-            return OK if op == Ask.CONTAINS else (Code.OK, shown(row))
+            return OK if op == Ask.CONTAINS else (Code.OK, shown(view, row))
         if op == Ask.SIZE:
             return _BAD_ARGS if args else (Code.OK, meta[8:16])
         if op == Ask.PAGE:
-            return self._page(rows, meta[:8], args)
+            return self._page(view, meta[:8], args)
         if op != Ask.GET_MANY:
             return _BAD_OP
         if not 0 < len(args) <= PAGE_ROWS_MAX or not all(map(_is_key, args)):
             return _BAD_KEY
         found = (rows.get(meta[:8] + key) for key in args)
-        return Code.OK, encode_series((None if row is None else shown(row) for row in found), PAGE_BYTES_MAX)
+        contents = (None if row is None else shown(view, row) for row in found)
+        return Code.OK, encode_series(contents, PAGE_BYTES_MAX)
 
-    def _page(self, rows: TableView, incarnation: bytes, args: list[Any]) -> Result:
+    def _page(self, view: View, incarnation: bytes, args: list[Any]) -> Result:
         if len(args) != 3 or not _within(args[1], 1, PAGE_ROWS_MAX) or type(args[2]) is not bool:
             return _BAD_ARGS
         after, rows_max, values = args
         if after != b"" and not _is_key(after):
             return _BAD_KEY
-        found = entries.behind(rows, incarnation, after, values=values)
+        found = entries.behind(view, incarnation, after, values=values)
         return Code.OK, encode_page(found, rows_max, PAGE_BYTES_MAX)
 
     def timer(self, ctx: Context, payload: bytes) -> None:

@@ -65,6 +65,8 @@ class SessionOp:
 
 COMMAND_HEADER: Final = struct.Struct(">B16sQHIQQHQHBBHH")
 QUERY_HEADER: Final = struct.Struct(">BHIHQHBBBQH")
+_READ_AT: Final = struct.calcsize(">BHIHQHBB")
+"""Where a query says how fresh its answer must be."""
 REGISTER_RECORD: Final = struct.Struct(">B16sII")
 SESSION_RECORD: Final = struct.Struct(">B16sQ")
 FIRE_RECORD: Final = struct.Struct(">BH")
@@ -214,6 +216,11 @@ def encode_query(query: Query) -> bytes:
     return join_query(*query[:-2], _pack_arguments(query.args), query.body)
 
 
+def is_near(data: bytes) -> bool:
+    """Whether a record is a query that any replica may answer: not a linearizable one."""
+    return len(data) > _READ_AT and data[0] == Kind.QUERY and data[_READ_AT] != Read.LINEARIZABLE
+
+
 def encode_register(record: Register) -> bytes:
     """The record of a registration."""
     return REGISTER_RECORD.pack(Kind.REGISTER, record.session_id, record.count, record.timeout_ms)
@@ -272,7 +279,9 @@ def decode_command(data: bytes) -> Command:
             session_id, number, slot, epoch, sequence, acknowledged, PrimitiveId(pslot, prevision), partition,
             type_, op, exceptions, unpack(data[at:end]), data[end:],
         )  # fmt: skip
-    except (struct.error, ValueError) as error:
+    except struct.error:
+        raise BadRecord("a command cut short") from None
+    except ValueError as error:
         raise BadRecord(f"not a command: {error}") from error
 
 
@@ -289,7 +298,9 @@ def decode_query(data: bytes) -> Query:
             slot, epoch, PrimitiveId(pslot, prevision), partition, type_, op, read, bound,
             unpack(data[at:end]), data[end:],
         )  # fmt: skip
-    except (struct.error, ValueError) as error:
+    except struct.error:
+        raise BadRecord("a query cut short") from None
+    except ValueError as error:
         raise BadRecord(f"not a query: {error}") from error
 
 
@@ -302,7 +313,9 @@ def decode_record(data: bytes) -> Record:
         return _DECODERS[kind](data)
     except KeyError:
         raise BadRecord(f"a record of unknown kind {kind}") from None
-    except (struct.error, ValueError) as error:
+    except struct.error:
+        raise BadRecord(f"a record of kind {kind} cut short, or too long") from None
+    except ValueError as error:
         raise BadRecord(f"not a record of kind {kind}: {error}") from error
 
 

@@ -28,6 +28,9 @@ TYPES: Final = (
     Registered("map", "primitives.map", "MapMachine", "Map"),
     Registered("counter", "primitives.counter", "CounterMachine", "Counter"),
     Registered("lock", "primitives.lock", "LockMachine", "Lock"),
+    Registered("value", "primitives.value", "ValueMachine", "Value"),
+    Registered("set", "primitives.set", "SetMachine", "Set"),
+    Registered("queue", "primitives.queue", "QueueMachine", "Queue"),
 )
 
 _BY_NAME: Final = {entry.name: entry for entry in TYPES}

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from sortedcontainers import SortedList
 
-from primitives.layout import after
+from primitives.layout import after as following
 
 _ABSENT: Final = bytes(bytearray(b"absent"))
 """Stands for "not in this dict"; told from rows, which may be any bytes or None, by its identity alone."""
@@ -139,6 +139,10 @@ class Tables:
         """Counts a late answer like a row."""
         self.take(_MACHINE)
 
+    def allow_host(self) -> None:
+        """The host may write one more row, however many the present command has written."""
+        self.room[_HOST] = max(self.room[_HOST], 1)
+
     def mark_dirty(self, prefix: bytes, table: Table) -> None:
         """The table has an overlay now."""
         self._dirty[prefix] = table
@@ -157,6 +161,14 @@ class Tables:
                 raise
         self._remember(key, value)
         return value
+
+    def read_row(self, key: bytes) -> bytes | None:
+        """A row as it stands in the store, past the cache: one that no table has."""
+        try:
+            return self._rows.get(key)
+        except Exception as error:
+            self.failure = error
+            raise
 
     def _remember(self, key: bytes, value: bytes | None) -> None:
         self._young[key] = value
@@ -201,11 +213,11 @@ class Tables:
 class Table:
     """Ordered rows, bytes to bytes, under one prefix: what ``machine.Table`` promises."""
 
-    __slots__ = ("_index", "_kind", "_overlay", "_prefix", "_tables", "_version")
+    __slots__ = ("_index", "_kind", "_overlay", "_tables", "_version", "prefix")
 
     def __init__(self, tables: Tables, prefix: bytes, kind: int) -> None:
         self._tables: Final = tables
-        self._prefix: Final = prefix
+        self.prefix: Final = prefix
         self._kind: Final = kind
         self._overlay: dict[bytes, bytes | None] = {}
         self._index: SortedList[bytes] | None = None
@@ -218,7 +230,7 @@ class Table:
         value = self._overlay.get(key, _ABSENT)
         if value is not _ABSENT:
             return value
-        return self._tables.read(self._prefix + key)
+        return self._tables.read(self.prefix + key)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Sets the row."""
@@ -258,7 +270,7 @@ class Table:
 
     def _added(self, key: bytes) -> None:
         if not self._overlay:
-            self._tables.mark_dirty(self._prefix, self)
+            self._tables.mark_dirty(self.prefix, self)
         self._version += 1
         if self._index is not None:
             self._index.add(key)
@@ -290,9 +302,9 @@ class Table:
         """
         if end is not None and end <= start:
             return
-        size = len(self._prefix)
-        high = after(self._prefix) if end is None else self._prefix + end
-        stored = self._tables.stored(self._prefix + start, high, reverse)
+        size = len(self.prefix)
+        high = following(self.prefix) if end is None else self.prefix + end
+        stored = self._tables.stored(self.prefix + start, high, reverse)
         counted = self._kind == _MACHINE
         version = -1
         candidates: Iterator[bytes] = iter(())
@@ -323,6 +335,20 @@ class Table:
             if counted:
                 self._tables.take(_SCANNED)
             yield cursor, value
+
+    def appended(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows behind the key ``after``, in order, of a table whose new keys only grow: what is not in the
+        store yet comes behind all that is, in the order it was put. The table must not change meanwhile."""
+        size, overlay, last = len(self.prefix), self._overlay, after
+        start = self.prefix + after + b"\x00"
+        for key, stored in self._tables.stored(start, following(self.prefix), False):
+            last = key[size:]
+            value = overlay.get(last, stored)
+            if value is not None:
+                yield last, value
+        for key, value in overlay.items():
+            if key > last and value is not None:
+                yield key, value
 
     def _ahead(
         self, start: bytes, end: bytes | None, cursor: bytes | None, reverse: bool

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from primitives.counter import Counter
     from primitives.errors import (
+        BadPosition,
         Compacted,
         ConfigMismatch,
+        Deleted,
         OutcomeUnknown,
         OverflowRefused,
         Overloaded,
@@ -38,9 +40,15 @@ if TYPE_CHECKING:
         Unavailable,
         WatchOverflow,
     )
-    from primitives.handle import LINEARIZABLE, Causal, ReadLevel, Stale
+    from primitives.handle import LINEARIZABLE, SEQUENTIAL, Causal, ReadLevel, Stale
     from primitives.lock import Grant, Holder, Lock
     from primitives.map import Entry, Map
+    from primitives.position import Position
+    from primitives.queue import Queue, QueueFull
+    from primitives.set import Set
+    from primitives.value import Value
+    from primitives.watch import Event
+    from primitives.watching import Watch
     from router.client import Client, Session, connect
 
 __version__: Final = "0.1.0"
@@ -49,23 +57,30 @@ _HOMES: Final = {
     "router.client": ("Client", "Session", "connect"),
     "primitives.counter": ("Counter",),
     "primitives.errors": (
-        "Compacted", "ConfigMismatch", "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied",
-        "ProtocolError", "QuorateError", "Retry", "SessionLost", "TooLarge", "TypeMismatch", "Unavailable",
-        "WatchOverflow",
+        "BadPosition", "Compacted", "ConfigMismatch", "Deleted", "OutcomeUnknown", "OverflowRefused",
+        "Overloaded", "PermissionDenied", "ProtocolError", "QuorateError", "Retry", "SessionLost", "TooLarge",
+        "TypeMismatch", "Unavailable", "WatchOverflow",
     ),
-    "primitives.handle": ("LINEARIZABLE", "Causal", "ReadLevel", "Stale"),
+    "primitives.handle": ("LINEARIZABLE", "SEQUENTIAL", "Causal", "ReadLevel", "Stale"),
     "primitives.lock": ("Grant", "Holder", "Lock"),
     "primitives.map": ("Entry", "Map"),
+    "primitives.position": ("Position",),
+    "primitives.queue": ("Queue", "QueueFull"),
+    "primitives.set": ("Set",),
+    "primitives.value": ("Value",),
+    "primitives.watch": ("Event",),
+    "primitives.watching": ("Watch",),
 }  # fmt: skip
 _WHERE: Final = {name: module for module, names in _HOMES.items() for name in names}
 _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops")
 """The packages beside this one that belong to Quorate."""
 
 __all__ = [
-    "LINEARIZABLE", "Causal", "Client", "Compacted", "ConfigMismatch", "Counter", "Entry", "Grant", "Holder",
-    "Lock", "Map", "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied", "ProtocolError",
-    "QuorateError", "ReadLevel", "Retry", "Session", "SessionLost", "Stale", "TooLarge", "TypeMismatch",
-    "Unavailable", "WatchOverflow", "connect",
+    "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Causal", "Client", "Compacted", "ConfigMismatch", "Counter",
+    "Deleted", "Entry", "Event", "Grant", "Holder", "Lock", "Map", "OutcomeUnknown", "OverflowRefused",
+    "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError",
+    "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale", "TooLarge", "TypeMismatch", "Unavailable",
+    "Value", "Watch", "WatchOverflow", "connect",
 ]  # fmt: skip
 
 

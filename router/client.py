@@ -15,8 +15,10 @@ import trio
 from primitives.codec import check_namespace, decode_value
 from primitives.errors import Code, InvariantViolation, ProtocolError, SessionLost, Unavailable
 from primitives.handle import LINEARIZABLE, Handle, ReadLevel, Reference
+from primitives.position import Position
 from primitives.records import Answer, Read
 from primitives.registry import handle as handle_class
+from primitives.watch import BUFFER_BYTES, WatchPort
 from router.client_driver import ClientDriver, StateFeed
 from router.client_leases import HeldLease
 from router.session import SessionCore
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from primitives.counter import Counter
     from primitives.lock import Lock
     from primitives.map import Map
+    from primitives.queue import Queue
+    from primitives.set import Set
+    from primitives.value import Value
 
 
 def connect(
@@ -130,7 +135,7 @@ class Session:
 class Client:
     """A connection to a cluster, for any number of tasks of one event loop. Made by :func:`connect`.
 
-    Openers (:meth:`map`, :meth:`counter`, :meth:`lock`) do no input or output: the first write creates the
+    Openers (:meth:`map`, :meth:`counter`, :meth:`lock` …) do no input or output: the first write creates the
     primitive. ``namespace`` is the client's unless given.
     """
 
@@ -159,6 +164,26 @@ class Client:
     def lock(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Lock:
         """The lock called ``name``; see :class:`~primitives.lock.Lock`."""
         return cast("Lock", self.open("lock", name, namespace=namespace, read=read))
+
+    def value(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Value:
+        """The value called ``name``; see :class:`~primitives.value.Value`."""
+        return cast("Value", self.open("value", name, namespace=namespace, read=read))
+
+    def set(
+        self, name: str, *, namespace: str | None = None, partitions: int | None = None,
+        pinned: bool = False, read: ReadLevel = LINEARIZABLE,
+    ) -> Set:  # fmt: skip
+        """The set called ``name``; see :class:`~primitives.set.Set`."""
+        return cast("Set", self.open(
+            "set", name, namespace=namespace, partitions=partitions, pinned=pinned, read=read
+        ))  # fmt: skip
+
+    def queue(
+        self, name: str, *, namespace: str | None = None, capacity: int | None = None,
+        read: ReadLevel = LINEARIZABLE,
+    ) -> Queue:  # fmt: skip
+        """The queue called ``name``; see :class:`~primitives.queue.Queue`."""
+        return cast("Queue", self.open("queue", name, namespace=namespace, capacity=capacity, read=read))
 
     def open(self, type_name: str, name: str, *, namespace: str | None = None, **options: Any) -> Handle:
         """A handle of any registered type, by the type's name. Raises ValueError for an unknown type."""
@@ -204,6 +229,18 @@ class Client:
         return await driver.outcome(
             self._core.query(driver.clock(), ref, op, args, body, key=key, partition=partition)
         )
+
+    def watch(
+        self, ref: Reference, *, after: Position | None = None, key: bytes | None = None,
+        prefix: bytes | None = None, previous: bool = False, progress: bool = False,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> WatchPort:  # fmt: skip
+        """Events of a primitive; see ``ClientPort``. For handles."""
+        raise Unavailable("no node serves watches yet")
+
+    async def position(self, ref: Reference) -> Position | None:
+        """What was seen of a primitive; see ``ClientPort``. For handles."""
+        raise Unavailable("no node serves positions yet")
 
     async def partitions(self, ref: Reference) -> int | None:
         """The primitive's number of partitions, 0 if pinned, None if it does not exist. For handles."""

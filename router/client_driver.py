@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import trio
 
 from primitives.errors import OutcomeUnknown, Unavailable
 from primitives.records import Answer
-from router.link import Link, LinkLost
+from router.link import ByteLink, Link, LinkLost
 from router.session import Output, SessionCore
 from router.session_calls import Call, CallKind
 from router.url import split_address
@@ -28,6 +29,15 @@ LEAVE_SECONDS: Final = 1.0
 _SLEEP_MS_MAX: Final = 1000
 """A clock that runs through suspend is looked at this often while there are leases: trio's does not."""
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+Dial = Callable[[str], Awaitable[ByteLink]]
+"""Connects to the node at ``host:port``. Raises ``OSError``; may be cancelled."""
+
+
+async def dial_tcp(address: str) -> ByteLink:
+    """A connection over the network."""
+    return Link(await trio.open_tcp_stream(*split_address(address)))
 
 
 def boottime_ms() -> int:
@@ -43,10 +53,11 @@ def _shelter(seconds: float) -> trio.CancelScope:
 class ClientDriver:
     """Runs a session core. Everything but :meth:`run` is for tasks of the same event loop."""
 
-    def __init__(self, core: SessionCore) -> None:
+    def __init__(self, core: SessionCore, dial: Dial = dial_tcp) -> None:
         self.core: Final = core
+        self._dial: Final = dial
         self.clock: Final = boottime_ms
-        self._links: dict[int, Link] = {}
+        self._links: dict[int, ByteLink] = {}
         self._dials: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
         self._pump_task: trio.lowlevel.Task | None = None
@@ -166,26 +177,26 @@ class ClientDriver:
 
     async def _serve(self, connection: int, address: str) -> None:
         """One connection, from its dialing to its end."""
-        stream: trio.SocketStream | None = None
+        link: ByteLink | None = None
         with trio.CancelScope() as scope:
             self._dials[connection] = scope
             with trio.move_on_after(DIAL_SECONDS), suppress(OSError):
-                stream = await trio.open_tcp_stream(*split_address(address))
+                link = await self._dial(address)
         del self._dials[connection]
-        if stream is not None:
-            async with stream:
-                link = self._links[connection] = Link(stream)
-                try:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(link.run)
-                        await self._receive(connection, link)
-                        nursery.cancel_scope.cancel()
-                finally:
-                    del self._links[connection]
+        if link is not None:
+            self._links[connection] = link
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(link.run)
+                    await self._receive(connection, link)
+                    nursery.cancel_scope.cancel()
+            finally:
+                del self._links[connection]
+                link.close()
         self.core.disconnected(self.clock(), connection)
         self.wake()
 
-    async def _receive(self, connection: int, link: Link) -> None:
+    async def _receive(self, connection: int, link: ByteLink) -> None:
         core = self.core
         core.connected(self.clock(), connection)
         self.wake()

@@ -12,7 +12,12 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from primitives.errors import InvariantViolation, ProtocolError
-from primitives.limits import CLIENT_FRAME_BYTES_MAX, NAME_BYTES_MAX, UNAUTHENTICATED_FRAME_BYTES_MAX
+from primitives.limits import (
+    CLIENT_FRAME_BYTES_MAX,
+    NAME_BYTES_MAX,
+    NODE_FRAME_BYTES_MAX,
+    UNAUTHENTICATED_FRAME_BYTES_MAX,
+)
 from router.frames import (
     KIND_NAMES,
     VERSION,
@@ -52,9 +57,13 @@ def _to(state: State, *kinds: int) -> dict[int, State]:
     return dict.fromkeys(kinds, state)
 
 
-_REQUESTS: Final = (FrameKind.OPS, FrameKind.MAP_REQUEST, FrameKind.KEEPALIVE, FrameKind.STATUS_REQUEST)
+_REQUESTS: Final = (
+    FrameKind.OPS, FrameKind.MAP_REQUEST, FrameKind.KEEPALIVE, FrameKind.STATUS_REQUEST, FrameKind.WATCH,
+    FrameKind.CREDIT, FrameKind.UNWATCH, FrameKind.ADMIN,
+)  # fmt: skip
 _REPLIES: Final = (
     FrameKind.ANSWERS, FrameKind.MAP, FrameKind.KEEPALIVE_REPLY, FrameKind.STATUS, FrameKind.LEADERS,
+    FrameKind.WATCHING, FrameKind.WATCH_ENDED, FrameKind.EVENTS, FrameKind.MARKS, FrameKind.ADMIN_REPLY,
 )  # fmt: skip
 _REFUSED: Final = _to(State.CLOSED, FrameKind.REFUSED)
 
@@ -116,7 +125,8 @@ class Connection:
         if after is not state:
             self.state = after
             if self.is_open:
-                self._splitter.frame_bytes_max = CLIENT_FRAME_BYTES_MAX
+                is_client = self._role is Role.CLIENT
+                self._splitter.frame_bytes_max = NODE_FRAME_BYTES_MAX if is_client else CLIENT_FRAME_BYTES_MAX
 
 
 class Welcome(NamedTuple):

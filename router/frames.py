@@ -60,6 +60,24 @@ class FrameKind:
     """n→c [text]: the node is stopping."""
     LEADERS: Final = 13
     """n→c [[group, node id], …]: who leads groups that this connection used through another node."""
+    WATCH: Final = 14
+    """c→n, see :class:`watchframes.WatchRequest`."""
+    WATCH_ENDED: Final = 15
+    """n→c [watch id, code, text]: no more events come of that watch."""
+    EVENTS: Final = 16
+    """n→c events, see :mod:`router.watchframes`."""
+    MARKS: Final = 17
+    """n→c marks, see :class:`watchframes.Mark`."""
+    CREDIT: Final = 18
+    """c→n [watch id, bytes]: so many more bytes of events may be sent."""
+    UNWATCH: Final = 19
+    """c→n [watch id]; not answered."""
+    WATCHING: Final = 20
+    """n→c [watch id, group, revision]: the watch stands, with all events above that revision to come."""
+    ADMIN: Final = 21
+    """c→n [request id, operation, arguments…]."""
+    ADMIN_REPLY: Final = 22
+    """n→c [request id, code, text] and an encoded value."""
 
 
 KIND_NAMES: Final = {

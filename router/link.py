@@ -1,4 +1,8 @@
-"""A connected byte stream whose sending never waits: for clients, node servers and the multiplexer alike."""
+"""A connected byte stream whose sending never waits: for clients, node servers and the multiplexer alike.
+
+:class:`ByteLink` is what clients and node servers need of one; :class:`Link` is the one over a socket, and
+:mod:`router.memorylink` has the one between two ends in the same process.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import os
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -32,6 +36,36 @@ class LinkStatistics:
     sends: int
     sends_queued: int
     """Of ``sends``, those that the socket did not take whole at once."""
+
+
+class ByteLink(Protocol):
+    """One end of a connection. Whoever owns it runs :meth:`run` in a task for as long as it uses the link."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is known to be gone; then nothing is sent any more."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that were sent and have not left."""
+
+    def send(self, data: bytes) -> bool:
+        """Sends or queues; never blocks. False: the link is lost, and the data with it."""
+
+    async def receive(self) -> bytes:
+        """What arrived, at least one byte; waits for it. Raises :class:`LinkLost`."""
+
+    async def run(self) -> None:
+        """Does what is to be done for the link until it is lost."""
+
+    async def drained(self) -> None:
+        """Waits until nothing is queued or the link is lost. One task at a time may wait."""
+
+    def finish(self) -> None:
+        """Takes no more to send, and ends the connection once what is queued has left. Never blocks."""
+
+    def close(self) -> None:
+        """Closes the connection, and wakes whoever waits here. Harmless if it is closed. Never blocks."""
 
 
 class Link:

@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from primitives.codec import pack
-from primitives.errors import Code, InvariantViolation, Overloaded, ProtocolError, QuorateError, TooLarge
+from primitives.errors import Code, InvariantViolation, ProtocolError, QuorateError
 from primitives.handle import LeaseState, Reference
 from primitives.ids import GroupId, NodeId
-from primitives.limits import ARGUMENT_BYTES_MAX
 from primitives.records import U32, Answer, decode_answer
 from router.connection import decode_refused, decode_welcome
 from router.frames import FrameKind, decode_answers, decode_control
@@ -24,8 +22,8 @@ from router.session_calls import Call, CallKind, error_of
 from router.session_groups import GroupSession, Shared, Standing
 from router.session_keepalives import Keepalives
 from router.session_leases import LeaseClock
+from router.session_ledger import Ledger
 from router.session_links import Link
-from router.session_names import Directory
 from router.session_network import FAR_MS, Network
 from router.session_settings import SessionSettings
 from router.session_status import Statuses
@@ -70,19 +68,16 @@ class SessionCore:
     ) -> None:  # fmt: skip
         self.session_id: Final = session_id
         self.settings: Final = settings
-        self.groups: Final[dict[GroupId, GroupSession]] = {}
         self._shared: Final = Shared(session_id, settings, random)
+        self._ledger: Final = Ledger(self._shared)
+        self.groups: Final = self._ledger.groups
         self._network: Final = Network(addresses, random, name, settings)
         self._routes: Final = self._network.routes
-        self._directory: Final = Directory(self._shared)
         self._keepalives: Final = Keepalives(session_id, settings)
-        self._dirty: dict[GroupId, GroupSession] = {}
-        self._calls = 0
-        self._call_bytes = 0
+        self._dirty: Final = self._ledger.dirty
         self._cluster_id: bytes | None = None
         self._closing = False
         self._statuses: Final = Statuses(self._network)
-        self._finished: list[Call] = []
 
     # --- What users want ----------------------------------------------------------------------------
 
@@ -93,9 +88,9 @@ class SessionCore:
     ) -> Call:  # fmt: skip
         """Begins a command; see ``handle.ClientPort``. Raises :class:`Overloaded` if too much is under way,
         :class:`TooLarge` for arguments over their limit."""
-        call = self._begin(CallKind.COMMAND, ref, op, args, body, key, partition)
+        call = self._ledger.make(CallKind.COMMAND, ref, op, args, body, key, partition)
         call.create, call.late, call.carry_on, call.token = True, late, carry_on, token
-        return self._start(now_ms, call)
+        return self._ledger.start(now_ms, call)
 
     def query(
         self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"", *,
@@ -103,36 +98,16 @@ class SessionCore:
     ) -> Call:  # fmt: skip
         """Begins a linearizable query; its answer is None if there is no such primitive. Raises like
         :meth:`command`."""
-        call = self._begin(CallKind.QUERY, ref, op, args, body, key, partition)
+        call = self._ledger.make(CallKind.QUERY, ref, op, args, body, key, partition)
         call.token = token
-        return self._start(now_ms, call)
+        return self._ledger.start(now_ms, call)
 
     def resolve(self, now_ms: int, ref: Reference, *, create: bool = False, token: Any = None) -> Call:
         """Begins to find out what ``ref`` means, creating it if asked to; its answer is None if it means
         nothing. When it is finished, ``ref`` has its id and partitions."""
-        call = self._begin(CallKind.RESOLVE, ref, 0, [], b"", None, None)
+        call = self._ledger.make(CallKind.RESOLVE, ref, 0, [], b"", None, None)
         call.create, call.token = create, token
-        return self._start(now_ms, call)
-
-    def _begin(
-        self, kind: int, ref: Reference, op: int, args: list[Any], body: bytes, key: bytes | None,
-        partition: int | None,
-    ) -> Call:  # fmt: skip
-        packed = pack(args)
-        if len(packed) > ARGUMENT_BYTES_MAX:
-            raise TooLarge(f"arguments of {len(packed)} bytes; at most {ARGUMENT_BYTES_MAX} are carried")
-        call = Call(kind, ref.type, op, packed, body)
-        call.ref, call.key, call.partition = ref, key, partition or 0
-        settings = self.settings
-        if self._calls >= settings.calls_max or self._call_bytes + call.size > settings.call_bytes_max:
-            raise Overloaded(f"{self._calls} calls of {self._call_bytes} bytes are under way in this client")
-        return call
-
-    def _start(self, now_ms: int, call: Call) -> Call:
-        self._calls += 1
-        self._call_bytes += call.size
-        self._place(now_ms, self._directory.submit(call))
-        return call
+        return self._ledger.start(now_ms, call)
 
     def cancel(self, now_ms: int, call: Call) -> Call | None:
         """Nobody waits for the call any more. One that carries on is completed; another takes no effect
@@ -141,7 +116,7 @@ class SessionCore:
         if call.done or call.carry_on:
             return None
         call.done = True
-        self._forget(call)
+        self._ledger.forget(call)
         if call.kind == CallKind.STATUS:
             self._statuses.call_off(call)
             return None
@@ -153,8 +128,7 @@ class SessionCore:
             raise InvariantViolation(f"{call} is nowhere")
         withdrawal = group.call_off(call)
         if withdrawal is not None:
-            self._calls += 1
-            self._call_bytes += withdrawal.size
+            self._ledger.count(withdrawal)
             self._dirty[group.group] = group
         return withdrawal
 
@@ -162,8 +136,7 @@ class SessionCore:
         """Begins to ask some node for its status; the answer's result is a CBOR map."""
         call = self._statuses.ask(with_hashes)
         call.token = token
-        self._calls += 1
-        self._call_bytes += call.size
+        self._ledger.count(call)
         return call
 
     def let_go(self, now_ms: int) -> bool:
@@ -253,7 +226,7 @@ class SessionCore:
                 self._dirty[group.group] = group
         hopeless = self._routes.hopeless
         if hopeless is not None:
-            self._directory.give_up(hopeless)
+            self._ledger.directory.give_up(hopeless)
 
     # --- What nodes say -----------------------------------------------------------------------------
 
@@ -307,8 +280,8 @@ class SessionCore:
         shared.shard_map = routes.shard_map
         if former is not None and former.version < shard_map.version and former.owners != shard_map.owners:
             moved = [call for group in self.groups.values() for call in group.moved(shard_map)]
-            self._place(now_ms, moved)
-        self._place(now_ms, self._directory.mapped())
+            self._ledger.place(now_ms, moved)
+        self._ledger.place(now_ms, self._ledger.directory.mapped())
         self._dirty.update(self.groups)
 
     def _on_leaders(self, items: list[Any]) -> None:
@@ -360,54 +333,20 @@ class SessionCore:
         if code == Code.WRONG_SLOT or group.backoff.tries > _REDIRECTS_MAX:
             self._network.ask_map(link)
 
-    # --- Placing and sending ------------------------------------------------------------------------
-
-    def _place(self, now_ms: int, calls: list[Call]) -> None:
-        """Hands calls whose slot is known to their groups."""
-        shard_map = self._shared.shard_map
-        for call in calls:
-            if shard_map is None:
-                raise InvariantViolation("a call is placed before there is a map")
-            group_id = shard_map.group(call.slot)
-            group = self.groups.get(group_id)
-            if group is None:
-                group = self.groups[group_id] = GroupSession(group_id, self._shared)
-            if call.late and group.lane(call.slot).is_crowded(self.settings.late_max):
-                self._shared.finish(call, None, Overloaded("too many calls wait in one slot"))
-                continue
-            group.add(now_ms, call)
-            self._dirty[group_id] = group
-
-    def _settle(self, now_ms: int) -> None:
-        """Deals with calls that have an outcome: the catalog's answers let others go on."""
-        shared = self._shared
-        while shared.finished:
-            finished, shared.finished = shared.finished, []
-            for call in finished:
-                if call.entry is not None:
-                    self._place(now_ms, self._directory.answered(call))
-                elif call.answer is not None and call.answer.code == Code.UNKNOWN_PRIMITIVE and call.ref:
-                    self._place(now_ms, self._directory.again(call))
-                else:
-                    self._forget(call)
-                    self._finished.append(call)
-
-    def _forget(self, call: Call) -> None:
-        self._calls -= 1
-        self._call_bytes -= call.size
+    # --- Sending ------------------------------------------------------------------------------------
 
     def poll(self, now_ms: int) -> Output:
         """Everything that is to be done now."""
         network = self._network
         if now_ms >= network.wake_ms:
             self._tick(now_ms)
-        self._settle(now_ms)
+        self._ledger.settle(now_ms)
         if self._dirty:
             self._flush(now_ms)
-            self._settle(now_ms)
+            self._ledger.settle(now_ms)
         self._statuses.send()
         frames, close, dial = network.take()
-        finished, self._finished = self._finished, []
+        finished, self._ledger.finished = self._ledger.finished, []
         lost, self._shared.lost = self._shared.lost, []
         return Output(frames, close, dial, finished, lost, network.wake_ms)
 

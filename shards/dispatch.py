@@ -7,11 +7,18 @@ from typing import Any, Final
 from primitives.codec import encode_value, pack, unpack
 from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
-from primitives.records import Kind, encode_answer
+from primitives.records import Kind, encode_answer, is_near
 from router.frames import FrameKind, decode_control, decode_requests, encode_control
 from shards.core import Core
 from shards.markers import Markers
-from shards.peerwire import SectionKind, decode_answer_section, decode_forward_section, section
+from shards.peerwire import (
+    SectionKind,
+    decode_answer_section,
+    decode_forward_section,
+    decode_read_ask,
+    decode_read_reply,
+    section,
+)
 from shards.ports import Origin, Priority
 from shards.reads import Confirm
 from shards.status import describe
@@ -50,7 +57,7 @@ class Dispatch:
                 self._status(now_ms, connection, envelope)
             else:
                 raise ProtocolError(f"a frame of kind {kind} is not for a node")
-        except (ProtocolError, ValueError, TypeError) as error:
+        except ProtocolError as error:
             out = self._engine.out
             out.client(connection, encode_control(FrameKind.REFUSED, ["protocol", str(error)]))
             out.close(connection)
@@ -66,7 +73,7 @@ class Dispatch:
         """Takes an operation to its group's leader, here or on another node, or refuses it."""
         engine = self._engine
         driver = engine.groups.get(group)
-        if driver is not None and driver.leads:
+        if driver is not None and (driver.leads or is_near(record)):
             driver.submit(origin, record, engine.out)
             engine.touch(driver)
         elif origin.node != engine.node:  # Passed on once already: whoever sent it here finds another way.
@@ -131,9 +138,9 @@ class Dispatch:
         self._engine.out.client(connection, encode_control(FrameKind.MAP, [], self._map_blob))
 
     def _status(self, now_ms: int, connection: int, envelope: list[Any]) -> None:
-        request, with_hashes = envelope
-        if not _is_number(request) or type(with_hashes) is not bool:
+        if [type(item) for item in envelope] != [int, bool] or not _is_number(envelope[0]):
             raise ProtocolError("a STATUS_REQUEST of another form")
+        request, with_hashes = envelope
         if with_hashes:
             self.markers.ask(now_ms, connection, request)
         else:
@@ -170,10 +177,24 @@ class Dispatch:
                 self._confirm(now_ms, group, Confirm(node, connection, number, session_id, session))
         elif kind == SectionKind.KEEPALIVE_REPLY:
             engine.out.client(int.from_bytes(payload[:8], "big", signed=True), payload[8:])
+        elif kind == SectionKind.READ_ASK:
+            self._read_ask(node, payload)
+        elif kind == SectionKind.READ_REPLY:
+            group, number, index = decode_read_reply(payload)
+            if group in engine.groups:
+                engine.groups[group].local.proven(number, index)
+                engine.touch(engine.groups[group])
         elif kind == SectionKind.HASH:
             self.markers.on_section(payload)
         else:
             raise ProtocolError(f"a section of unknown kind {kind} from node {node}")
+
+    def _read_ask(self, node: NodeId, payload: bytes) -> None:
+        group, number = decode_read_ask(payload)
+        driver = self._engine.groups.get(group)
+        if driver is not None:
+            driver.prove(node, number)
+            self._engine.touch(driver)
 
     def lost(self, origins: list[Origin]) -> None:
         """A peer is gone with the operations that were passed on to it: their fate is unknown."""

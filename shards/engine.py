@@ -115,6 +115,7 @@ class Engine:
         applier = Applier(group, self._store.state(group, stored.epoch), machines_of(group))
         nodes = self._placement.nodes_of(group)
         driver = GroupDriver(self.node, stored, replica, applier, self._store, nodes)
+        driver.local.number_from(int.from_bytes(self.boot_id[:8], "big"))
         self.groups[group] = self._active[group] = driver
         return driver
 
@@ -155,11 +156,9 @@ class Engine:
         effects name the peer."""
         self._inbox.append(("sections", node, payload))
 
-    def client_opened(self, connection: int) -> None:
-        """A client has shaken hands. Connections are numbered from 0, never twice in a boot."""
-
     def client_frame(self, connection: int, kind: int, payload: bytes) -> None:
-        """A frame of a client arrived, after its handshake."""
+        """A frame of a client arrived, after its handshake. Connections are numbered from 0, never twice in a
+        boot."""
         self._inbox.append(("frame", connection, kind, payload))
 
     def client_closed(self, connection: int) -> None:
@@ -231,7 +230,7 @@ class Engine:
             if driver.applying.may_apply:
                 driver.apply(now_ms, self.out)
                 self._dirty = True
-            driver.serve(self.out)
+            driver.serve(now_ms, self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
             if driver.has_more(now_ms):

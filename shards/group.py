@@ -24,6 +24,7 @@ from primitives.records import (
     Kind,
     Open,
     Query,
+    Read,
     Record,
     Type,
     decode_command,
@@ -34,11 +35,13 @@ from primitives.records import (
     encode_expire,
     encode_fire,
     encode_open,
+    is_near,
 )
 from raftgroup.replica import Replica
 from raftgroup.types import Index, Message, MessageKind, ReplicaId, Role, Term
 from shards.applying import Applying
 from shards.leases import LeaderLeases
+<<<<<<< HEAD
 from shards.logcut import LogCut
 from shards.logtime import LogTime, last_log_time_ms
 from shards.opening import Openings, Question
@@ -46,6 +49,15 @@ from shards.outbox import INTERNAL, Outbox
 from shards.ports import Batch, LogReader, Origin, Store, StoredReplica
 from shards.reads import Asked, Confirm, Reads
 from shards.settings import EngineSettings
+=======
+from shards.localreads import LocalReads, Verdict
+from shards.logtime import LogTime, last_log_time_ms
+from shards.opening import Openings, Question
+from shards.outbox import INTERNAL, Outbox
+from shards.peerwire import encode_read_ask, encode_read_reply
+from shards.ports import Batch, LogReader, Origin, Priority, Store, StoredReplica
+from shards.reads import Asked, Confirm, Proof, Reads
+>>>>>>> main
 from shards.waiters import Pending
 
 ENTRY_BYTES_MAX: Final = 1 << 20
@@ -55,6 +67,12 @@ PROPOSAL_BYTES_MAX: Final = 64 << 20
 FIRE_COUNT: Final = 100
 OPENED: Final = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
+_UNPROVEN: Final = encode_answer(
+    Code.UNAVAILABLE, 0, b"the replica could not prove in time that its state is as fresh as asked for"
+)
+_AHEAD: Final = encode_answer(
+    Code.BAD_REQUEST, 0, b"the position is ahead of the group: it is of another cluster, or of a restored one"
+)
 NOBODY: Final = Origin(NodeId(0), INTERNAL, 0)
 
 
@@ -82,6 +100,7 @@ class GroupDriver:
         self.nodes = nodes
         self.openings: Final = Openings()
         self.leases: Final = LeaderLeases()
+        self.local: Final = LocalReads()
         self.preferred_until_ms = 0
         self.applying: Final = Applying(stored, applier, self.leases, store)
         self._node = node
@@ -108,7 +127,7 @@ class GroupDriver:
 
     def submit(self, origin: Origin, data: bytes, out: Outbox) -> None:
         """Takes a record for the log, or a query; answers at once if it cannot be served here."""
-        if self.replica.role != Role.LEADER:
+        if self.replica.role != Role.LEADER and not is_near(data):
             out.answer(origin, self.not_leader())
             return
         try:
@@ -137,14 +156,25 @@ class GroupDriver:
 
     def _submit_query(self, origin: Origin, data: bytes, out: Outbox) -> None:
         query = decode_query(data)
+        if query.read > Read.STALE:
+            raise BadRecord("a query of an unknown freshness")
         slot = query.slot
-        if not self.applier.owns(slot, query.epoch):
+        if self.replica.role != Role.LEADER:
+            self._submit_near(origin, query, out)
+        elif not self.applier.owns(slot, query.epoch):
             out.answer(origin, encode_answer(Code.WRONG_SLOT, 0))
         elif self._is_unknown(query) and not self.openings.is_dead(query.primitive):
             self._park(origin, data, slot, out)
             self.openings.ask(Question(slot, query.primitive, query.partition, self.applier.revision))
+        elif query.read:
+            self._submit_near(origin, query, out)
         else:
             self._reads.add((origin, query))
+
+    def _submit_near(self, origin: Origin, query: Query, out: Outbox) -> None:
+        """Takes a query that any voter may answer. What a learner has may be nothing yet."""
+        if self.replica.id in self.replica.membership.learners or not self.local.add(origin, query):
+            out.answer(origin, self.not_leader())
 
     def _is_unknown(self, asked: Command | Query) -> bool:
         return asked.type > Type.SYSTEM and not self.applier.knows(
@@ -224,7 +254,11 @@ class GroupDriver:
             batch.hard_state(self.group, ready.hard_state)
         self.applying.take(ready.committed)
         for context, index in ready.reads:
-            self._reads.confirmed(context, index)
+            for proof in self._reads.confirmed(context, index):
+                if proof.node == self._node:
+                    self.local.proven(proof.number, index)
+                else:
+                    out.peer(proof.node, Priority.LOG, encode_read_reply(self.group, proof.number, index))
         for context in ready.lost_reads:
             self._refuse_reads(self._reads.lost(context), out)
         if ready.must_sync:
@@ -331,6 +365,8 @@ class GroupDriver:
         applying = self.applying
         if self.replica.commit > applying.applied:  # One Ready hands out a bounded part of what is committed.
             return True
+        if self._reads.has_proofs_to_begin:
+            return True
         deadline_ms = self.applier.next_deadline_ms
         return (
             deadline_ms is not None and self._led_term != 0 and not applying.firing
@@ -358,13 +394,52 @@ class GroupDriver:
 
     # --- Reads --------------------------------------------------------------------------------------
 
-    def serve(self, out: Outbox) -> None:
-        """Serves the reads whose index is applied."""
+    def serve(self, now_ms: int, out: Outbox) -> None:
+        """Serves the reads whose index is applied, and what any replica may answer."""
         for asked in self._reads.due(self.applying.applied):
             if isinstance(asked, Confirm):
                 self._serve_confirm(asked, out)
+            elif asked[1].read and asked[1].bound > self.applier.revision:
+                out.answer(asked[0], _AHEAD)
             else:
                 out.answer(asked[0], self.applier.query(asked[1]))
+        if self.local.has_waiting:
+            self._serve_near(now_ms, out)
+
+    def _serve_near(self, now_ms: int, out: Outbox) -> None:
+        local, applier, leads = self.local, self.applier, self.leads
+        for (origin, query, _), verdict in local.due(
+            now_ms, self.applying.applied, applier.revision, leads=leads
+        ):
+            if verdict is Verdict.UNPROVEN:
+                out.answer(origin, _UNPROVEN)
+            elif verdict is Verdict.BEHIND and leads:
+                self._reads.add((origin, query))  # If it is not there then, it is nowhere.
+            elif verdict is Verdict.BEHIND or not self._has(query):
+                out.answer(origin, self.not_leader())
+            else:
+                out.answer(origin, applier.query(query))
+        number = local.begin(now_ms)
+        leader = self.leader_node
+        if number is None or leader is None:
+            return
+        if leads:
+            self._reads.prove(Proof(self._node, number))
+        else:
+            out.peer(leader, Priority.LOG, encode_read_ask(self.group, number))
+
+    def _has(self, query: Query) -> bool:
+        """Whether the query can be judged from the state here: a partition that is not open may only not be
+        open yet."""
+        if not self.applier.owns(query.slot, query.epoch):
+            return False
+        return not self._is_unknown(query) or self.openings.is_dead(query.primitive)
+
+    def prove(self, node: NodeId, number: int) -> None:
+        """Another replica asks how far the group has come: answered by a ReadIndex round begun after now.
+        Nothing if this replica does not lead: who asked will ask again."""
+        if self.leads:
+            self._reads.prove(Proof(node, number))
 
     def _serve_confirm(self, asked: Confirm, out: Outbox) -> None:
         given = out.keepalive(asked.node, asked.connection, asked.keepalive)

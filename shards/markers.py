@@ -90,8 +90,11 @@ class Markers:
             self._engine.out.peer(node, Priority.LOG, section(SectionKind.HASH, pack(told)))
 
     def on_section(self, payload: bytes) -> None:
-        """Another node tells a hash."""
-        self.told(unpack(payload))
+        """Another node tells a hash. Raises ProtocolError if it is none."""
+        told = _told_of(payload)
+        if told is None:
+            raise ProtocolError("a HASH of another form")
+        self.told(told)
 
     def told(self, told: list[Any]) -> None:
         """A replica's hash is known."""
@@ -121,3 +124,14 @@ class Markers:
                 self._engine.answer_status(connection, request, hashes, missing)
         if self._waiting:
             self._begin(now_ms)
+
+
+def _told_of(payload: bytes) -> list[Any] | None:
+    """What a HASH section tells; None if it is of another form."""
+    try:
+        told = unpack(payload)
+    except ValueError:
+        return None
+    if [type(item) for item in told] != [bytes, int, int, int, bytes, int] or len(told[0]) != _NONCE.size:
+        return None
+    return told

@@ -54,6 +54,10 @@ class SectionKind:
     SNAPSHOT: Final = 9
     """A part of a replica's state, for one that lacks it; see ``snapshotwire``."""
     SNAPSHOT_REPLY: Final = 10
+    READ_ASK: Final = 16
+    """A replica asks its group's leader how far the group has come, for a round of its own."""
+    READ_REPLY: Final = 17
+    """The answer: the commit index of a ReadIndex round that was begun after the question."""
 
 
 SECTION_HEADER: Final = struct.Struct(">BI")
@@ -65,6 +69,8 @@ _FORWARD: Final = struct.Struct(">qQI")
 _FORWARD_SECTION: Final = struct.Struct(">BI" + "qQI")
 _ANSWER: Final = struct.Struct(">qQ")
 _ANSWER_SECTION: Final = struct.Struct(">BI" + "qQ")
+_READ_ASK: Final = struct.Struct(">IQ")
+_READ_REPLY: Final = struct.Struct(">IQQ")
 _NO_ENTRIES: Final[tuple[Entry, ...]] = ()
 
 
@@ -194,3 +200,29 @@ def decode_answer_section(payload: bytes) -> tuple[int, int, bytes]:
     except struct.error:
         raise ProtocolError("an answer passed back is cut off") from None
     return connection, request, payload[_ANSWER.size :]
+
+
+def encode_read_ask(group: GroupId, number: int) -> bytes:
+    """The READ_ASK section for a replica's round ``number``."""
+    return section(SectionKind.READ_ASK, _READ_ASK.pack(group, number))
+
+
+def decode_read_ask(payload: bytes) -> tuple[GroupId, int]:
+    """Group and round of a READ_ASK section. Raises :class:`ProtocolError`."""
+    if len(payload) != _READ_ASK.size:
+        raise ProtocolError(f"a question for the read index of {len(payload)} bytes")
+    group, number = _READ_ASK.unpack(payload)
+    return GroupId(group), number
+
+
+def encode_read_reply(group: GroupId, number: int, index: Index) -> bytes:
+    """The READ_REPLY section: nothing beyond ``index`` was committed when the round was asked for."""
+    return section(SectionKind.READ_REPLY, _READ_REPLY.pack(group, number, index))
+
+
+def decode_read_reply(payload: bytes) -> tuple[GroupId, int, Index]:
+    """Group, round and index of a READ_REPLY section. Raises :class:`ProtocolError`."""
+    if len(payload) != _READ_REPLY.size:
+        raise ProtocolError(f"a read index of {len(payload)} bytes")
+    group, number, index = _READ_REPLY.unpack(payload)
+    return GroupId(group), number, Index(index)

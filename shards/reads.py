@@ -7,7 +7,7 @@ a lease is confirmed from applied state, at the index of a round begun after the
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from primitives.ids import NodeId
 from primitives.records import Query
@@ -26,22 +26,43 @@ class Confirm(NamedTuple):
     number: int
 
 
+class Proof(NamedTuple):
+    """A replica's question how far the group has come: see ``localreads``."""
+
+    node: NodeId
+    number: int
+    """Of its round; comes back with the answer."""
+
+
 Asked = tuple[Origin, Query] | Confirm
+_NO_PROOFS: Final[list[Proof]] = []
 
 
 class Reads:
     """The reads of a leading replica, from arrival to service."""
 
-    __slots__ = ("_asking", "_rounds", "_serving")
+    __slots__ = ("_asking", "_proofs", "_proving", "_rounds", "_serving")
 
     def __init__(self) -> None:
         self._asking: list[Asked] = []
+        self._proving: list[Proof] = []
+        self._proofs: dict[int, list[Proof]] = {}
+        """By the context of their round."""
         self._rounds: dict[int, list[Asked]] = {}
         self._serving: deque[tuple[Index, list[Asked]]] = deque()
 
     def add(self, asked: Asked) -> None:
         """Takes a read; it joins the next round."""
         self._asking.append(asked)
+
+    def prove(self, proof: Proof) -> None:
+        """Takes a replica's question; it joins the next round."""
+        self._proving.append(proof)
+
+    @property
+    def has_proofs_to_begin(self) -> bool:
+        """Whether a replica's question waits for the next round."""
+        return bool(self._proving)
 
     def begin(self, replica: Replica) -> None:
         """Puts everything that waits into a round of ``replica``, which leads."""
@@ -50,14 +71,27 @@ class Reads:
             if context is not None:
                 self._rounds.setdefault(context, []).extend(self._asking)
                 self._asking = []
+        if self._proving:
+            context = replica.read()
+            if context is not None:
+                self._proofs.setdefault(context, []).extend(self._proving)
+                self._proving = []
 
-    def confirmed(self, context: int, index: Index) -> None:
-        """A quorum confirmed the round, and with it each earlier one."""
+    def confirmed(self, context: int, index: Index) -> list[Proof]:
+        """A quorum confirmed the round, and with it each earlier one. Returns the replicas' questions that
+        this answers: with ``index``, whatever is applied here."""
         for earlier in [known for known in self._rounds if known <= context]:
             self._serving.append((index, self._rounds.pop(earlier)))
+        if not self._proofs:
+            return _NO_PROOFS
+        return [
+            proof for earlier in [known for known in self._proofs if known <= context]
+            for proof in self._proofs.pop(earlier)
+        ]  # fmt: skip
 
     def lost(self, context: int) -> list[Asked]:
-        """The round will not be confirmed: whoever waited for it."""
+        """The round will not be confirmed: whoever waited for it. Replicas ask again by themselves."""
+        self._proofs.pop(context, None)
         return self._rounds.pop(context, [])
 
     def due(self, applied: Index) -> list[Asked]:
@@ -76,6 +110,8 @@ class Reads:
         for _, reads in self._serving:
             found.extend(reads)
         self._asking = []
+        self._proving = []
+        self._proofs.clear()
         self._rounds.clear()
         self._serving.clear()
         return found

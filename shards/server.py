@@ -16,7 +16,8 @@ from primitives.errors import ProtocolError
 from primitives.ids import NodeId
 from router.connection import Connection, Role, Welcome, decode_hello, encode_refused, encode_welcome
 from router.frames import VERSION, FrameKind, encode_control
-from router.link import Link, LinkLost
+from router.link import ByteLink, Link, LinkLost
+from router.memorylink import memory_pair
 from router.shardmap import ShardMap
 
 log = structlog.get_logger()
@@ -36,9 +37,6 @@ class Inbox(Protocol):
     def shard_map(self) -> ShardMap | None:
         """The shard map, None before the cluster has formed."""
 
-    def client_opened(self, connection: int) -> None:
-        """A client has shaken hands."""
-
     def client_frame(self, connection: int, kind: int, payload: bytes) -> None:
         """A frame of a client arrived."""
 
@@ -51,8 +49,8 @@ class _Client:
 
     __slots__ = ("link", "protocol")
 
-    def __init__(self, link: Link, protocol: Connection) -> None:
-        self.link: Final = link
+    def __init__(self, link: ByteLink, protocol: Connection) -> None:
+        self.link: Final[ByteLink] = link
         self.protocol: Final = protocol
 
 
@@ -74,6 +72,7 @@ class ClientServer:
         self._connections = 0
         self._next = 0
         self._is_full = False
+        self._nursery: trio.Nursery | None = None
 
     @property
     def connections(self) -> int:
@@ -104,11 +103,30 @@ class ClientServer:
     # --- Tasks --------------------------------------------------------------------------------------
 
     async def run(self, listeners: Sequence[trio.SocketListener]) -> None:
-        """Serves until cancelled; then says goodbye to every client. Closes ``listeners``."""
-        await trio.serve_listeners(self._serve, list(listeners))
+        """Serves until cancelled; then says goodbye to every client. Closes ``listeners``, of which there may
+        be none: :meth:`connect` is another way in."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                if listeners:
+                    nursery.start_soon(trio.serve_listeners, self._accept, list(listeners))
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        link = Link(stream, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX)
+    def connect(self) -> ByteLink:
+        """A client's end of a new connection from within this process, which takes no network. Raises
+        ConnectionRefusedError unless the server runs."""
+        if self._nursery is None:
+            raise ConnectionRefusedError("the node does not run")
+        near, far = memory_pair(far_bytes_max=CLIENT_QUEUE_BYTES_MAX)
+        self._nursery.start_soon(self._serve, far)
+        return near
+
+    async def _accept(self, stream: trio.SocketStream) -> None:
+        await self._serve(Link(stream, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX))
+
+    async def _serve(self, link: ByteLink) -> None:
         if self._connections >= self._clients_max:
             self._refuse_full(link)
             return
@@ -129,7 +147,7 @@ class ClientServer:
             self._wake()
             link.close()
 
-    async def _converse(self, connection: int, link: Link, protocol: Connection) -> None:
+    async def _converse(self, connection: int, link: ByteLink, protocol: Connection) -> None:
         """Takes frames until either end is done. What is wrong with this client ends here."""
         try:
             with trio.move_on_after(self._handshake_s):
@@ -149,7 +167,7 @@ class ClientServer:
         except _NotServing as refusal:
             link.send(protocol.sending(encode_refused("unavailable", str(refusal))))
 
-    def _take(self, connection: int, link: Link, protocol: Connection, data: bytes) -> None:
+    def _take(self, connection: int, link: ByteLink, protocol: Connection, data: bytes) -> None:
         for kind, payload in protocol.receive(data):
             if kind == FrameKind.HELLO:
                 self._welcome(connection, link, protocol, payload)
@@ -157,7 +175,7 @@ class ClientServer:
                 self._engine.client_frame(connection, kind, payload)
         self._wake()
 
-    def _welcome(self, connection: int, link: Link, protocol: Connection, payload: bytes) -> None:
+    def _welcome(self, connection: int, link: ByteLink, protocol: Connection, payload: bytes) -> None:
         decode_hello(payload)
         shard_map = self._engine.shard_map
         if shard_map is None:
@@ -165,9 +183,8 @@ class ClientServer:
         welcome = Welcome(VERSION, shard_map.cluster_id, self._node, self._boot_id, shard_map.version)
         link.send(protocol.sending(encode_welcome(welcome)))
         self._clients[connection] = _Client(link, protocol)
-        self._engine.client_opened(connection)
 
-    def _refuse_full(self, link: Link) -> None:
+    def _refuse_full(self, link: ByteLink) -> None:
         if not self._is_full:
             self._is_full = True
             log.warning("client connections are at their limit", clients_max=self._clients_max)

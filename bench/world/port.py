@@ -8,10 +8,12 @@ from typing import Any, Final, NoReturn, Protocol
 import anyio
 
 from bench.world.tasks import CalledOff, Pause
-from primitives.errors import InvariantViolation, SessionLost
+from primitives.errors import InvariantViolation, SessionLost, Unavailable
 from primitives.handle import ReadLevel, Reference
 from primitives.ids import SlotId
+from primitives.position import Position
 from primitives.records import Answer, Read
+from primitives.watch import BUFFER_BYTES, WatchPort
 from router.session import SessionCore
 from router.session_calls import Call
 from router.session_leases import LeaseClock
@@ -108,6 +110,18 @@ class SimPort:
             owner.now_ms(), ref, op, args, body, key=key, partition=partition, token=pause
         )
         return await self._outcome(call, pause)
+
+    def watch(
+        self, ref: Reference, *, after: Position | None = None, key: bytes | None = None,
+        prefix: bytes | None = None, previous: bool = False, progress: bool = False,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> WatchPort:  # fmt: skip
+        """Events of a primitive; see ``ClientPort``. For handles."""
+        raise Unavailable("no node serves watches yet")
+
+    async def position(self, ref: Reference) -> Position | None:
+        """What was seen of a primitive; see ``ClientPort``. For handles."""
+        raise Unavailable("no node serves positions yet")
 
     async def partitions(self, ref: Reference) -> int | None:
         """See :class:`primitives.handle.ClientPort`."""

@@ -141,7 +141,6 @@ class Door:
                 welcome = Welcome(
                     VERSION, shard_map.cluster_id, self.node.node, self.node.boot_id, shard_map.version
                 )
-                engine.client_opened(number)
                 wire.to_client(wire.protocol.sending(encode_welcome(welcome)))
             else:
                 engine.client_frame(number, kind, payload)

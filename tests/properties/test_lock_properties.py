@@ -135,7 +135,7 @@ class LockRules(RuleBasedStateMachine):
         assert self.holder() == expected
 
     def teardown(self) -> None:
-        """Everybody changes his mind: nothing is left but the state of a free lock."""
+        """Everybody changes his mind: nothing is left."""
         if not hasattr(self, "group"):
             return
         while self.asked:
@@ -144,7 +144,7 @@ class LockRules(RuleBasedStateMachine):
         self.group.settle()
         assert self.holder() is None
         rows = self.group.state()
-        assert len([key for key in rows if key[2:12] == self.primitive.to_bytes()]) <= 1
+        assert not [key for key in rows if key[2:12] == self.primitive.to_bytes()]
         assert not [key for key in rows if self.primitive.to_bytes() in key[15:] and key[14] == 8], "holdings"
 
 

@@ -13,7 +13,9 @@ from local_group import Group, Session, create
 from primitives.codec import decode_value, encode_value
 from primitives.entries import HEADER
 from primitives.errors import Code
-from primitives.limits import INT_MAX, INT_MIN
+from primitives.history import AGE_SLACK_MS
+from primitives.layout import HostTable, host_prefix
+from primitives.limits import HISTORY_AGE_MS, INT_MAX, INT_MIN
 from primitives.map import Ask, Flag, MapMachine, Op
 from primitives.pages import decode_page, decode_series
 from primitives.records import Answer
@@ -169,7 +171,8 @@ class MapRules(RuleBasedStateMachine):
         assert int.from_bytes(self.ask(Ask.SIZE, []).result, "big") == len(self.model)
 
     def teardown(self) -> None:
-        """When everything was removed and time has passed, there are no rows but the count."""
+        """When everything was removed and time has passed, there are no rows but the count and the
+        history's sums, which are zero."""
         if not hasattr(self, "group"):
             return
         self.everything(3, True)
@@ -178,6 +181,12 @@ class MapRules(RuleBasedStateMachine):
         self.group.advance(10_000)
         rows = [key for key in self.group.state() if key[2:12] == self.primitive.to_bytes()]
         assert len(rows) <= 1
+        self.group.advance(HISTORY_AGE_MS + AGE_SLACK_MS)
+        prefix = host_prefix(self.slot, HostTable.HISTORY) + self.primitive.to_bytes() + bytes(2)
+        assert [key for key in self.group.state() if key.startswith(prefix)] in ([], [prefix])
+        history = self.group.applier.history(self.slot, self.primitive, 0)
+        assert history is not None
+        assert history.count == history.bytes == 0
         assert self.group.applier.next_deadline_ms is None, "no timer is left"
 
 

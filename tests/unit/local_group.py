@@ -111,9 +111,7 @@ class Group:
         self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any]
     ) -> Answer:
         """Answers a linearizable query."""
-        query = Query(
-            SlotId(slot), EPOCH, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, b""
-        )
+        query = Query(SlotId(slot), EPOCH, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, b"")
         return decode_answer(self.applier.query(query))
 
     def state(self) -> dict[bytes, bytes]:
@@ -187,10 +185,12 @@ class Session:
         self.group.apply(encode_expire(Expire(self.id, self.number)))
 
 
-def create(session: Session, name: str, type: int, partitions: int | None = 0) -> tuple[SlotId, PrimitiveId]:
+def create(
+    session: Session, name: str, type: int, partitions: int | None = 0, config: bytes | None = None
+) -> tuple[SlotId, PrimitiveId]:
     """Creates a primitive, or finds it; the slot of its name and its id."""
     slot = slot_of("", name)
-    args, body = create_arguments("", name, type, partitions, None)
+    args, body = create_arguments("", name, type, partitions, config)
     at = session.send(slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.CREATE, args, body)
     answer = session.answers[slot, at]
     assert answer.code == Code.OK, answer

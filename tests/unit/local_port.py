@@ -13,10 +13,12 @@ import trio
 from local_group import EPOCH, Group, Session, slot_of
 
 from primitives.catalog import CatalogOp, create_arguments, decode_found, lookup_query
-from primitives.errors import ERRORS, Code, QuorateError, SessionLost, TypeMismatch
+from primitives.errors import ERRORS, Code, QuorateError, SessionLost, TypeMismatch, Unavailable
 from primitives.handle import LINEARIZABLE, ClientPort, LeaseState, ReadLevel, Reference
 from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
+from primitives.position import Position
 from primitives.records import Answer, Open, Type, decode_answer, encode_open
+from primitives.watch import BUFFER_BYTES, WatchPort
 
 
 class LocalLease:
@@ -182,6 +184,18 @@ class LocalPort:
             return None
         slot, primitive, at = self._open(ref, self._partition(ref, key, partition))
         return self._judge(self.group.query(slot, primitive, at, ref.type, op, args))
+
+    def watch(
+        self, ref: Reference, *, after: Position | None = None, key: bytes | None = None,
+        prefix: bytes | None = None, previous: bool = False, progress: bool = False,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> WatchPort:  # fmt: skip
+        """Events of a primitive; see ``ClientPort``. For handles."""
+        raise Unavailable("no node serves watches yet")
+
+    async def position(self, ref: Reference) -> Position | None:
+        """What was seen of a primitive; see ``ClientPort``. For handles."""
+        raise Unavailable("no node serves positions yet")
 
     async def partitions(self, ref: Reference) -> int | None:
         await trio.lowlevel.checkpoint()

@@ -101,7 +101,7 @@ class Drive:
         self.late: dict[tuple[int, int, int], Answer] = {}
         """Late answers so far, by session number, slot and sequence."""
         self.ended: list[int] = []
-        self.last: Applied = Applied([], [], [], [])
+        self.last: Applied = Applied([], [], [], [], [])
 
     def entry(self, *records: bytes) -> list[Answer | None]:
         """Applies one entry; the records' answers, None for those that come late."""

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from primitives.codec import pack
 from primitives.errors import ProtocolError
 from primitives.ids import GroupId, NodeId
 from shards.core import Core
@@ -85,3 +86,14 @@ def test_a_client_that_asks_without_end_is_refused() -> None:
         markers.ask(0, 5, 99)
     markers.ask(0, 6, 1)
     assert len(engine.proposed) == 2
+
+
+@pytest.mark.parametrize(
+    "told",
+    [[], [b"", 1, 2, 3, b"d" * 16, 1], [b"n" * 27, 1, 2, 3, b"d" * 16, 1], [b"n" * 28, 1, 2, 3, "d", 1], [1]],
+)
+def test_a_hash_of_another_form_costs_its_peer_the_connection_and_stops_no_node(told: list[object]) -> None:
+    _, markers = _made()
+    for payload in (pack(told), b"\xff", b""):
+        with pytest.raises(ProtocolError):
+            markers.on_section(payload)

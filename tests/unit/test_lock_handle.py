@@ -11,7 +11,8 @@ from local_port import LocalPort
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from primitives.errors import SessionLost, Unavailable
-from primitives.lock import RELEASE_SECONDS, Grant, Lock
+from primitives.holding import RELEASE_SECONDS
+from primitives.lock import Grant, Lock
 
 
 class Pair:

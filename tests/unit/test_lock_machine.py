@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from local_group import Group, Session, create
 
-from primitives import lock
+from primitives import locking
 from primitives.errors import Code
-from primitives.lock import ACQUIRE, HOLDER, RELEASE, SLICE_WAITERS, TRY_ACQUIRE, LockMachine
+from primitives.line import SLICE_WAITERS
+from primitives.lock import ACQUIRE, HOLDER, RELEASE, TRY_ACQUIRE, LockMachine
 from primitives.records import Answer
 
 TYPE = LockMachine.TYPE
@@ -224,8 +225,7 @@ def test_withdrawing_what_was_refused_or_released_takes_nothing_from_the_holder(
 
 def test_a_lock_that_everybody_left_keeps_nothing_of_them(one: OneLock) -> None:
     crowd = sessions(one, 5)
-    before: set[bytes] = set()
-    for turn in range(3):
+    for _ in range(3):
         places = [one.send(session, ACQUIRE) for session in crowd]
         for session, place in reversed(list(zip(crowd, places, strict=True))[1:4]):
             session.withdraw(one.slot, place)
@@ -236,9 +236,7 @@ def test_a_lock_that_everybody_left_keeps_nothing_of_them(one: OneLock) -> None:
             session.withdraw(one.slot, session.last[one.slot])
         one.group.settle()
         held = {key for key in one.group.state() if key[2:12] == one.primitive.to_bytes()}
-        assert len(held) == 1, "only the state of a free lock"
-        assert turn == 0 or held == before
-        before = held
+        assert not held
     for session in crowd:
         session.expire()
     one.group.settle()
@@ -246,7 +244,7 @@ def test_a_lock_that_everybody_left_keeps_nothing_of_them(one: OneLock) -> None:
 
 
 def test_too_many_waiters_are_refused(one: OneLock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "WAITERS_MAX", 2)
+    monkeypatch.setattr(locking, "WAITERS_MAX", 2)
     a, b = sessions(one, 2)
     for _ in range(3):
         one.send(a, ACQUIRE)

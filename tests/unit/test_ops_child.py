@@ -105,3 +105,19 @@ async def test_cancelling_ends_the_child_and_all_of_its_group_before_it_is_deliv
         assert gone(outer_pid)
         while not gone(inner_pid):  # noqa: ASYNC110  # its parent is gone, so nothing announces its end
             await trio.sleep(0.005)
+
+
+async def test_what_a_child_leaves_running_is_stopped_when_it_ends(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    inner = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
+    child = await start(
+        "import pathlib, subprocess, sys\n"
+        f"inner = subprocess.Popen([sys.executable, '-c', {inner!r}])\n"
+        f"pathlib.Path({str(pids)!r}).write_text(str(inner.pid))\n"
+        "sys.exit(3)"
+    )
+    with trio.fail_after(10):
+        assert await child.wait(grace_s=5.0) == 3
+        pid = int(await written(pids))
+        while not gone(pid):  # noqa: ASYNC110  # its parent is gone, so nothing announces its end
+            await trio.sleep(0.005)

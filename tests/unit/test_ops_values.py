@@ -11,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.exits import USAGE, UsageError
-from ops.values import jsonable, parse_key, parse_seconds, parse_value, parse_whole, show, to_json
+from ops.values import (
+    jsonable,
+    parse_key,
+    parse_read,
+    parse_seconds,
+    parse_value,
+    parse_whole,
+    show,
+    show_bytes,
+    show_seconds,
+    to_json,
+)
+from primitives.handle import LINEARIZABLE, SEQUENTIAL, ReadLevel, Stale
 
 CARRIED = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(codec="utf-8"))
@@ -109,3 +121,36 @@ def test_a_whole_number_is_taken_exactly(number: int) -> None:
 def test_nothing_else_is_rounded_to_a_whole_number(text: str) -> None:
     with pytest.raises(ValueError, match=r"whole number|64 bits"):
         parse_whole(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [("linearizable", LINEARIZABLE), ("sequential", SEQUENTIAL), ("stale:5", Stale(max_age=5.0)),
+     ("stale:250ms", Stale(max_age=0.25))],
+)  # fmt: skip
+def test_a_read_level_is_read(text: str, level: ReadLevel) -> None:
+    assert parse_read(text) == level
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "stale", "stale:", "stale:0", "sequential:1", "Sequential"])
+def test_a_read_level_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"read level|duration"):
+        parse_read(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s"), (0.0004, "0.4ms"), (0.25, "250ms"), (4.2, "4.2s"), (59, "59s"), (90, "1.5m"), (7200, "2h"),
+     (7 * 86400, "7d")],
+)  # fmt: skip
+def test_durations_are_short_for_people(seconds: float, shown: str) -> None:
+    assert show_seconds(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 B"), (512, "512 B"), (1023, "1 KiB"), (1536, "1.5 KiB"), (64 << 20, "64 MiB"),
+     (5 << 50, "5120 TiB")],
+)  # fmt: skip
+def test_sizes_are_short_for_people(count: int, shown: str) -> None:
+    assert show_bytes(count) == shown
