@@ -108,6 +108,11 @@ class Replica:
         return self._state.term
 
     @property
+    def vote(self) -> ReplicaId:
+        """Whom it voted for in the current term, else ``NOBODY``."""
+        return self._state.vote
+
+    @property
     def role(self) -> int:
         """One of :class:`Role`."""
         return self._state.role
@@ -217,6 +222,11 @@ class Replica:
     def snapshot_sending(self, member: ReplicaId, index: Index) -> None:
         """The host begins to send a member, which is :attr:`lacking`, the state as of ``index``."""
         snapshot_sending(self._state, member, index)
+
+    def awaits_snapshot(self, member: ReplicaId) -> bool:
+        """Whether the member is being sent a snapshot, as far as this leader knows, and still needs it."""
+        p = self._state.progress.get(member)
+        return p is not None and bool(p.pending)
 
     def snapshot_failed(self, member: ReplicaId) -> None:
         """Nothing came of it: the member is :attr:`lacking` again."""

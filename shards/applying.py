@@ -141,6 +141,12 @@ class Applying:
         batch.applied(self._group, self.applied, membership)
         self._flushed = self.applied
 
+    def discard(self) -> None:
+        """The state is replaced by another: what was applied and not written, or waits, is for nobody."""
+        self._to_apply.clear()
+        self._hash_due.clear()
+        self._flushed = self.applied
+
     # --- Hashes -------------------------------------------------------------------------------------
 
     def flushed(self) -> None:
@@ -149,6 +155,11 @@ class Applying:
             snapshot = self._store.state_snapshot(self._group, self._epoch)
             self._hash_jobs.extend(HashJob(nonce, revision, snapshot) for nonce, revision in self._hash_due)
             self._hash_due = []
+
+    def inherit(self, former: Applying) -> None:
+        """Goes on with hashes of the state that this one has replaced."""
+        self._hash_jobs.extend(former._hash_jobs)
+        former._hash_jobs.clear()
 
     def hash(self) -> StateHash | None:
         """Goes on with a marker's hash; returns one that is done."""

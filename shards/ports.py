@@ -184,6 +184,8 @@ class Effects:
     """Client connections to close once their frames are sent."""
     bad_peers: list[tuple[NodeId, str]] = field(default_factory=list)
     """Peers that sent what the protocol does not allow, and what; their connections are to be closed."""
+    notes: list[str] = field(default_factory=list)
+    """What people should know, for the log: rare, a line each."""
     sync_round: int | None = None
     """Ask the syncer for this round."""
     wake_in_ms: int = 1000
