@@ -14,7 +14,6 @@ from primitives.errors import Code, TooLarge
 from primitives.handle import (
     LINEARIZABLE,
     ClientPort,
-    Handle,
     ReadLevel,
     check_int64,
     check_partitions,
@@ -36,6 +35,8 @@ from primitives.machine import OK, Context, Machine, Result, View
 from primitives.many import PUT_MANY_MAX, Walk, fetch_many, send_many
 from primitives.pages import encode_page, encode_series
 from primitives.records import Answer
+from primitives.watch import EventShape
+from primitives.watching import KeyedHandle
 
 T = TypeVar("T")
 
@@ -306,7 +307,7 @@ def _entry(shown_row: bytes) -> Entry:
     return Entry(_value(shown_row), revision, created, expires or None)
 
 
-class Map(Handle):
+class Map(KeyedHandle):
     """Entries by key, shared by all clients.
 
     Keys are str, bytes or int (64-bit), at most 1 KiB; 1 and "1" are different keys. Values are None, bool,
@@ -328,6 +329,10 @@ class Map(Handle):
 
     TYPE = MapMachine.TYPE
     NAME = MapMachine.NAME
+    EVENTS = EventShape(
+        value=decode_value, key=decode_key, page=Ask.PAGE,
+        row=lambda key, row: (_value(row), entries.HEADER.unpack_from(row)[0]),
+    )  # fmt: skip
 
     __slots__ = ()
 

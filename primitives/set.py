@@ -131,7 +131,7 @@ def _retain(ctx: Context, args: list[Any]) -> Result:
     incarnation = meta_of(ctx)[:8]
     looked = after
     removed = 0
-    rows = entries.behind(ctx.table(ENTRIES), incarnation, after, values=False)
+    rows = entries.behind(ctx, incarnation, after, values=False)
     found = [element for element, _ in islice(rows, MANY_MAX)]
     for element in found:
         if upto and element > upto:
@@ -191,7 +191,7 @@ class SetMachine(Machine):
         after, rows_max, _ = args
         if after != b"" and not is_key(after):
             return BAD_KEY
-        found = entries.behind(view.view(ENTRIES), meta[:8], after, values=False)
+        found = entries.behind(view, meta[:8], after, values=False)
         return Code.OK, encode_page(found, rows_max, PAGE_BYTES_MAX)
 
     def timer(self, ctx: Context, payload: bytes) -> None:

@@ -65,7 +65,7 @@ def _set(ctx: Context, args: list[Any], body: bytes) -> Result:
     meta = meta_of(ctx)
     at = meta[:8]
     row = ctx.table(ENTRIES).get(at)
-    before = b"" if row is None or not flags & Flag.PREVIOUS else shown(row)
+    before = b"" if row is None or not flags & Flag.PREVIOUS else shown(ctx, row)
     if _refused(row, flags, expected):
         return Code.CONDITION, before
     write(ctx, at, meta, row, body, ttl_ms)
@@ -83,7 +83,7 @@ def _compare_and_set(ctx: Context, args: list[Any], body: bytes) -> Result:
     meta = meta_of(ctx)
     at = meta[:8]
     row = ctx.table(ENTRIES).get(at)
-    if not or_unset if row is None else value_of(row) != body[:length]:
+    if not or_unset if row is None else value_of(ctx, row) != body[:length]:
         return CONDITION
     write(ctx, at, meta, row, body[length:], ttl_ms)
     return OK
@@ -98,7 +98,7 @@ def _unset(ctx: Context, args: list[Any], body: bytes) -> Result:
     row = ctx.table(ENTRIES).get(at)
     if row is None:
         return CONDITION
-    before = shown(row) if flags & Flag.PREVIOUS else b""
+    before = shown(ctx, row) if flags & Flag.PREVIOUS else b""
     if _refused(row, flags, expected):
         return Code.CONDITION, before
     entries.delete(ctx, at, meta, row)
@@ -133,7 +133,7 @@ class ValueMachine(Machine):
         if args or body:
             return BAD_ARGS
         row = view.view(ENTRIES).get(meta_of(view)[:8])
-        return CONDITION if row is None else (Code.OK, shown(row))
+        return CONDITION if row is None else (Code.OK, shown(view, row))
 
     def timer(self, ctx: Context, payload: bytes) -> None:
         """Expires the value."""

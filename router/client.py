@@ -16,7 +16,7 @@ from primitives.codec import check_namespace, decode_value
 from primitives.errors import Code, InvariantViolation, ProtocolError, SessionLost, Unavailable
 from primitives.handle import LINEARIZABLE, Handle, ReadLevel, Reference
 from primitives.position import Position
-from primitives.records import Answer, Read
+from primitives.records import Answer
 from primitives.registry import handle as handle_class
 from primitives.watch import BUFFER_BYTES, WatchPort
 from router.client_driver import ClientDriver, StateFeed
@@ -223,11 +223,9 @@ class Client:
         partition: int | None = None, read: ReadLevel | None = None,
     ) -> Answer | None:  # fmt: skip
         """Answers a query; see ``ClientPort``. For handles."""
-        if read is not None and read.level != Read.LINEARIZABLE:
-            raise ValueError("this release serves linearizable reads only")
         driver = self._driver
         return await driver.outcome(
-            self._core.query(driver.clock(), ref, op, args, body, key=key, partition=partition)
+            self._core.query(driver.clock(), ref, op, args, body, key=key, partition=partition, read=read)
         )
 
     def watch(
@@ -240,7 +238,8 @@ class Client:
 
     async def position(self, ref: Reference) -> Position | None:
         """What was seen of a primitive; see ``ClientPort``. For handles."""
-        raise Unavailable("no node serves positions yet")
+        await self._resolve(ref, create=False)
+        return self._core.position(ref)
 
     async def partitions(self, ref: Reference) -> int | None:
         """The primitive's number of partitions, 0 if pinned, None if it does not exist. For handles."""

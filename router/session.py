@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from primitives.errors import Code, InvariantViolation, ProtocolError, QuorateError
-from primitives.handle import LeaseState, Reference
+from primitives.handle import Causal, LeaseState, ReadLevel, Reference, Stale
 from primitives.ids import GroupId, NodeId
+from primitives.position import Position
 from primitives.records import U32, Answer, decode_answer
 from router.connection import decode_refused, decode_welcome
 from router.frames import FrameKind, decode_answers, decode_control
@@ -25,6 +26,7 @@ from router.session_leases import LeaseClock
 from router.session_ledger import Ledger
 from router.session_links import Link
 from router.session_network import FAR_MS, Network
+from router.session_reads import ReplicaReads
 from router.session_settings import SessionSettings
 from router.session_status import Statuses
 from router.shardmap import ShardMap
@@ -69,9 +71,10 @@ class SessionCore:
         self.session_id: Final = session_id
         self.settings: Final = settings
         self._shared: Final = Shared(session_id, settings, random)
-        self._ledger: Final = Ledger(self._shared)
-        self.groups: Final = self._ledger.groups
         self._network: Final = Network(addresses, random, name, settings)
+        self._reads: Final = ReplicaReads(self._shared, self._network)
+        self._ledger: Final = Ledger(self._shared, self._reads)
+        self.groups: Final = self._ledger.groups
         self._routes: Final = self._network.routes
         self._keepalives: Final = Keepalives(session_id, settings)
         self._dirty: Final = self._ledger.dirty
@@ -94,12 +97,19 @@ class SessionCore:
 
     def query(
         self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"", *,
-        key: bytes | None = None, partition: int | None = None, token: Any = None,
+        key: bytes | None = None, partition: int | None = None, read: ReadLevel | None = None,
+        token: Any = None,
     ) -> Call:  # fmt: skip
-        """Begins a linearizable query; its answer is None if there is no such primitive. Raises like
-        :meth:`command`."""
+        """Begins a query, linearizable unless ``read`` says otherwise; its answer is None if there is no such
+        primitive. Raises like :meth:`command`; a position of another primitive is the call's error."""
         call = self._ledger.make(CallKind.QUERY, ref, op, args, body, key, partition)
         call.token = token
+        if read is not None:
+            call.read = read.level
+            if isinstance(read, Causal):
+                call.position = read.position
+            elif isinstance(read, Stale):
+                call.bound = int(read.max_age * 1000)
         return self._ledger.start(now_ms, call)
 
     def resolve(self, now_ms: int, ref: Reference, *, create: bool = False, token: Any = None) -> Call:
@@ -122,6 +132,9 @@ class SessionCore:
             return None
         if call.queue is not None:
             call.queue.call_off(call)
+            return None
+        if call.read:
+            self._reads.call_off(call)
             return None
         group = self.groups.get(GroupId(call.group))
         if group is None:
@@ -165,6 +178,10 @@ class SessionCore:
         """The lease with a group under the present registration there."""
         found = self.groups.get(GroupId(group))
         return None if found is None else found.lease
+
+    def position(self, ref: Reference) -> Position | None:
+        """All that this client was told of a primitive; None if ``ref`` is not resolved."""
+        return self._ledger.position(ref)
 
     def state(self, now_ms: int) -> str:
         """The whole session's state: ``lost`` while some lease is lost and not replaced, ``suspended`` while
@@ -219,6 +236,7 @@ class SessionCore:
     def _dropped(self, link: Link) -> None:
         """What was sent on a link that is gone is sent again another way."""
         self._statuses.dropped(link)
+        self._reads.dropped(link)
         for group in self.groups.values():
             if group.link is link:
                 group.rewind()
@@ -279,8 +297,7 @@ class SessionCore:
         self._network.map_came()
         shared.shard_map = routes.shard_map
         if former is not None and former.version < shard_map.version and former.owners != shard_map.owners:
-            moved = [call for group in self.groups.values() for call in group.moved(shard_map)]
-            self._ledger.place(now_ms, moved)
+            self._ledger.moved(now_ms, former, shard_map)
         self._ledger.place(now_ms, self._ledger.directory.mapped())
         self._dirty.update(self.groups)
 
@@ -303,6 +320,11 @@ class SessionCore:
                 raise ProtocolError("an answer without code and revision")
             answer = decode_answer(data)
             group = groups[GroupId(call.group)]
+            if answer.revision > group.seen:
+                group.seen = answer.revision
+            if call.read:
+                self._ledger.place(now_ms, self._reads.answered(now_ms, link, call, answer))
+                continue
             dirty[group.group] = group
             if answer.code in _ROUTING or (answer.code == Code.OVERLOADED and not answer.revision):
                 self._misrouted(now_ms, link, group, call, answer)
@@ -341,6 +363,7 @@ class SessionCore:
         if now_ms >= network.wake_ms:
             self._tick(now_ms)
         self._ledger.settle(now_ms)
+        self._ledger.place(now_ms, self._reads.send(now_ms))
         if self._dirty:
             self._flush(now_ms)
             self._ledger.settle(now_ms)
@@ -383,6 +406,7 @@ class SessionCore:
         network.wake_ms = now_ms + FAR_MS
         for link in network.tick(now_ms):
             self._close(now_ms, link)
+        self._ledger.place(now_ms, self._reads.tick(now_ms))
         for group in self.groups.values():
             self._tick_group(now_ms, group)
         if not self._closing:

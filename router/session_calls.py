@@ -7,6 +7,7 @@ from typing import Any, Final
 from primitives.errors import ERRORS, Code, QuorateError, SessionLost
 from primitives.handle import Reference
 from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
+from primitives.position import Position
 from primitives.records import COMMAND_HEADER, Answer, Read, SessionOp, Type, join_command, join_query
 
 RECORD_OVERHEAD_BYTES: Final = COMMAND_HEADER.size + 16
@@ -35,10 +36,10 @@ class Call:
     """
 
     __slots__ = (
-        "answer", "answered", "args", "body", "called_off", "carry_on", "create", "done", "entry",
-        "error", "group", "key", "kind", "late", "link", "number", "op", "order", "partition",
-        "primitive", "queue", "ref", "request", "resolutions", "sends", "sequence", "size", "slot",
-        "token", "type", "withdrawal", "withdraws",
+        "answer", "answered", "args", "begun_ms", "body", "bound", "called_off", "carry_on", "create",
+        "done", "entry", "error", "floor", "group", "key", "kind", "late", "link", "number", "op", "order",
+        "partition", "position", "primitive", "queue", "read", "ref", "request", "resolutions", "sends",
+        "sequence", "size", "slot", "token", "type", "withdrawal", "withdraws",
     )  # fmt: skip
 
     def __init__(self, kind: int, type: int, op: int, args: bytes, body: bytes) -> None:
@@ -59,6 +60,16 @@ class Call:
         """Is completed even if its caller gives up."""
         self.create = False
         """Creates the primitive if it does not exist."""
+        self.read: int = Read.LINEARIZABLE
+        """Of a query: how new its answer must be. Any level but this one may be answered by any replica."""
+        self.position: Position | None = None
+        """Of a causal query: what it must hold."""
+        self.bound = 0
+        """Of a causal query: the revision that it must hold; of a stale one: its age in ms, at most."""
+        self.floor = 0
+        """Of a query to a replica: the revision that an answer to its last request must hold."""
+        self.begun_ms = 0
+        """Of a query to a replica: since when it waits for one."""
         self.ref: Reference | None = None
         self.entry: Any = None
         """The name that this call finds out about, if it asks the catalog on the core's own account."""
@@ -116,10 +127,10 @@ class Call:
             self.partition, type_, op, exceptions, args, body,
         )  # fmt: skip
 
-    def query_record(self, epoch: int) -> bytes:
-        """The query's record, linearizable."""
+    def query_record(self, epoch: int, bound: int = 0) -> bytes:
+        """The query's record at its level."""
         return join_query(
-            self.slot, epoch, self.primitive, self.partition, self.type, self.op, Read.LINEARIZABLE, 0,
+            self.slot, epoch, self.primitive, self.partition, self.type, self.op, self.read, bound,
             self.args, self.body,
         )  # fmt: skip
 

@@ -81,7 +81,7 @@ class GroupSession:
     __slots__ = (
         "_active", "_asked", "_leave", "_register", "_registered_ms", "_shared", "backoff",
         "blocked_until_ms", "count", "group", "keepalive_ms", "lanes", "lease", "link", "number",
-        "queries", "stall_ms", "standing", "suspect_ms", "used_ms", "waits_from_ms",
+        "queries", "seen", "stall_ms", "standing", "suspect_ms", "used_ms", "waits_from_ms",
     )  # fmt: skip
 
     def __init__(self, group: GroupId, shared: Shared) -> None:
@@ -99,6 +99,8 @@ class GroupSession:
         self.lease: LeaseClock | None = None
         self.lanes: dict[int, Lane] = {}
         self.queries = CallQueue()
+        self.seen = 0
+        """The highest revision of the group that was told to this client."""
         self.blocked_until_ms = 0
         """Nothing is sent before."""
         self.keepalive_ms = 0

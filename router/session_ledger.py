@@ -9,17 +9,22 @@ from primitives.errors import Code, InvariantViolation, Overloaded, TooLarge
 from primitives.handle import Reference
 from primitives.ids import GroupId
 from primitives.limits import ARGUMENT_BYTES_MAX
+from primitives.position import Position
 from router.session_calls import Call
 from router.session_groups import GroupSession, Shared
 from router.session_names import Directory
+from router.session_reads import ReplicaReads
+from router.shardmap import ShardMap
+from router.slots import slot_of_partition
 
 
 class Ledger:
     """Calls from their beginning to their outcome."""
 
-    __slots__ = ("_bytes", "_calls", "directory", "dirty", "finished", "groups", "shared")
+    __slots__ = ("_bytes", "_calls", "_reads", "directory", "dirty", "finished", "groups", "shared")
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, reads: ReplicaReads) -> None:
+        self._reads: Final = reads
         self.shared: Final = shared
         self.directory: Final = Directory(shared)
         self.groups: Final[dict[GroupId, GroupSession]] = {}
@@ -70,6 +75,9 @@ class Ledger:
                 raise InvariantViolation("a call is placed before there is a map")
             group_id = shard_map.group(call.slot)
             group = self.group(group_id)
+            if call.read:
+                self._reads.add(now_ms, group, call)
+                continue
             if call.late and group.lane(call.slot).is_crowded(self.shared.settings.late_max):
                 self.shared.finish(call, None, Overloaded("too many calls wait in one slot"))
                 continue
@@ -82,6 +90,27 @@ class Ledger:
         if group is None:
             group = self.groups[group_id] = GroupSession(group_id, self.shared)
         return group
+
+    def moved(self, now_ms: int, former: ShardMap, present: ShardMap) -> None:
+        """Slots went to other groups. Their revisions went along: what was seen of the former owner holds for
+        the present one, too."""
+        for before, after in set(zip(former.owners, present.owners, strict=True)):
+            if before != after and before in self.groups:
+                group = self.group(GroupId(after))
+                group.seen = max(group.seen, self.groups[GroupId(before)].seen)
+        moved = [call for group in self.groups.values() for call in group.moved(present)]
+        self.place(now_ms, moved + self._reads.moved(present))
+
+    def position(self, ref: Reference) -> Position | None:
+        """The highest revisions seen of the groups of a primitive's partitions, as the map has them; None if
+        ``ref`` is not resolved."""
+        shard_map, primitive = self.shared.shard_map, ref.primitive
+        if shard_map is None or primitive is None or ref.spread is None:
+            return None
+        slots = [slot_of_partition(shard_map.salt, primitive, at) for at in range(ref.spread)]
+        groups = [self.groups.get(shard_map.group(slot)) for slot in slots or [primitive.slot]]
+        revisions = [0 if group is None else group.seen for group in groups]
+        return Position.at(shard_map.cluster_id, primitive, revisions)
 
     def settle(self, now_ms: int) -> None:
         """Deals with calls that have an outcome: the catalog's answers let others go on."""

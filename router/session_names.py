@@ -13,7 +13,15 @@ from typing import Final
 
 from primitives.catalog import CatalogOp, Found, create_arguments, decode_found
 from primitives.codec import pack
-from primitives.errors import Code, ConfigMismatch, ProtocolError, SessionLost, TypeMismatch, Unavailable
+from primitives.errors import (
+    BadPosition,
+    Code,
+    ConfigMismatch,
+    ProtocolError,
+    SessionLost,
+    TypeMismatch,
+    Unavailable,
+)
 from primitives.handle import Reference
 from primitives.ids import PrimitiveId, SlotId
 from primitives.limits import PARTITIONS_DEFAULT
@@ -189,7 +197,7 @@ class Directory:
         if not spread:
             call.slot = primitive.slot
             call.partition = 0
-            return [call]
+            return self._bound(call, shard_map.cluster_id, 1)
         if call.key is not None:
             call.partition = partition_of_key(shard_map.salt, call.key, spread)
         elif call.partition >= spread:
@@ -197,6 +205,17 @@ class Directory:
             self._shared.finish(call, None, ValueError(text))
             return []
         call.slot = slot_of_partition(shard_map.salt, primitive, call.partition)
+        return self._bound(call, shard_map.cluster_id, spread)
+
+    def _bound(self, call: Call, cluster_id: bytes, partitions: int) -> list[Call]:
+        """Gives a causal query the revision that its position asks for."""
+        if call.position is not None:
+            try:
+                call.position.check(cluster_id, call.primitive, partitions)
+            except BadPosition as error:
+                self._shared.finish(call, None, error)
+                return []
+            call.bound = call.position.revision(call.partition)
         return [call]
 
 

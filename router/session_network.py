@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
 
 from primitives.errors import QuorateError
-from primitives.ids import GroupId
+from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX
 from router.connection import encode_hello
 from router.frames import REQUEST_OVERHEAD_BYTES, FrameKind, encode_control, encode_requests
 from router.session_backoff import Random
-from router.session_groups import GroupSession
+from router.session_calls import Call
 from router.session_links import Link, Routes
 from router.session_settings import SessionSettings
 
 FAR_MS: Final = 60_000
 """Time is looked at this often even if nothing asks for it."""
+
+
+class Source(Protocol):
+    """Whoever has requests of a group to send."""
+
+    @property
+    def group(self) -> GroupId:
+        """The group that they are for."""
+
+    def take(self, now_ms: int) -> Iterator[tuple[Call, bytes]]:
+        """Calls to be sent now, each with its record; they are sent as they are taken."""
 
 
 class Network:
@@ -63,7 +74,7 @@ class Network:
         """Sends a whole frame."""
         self._out.setdefault(link.connection, []).append(link.protocol.sending(frame))
 
-    def fill(self, now_ms: int, group: GroupSession, link: Link) -> bool:
+    def fill(self, now_ms: int, group: Source, link: Link) -> bool:
         """Sends what the group has, over ``link``; False if there is no room for all of it now."""
         settings = self._settings
         connection = link.connection
@@ -129,7 +140,12 @@ class Network:
     def want(self, now_ms: int, group: GroupId) -> None:
         """Dials the node that the group is best reached by, if there is need and it is time."""
         node = self.routes.wanted(group)
-        link = None if node is None else self.routes.dial_node(now_ms, node)
+        if node is not None:
+            self.dial_node(now_ms, node)
+
+    def dial_node(self, now_ms: int, node: NodeId) -> None:
+        """Dials a node, unless it is connected, being dialed, or not due yet."""
+        link = self.routes.dial_node(now_ms, node)
         if link is not None:
             self._dial.append((link.connection, link.address))
 

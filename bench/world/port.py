@@ -12,7 +12,7 @@ from primitives.errors import InvariantViolation, SessionLost, Unavailable
 from primitives.handle import ReadLevel, Reference
 from primitives.ids import SlotId
 from primitives.position import Position
-from primitives.records import Answer, Read
+from primitives.records import Answer
 from primitives.watch import BUFFER_BYTES, WatchPort
 from router.session import SessionCore
 from router.session_calls import Call
@@ -102,12 +102,10 @@ class SimPort:
         partition: int | None = None, read: ReadLevel | None = None,
     ) -> Answer | None:  # fmt: skip
         """See :class:`primitives.handle.ClientPort`."""
-        if read is not None and read.level != Read.LINEARIZABLE:
-            raise ValueError("linearizable reads only")
         pause = Pause()
         owner = self._owner
         call = owner.core.query(
-            owner.now_ms(), ref, op, args, body, key=key, partition=partition, token=pause
+            owner.now_ms(), ref, op, args, body, key=key, partition=partition, read=read, token=pause
         )
         return await self._outcome(call, pause)
 
@@ -121,7 +119,7 @@ class SimPort:
 
     async def position(self, ref: Reference) -> Position | None:
         """What was seen of a primitive; see ``ClientPort``. For handles."""
-        raise Unavailable("no node serves positions yet")
+        return None if await self.partitions(ref) is None else self._owner.core.position(ref)
 
     async def partitions(self, ref: Reference) -> int | None:
         """See :class:`primitives.handle.ClientPort`."""

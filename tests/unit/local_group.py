@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, Final
 
+import trio
 from sortedcontainers import SortedDict
 
 from primitives.applier import Applied, Applier
 from primitives.catalog import CatalogOp, create_arguments, decode_found
 from primitives.errors import Code
+from primitives.history import AGE_SLACK_MS
 from primitives.ids import CATALOG_ID, GroupId, PrimitiveId, Revision, SlotId
+from primitives.limits import HISTORY_AGE_MS
 from primitives.records import (
     Answer,
     Command,
@@ -78,6 +81,8 @@ class Group:
         self.now_ms = 1_000
         self.sessions: dict[int, Session] = {}
         self.ids = count(1)
+        self.changed = trio.Event()
+        """Set, and replaced, whenever an entry was applied."""
         self._entries = 0
         self._flush_every = flush_every
 
@@ -88,6 +93,8 @@ class Group:
             self.sessions[number].answered(slot, sequence, decode_answer(answer))
         for number in applied.ended:
             self.sessions.pop(number).ended()
+        self.changed.set()
+        self.changed = trio.Event()
         self._entries += 1
         if self._entries % self._flush_every == 0:
             self.applier.flush(self.rows)
@@ -106,6 +113,10 @@ class Group:
         """Lets log time pass, and fires what is due."""
         self.now_ms += ms
         self.settle()
+
+    def forget(self) -> None:
+        """Lets so much log time pass that no history is left."""
+        self.advance(HISTORY_AGE_MS + AGE_SLACK_MS)
 
     def query(
         self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any]

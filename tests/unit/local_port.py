@@ -11,10 +11,11 @@ from typing import Any
 import anyio
 import trio
 from local_group import EPOCH, Group, Session, slot_of
+from local_watch import CLUSTER_ID, LocalWatch
 
 from primitives.catalog import CatalogOp, create_arguments, decode_found, lookup_query
-from primitives.errors import ERRORS, Code, QuorateError, SessionLost, TypeMismatch, Unavailable
-from primitives.handle import LINEARIZABLE, ClientPort, LeaseState, ReadLevel, Reference
+from primitives.errors import ERRORS, Code, QuorateError, SessionLost, TypeMismatch
+from primitives.handle import Causal, ClientPort, LeaseState, ReadLevel, Reference
 from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
 from primitives.position import Position
 from primitives.records import Answer, Open, Type, decode_answer, encode_open
@@ -176,12 +177,13 @@ class LocalPort:
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, read: ReadLevel | None = None,
     ) -> Answer | None:  # fmt: skip
-        if read not in (None, LINEARIZABLE):
-            raise ValueError(f"{read} is not served")
         assert not body
         await trio.lowlevel.checkpoint()
         if not self._resolve(ref, create=False):
             return None
+        assert ref.primitive is not None
+        if isinstance(read, Causal) and read.position is not None:
+            read.position.check(CLUSTER_ID, ref.primitive, max(1, ref.spread or 0))
         slot, primitive, at = self._open(ref, self._partition(ref, key, partition))
         return self._judge(self.group.query(slot, primitive, at, ref.type, op, args))
 
@@ -190,12 +192,18 @@ class LocalPort:
         prefix: bytes | None = None, previous: bool = False, progress: bool = False,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> WatchPort:  # fmt: skip
-        """Events of a primitive; see ``ClientPort``. For handles."""
-        raise Unavailable("no node serves watches yet")
+        return LocalWatch(
+            self.group, ref, lambda: self._resolve(ref, create=False),
+            lambda: self._partition(ref, key, None), after=after, key=key, prefix=prefix,
+            previous=previous, progress=progress,
+        )  # fmt: skip
 
     async def position(self, ref: Reference) -> Position | None:
-        """What was seen of a primitive; see ``ClientPort``. For handles."""
-        raise Unavailable("no node serves positions yet")
+        if await self.partitions(ref) is None:
+            return None
+        assert ref.primitive is not None
+        revision = self.group.applier.revision
+        return Position.at(CLUSTER_ID, ref.primitive, [revision] * max(1, ref.spread or 0))
 
     async def partitions(self, ref: Reference) -> int | None:
         await trio.lowlevel.checkpoint()

@@ -12,8 +12,8 @@ from local_group import Group
 from local_port import LocalPort
 
 from primitives.counter import Counter
-from primitives.errors import ConfigMismatch, OverflowRefused, TooLarge, TypeMismatch
-from primitives.handle import SEQUENTIAL
+from primitives.errors import BadPosition, ConfigMismatch, OverflowRefused, TooLarge, TypeMismatch
+from primitives.handle import SEQUENTIAL, Causal
 from primitives.limits import INT_MAX, VALUE_BYTES_MAX
 from primitives.map import Entry, Map
 
@@ -230,9 +230,16 @@ async def test_what_cannot_be_carried_is_refused_at_the_call(m: Map) -> None:
     assert not await m.exists()
 
 
-async def test_only_linearizable_reads_are_served(m: Map) -> None:
-    with pytest.raises(ValueError, match="not served"):
-        await m.get("k", read=SEQUENTIAL)
+async def test_a_position_of_another_primitive_is_refused(m: Map, port: LocalPort) -> None:
+    other = Map(port, "", "other", pinned=True)
+    assert await m.position() is await other.position() is None
+    await m.put("k", 1)
+    await other.put("k", 1)
+    assert await m.get("k", read=SEQUENTIAL) == 1
+    position = await m.position()
+    assert await m.get("k", read=Causal(position)) == 1
+    with pytest.raises(BadPosition):
+        await other.get("k", read=Causal(position))
 
 
 async def test_a_second_opener_gets_what_is_there_unless_he_asks_for_something_else(port: LocalPort) -> None:

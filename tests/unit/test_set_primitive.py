@@ -88,6 +88,7 @@ async def test_adding_again_renews_a_time_to_live(port: LocalPort) -> None:
     assert await everything(of) == {"x", "z"}
     port.group.advance(600)
     assert await everything(of) == {"z"}, "for good, as it was added again without a time to live"
+    port.group.forget()
     assert port.group.applier.next_deadline_ms is None, "no timer is left"
 
 

@@ -91,6 +91,7 @@ async def test_a_value_with_a_time_to_live_goes_when_it_is_over(port: LocalPort)
     assert await value.compare_and_set("y", "z", ttl=2)
     assert await value.unset()
     port.group.advance(5000)
+    port.group.forget()
     assert port.group.applier.next_deadline_ms is None, "no timer is left"
 
 
