@@ -11,6 +11,7 @@ from bench.world.machines import Machines
 from bench.world.nodes import Ledgers, SimNode
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
+from raftgroup.types import Config
 from router.shardmap import NodeInfo
 from shards.peerwire import SectionKind
 from shards.placement import Founding
@@ -138,6 +139,7 @@ def _settings(random: Random) -> EngineSettings:
     if random.random() < 0.2:
         return EngineSettings()
     return EngineSettings(
+        raft=Config(tail_bytes_max=random.choice((1, 2000, 1 << 20))),
         log_cut_interval_ms=random.choice((20, 200)), log_tail_entries=random.choice((0, 3, 30)),
         log_tail_bytes=random.choice((100, 10_000)), log_held_bytes=random.choice((2000, 1 << 20)),
         snapshot_part_bytes=random.choice((2000, 40_000)), snapshot_window_bytes=random.choice((1, 30_000)),
