@@ -20,10 +20,12 @@ _GROUPS: Final = {
     "map": ("ops.map_commands:app", "Maps: entries of a key and a value."),
     "counter": ("ops.counter_commands:app", "Counters: replicated 64-bit numbers."),
     "lock": ("ops.lock_commands:app", "Locks, held by one session at a time, first come first served."),
+    "slot": ("ops.slot_commands:app", "Slots, the units of placement, and the groups that own them."),
 }
 _COMMANDS: Final = {
     "dev": ("ops.start_commands:dev", "Run a cluster on this machine, for development."),
     "serve": ("ops.start_commands:serve", "Run one node of a cluster."),
+    "top": ("ops.top_command:top", "Show nodes and groups at work, refreshed until interrupted."),
     "status": ("ops.status_command:status", "Print nodes and groups as a node sees them."),
 }
 

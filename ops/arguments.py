@@ -47,7 +47,7 @@ def read_by(parse: Callable[[str], T], shown: str) -> Parameter:
         token: Token = tokens[0]
         return parse(token.value)
 
-    return Parameter(converter=convert, n_tokens=1, metavar=shown)
+    return Parameter(converter=convert, n_tokens=1, metavar=shown, accepts_keys=False)
 
 
 def _positive(text: str) -> int:

@@ -16,24 +16,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter as Declared
-from inspect import cleandoc, signature
+from inspect import Signature, cleandoc, signature
 from typing import Annotated, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, get_args, get_type_hints
 
 from cyclopts import App, Parameter
 
 from ops.arguments import Flag, KeyKind, Meaning, ReadOption
-from ops.common import DEFAULTS, Common, checked_name, unlimited, within_limit
+from ops.common import DEFAULTS, Common, checked_name, lasting, unlimited, within_limit
 from ops.exits import NOT_FOUND, Failure, UsageError, one_line
-from ops.output import Result, write_result
+from ops.output import Answer, Result, tell_position, write_result
 from ops.values import READ_LEVELS, parse_key, parse_value
 from primitives.handle import LINEARIZABLE, Handle
+from primitives.position import Position
 from router.client import Client
 
 H = TypeVar("H", bound=Handle)
 P = ParamSpec("P")
-Body = Callable[Concatenate[H, P], Awaitable[Result | None]]
+Outcome = Result | int | None
+"""What is to be written, or an exit code, or nothing: not found."""
+Body = Callable[Concatenate[H, P], Awaitable[Outcome]]
 Reach = Callable[[Common], AbstractAsyncContextManager[Client]]
 
 _POSITIONAL: Final = (Declared.POSITIONAL_ONLY, Declared.POSITIONAL_OR_KEYWORD, Declared.VAR_POSITIONAL)
@@ -66,6 +69,11 @@ _KEY_AS: Final = Option(
 _READ: Final = Option(
     "read", ReadOption, LINEARIZABLE, f"How fresh the answer must be, linearizable unless told: {READ_LEVELS}"
 )
+_SHOW_POSITION: Final = Option(
+    "show_position", Flag, False,
+    "Tell a position that covers what was done or seen, for --read causal: and for watch --position.",
+)  # fmt: skip
+_MEANT: Final = {_TEXT.name: Meaning.VALUE, _KEY_AS.name: Meaning.KEY}
 _COMMON: Final = Option("common", Common, DEFAULTS, "")
 
 
@@ -82,74 +90,108 @@ class Commands(Generic[H]):
         self.type: Final = handle.NAME
         self.noun: Final = noun or handle.NAME.replace("_", " ")
         self.app: Final = App(handle.NAME.replace("_", "-"), help=text)
-        self._opening: Final = opening
+        self.opening: Final = opening
 
     def query(self, body: Body[H, P]) -> Body[H, P]:
         """Declares a command that changes nothing."""
-        return self._add(body, reading, (_READ,), f"The {self.noun}'s name.")
+        return self._add(body, reading, (_READ, _SHOW_POSITION), f"The {self.noun}'s name.")
 
     def change(self, body: Body[H, P]) -> Body[H, P]:
         """Declares a command that changes something."""
         text = f"The {self.noun}'s name; the {self.noun} is created if need be."
-        return self._add(body, changing, self._opening, text)
+        return self._add(body, changing, (*self.opening, _SHOW_POSITION), text)
 
     def wait(self, body: Body[H, P]) -> Body[H, P]:
         """Declares a command that waits, without a limit once a node has answered unless it is told one. It
         is cancelled at the limit, and then what it obtained is withdrawn."""
-        return self._add(body, unlimited, self._opening, f"The {self.noun}'s name.")
+        return self._add(body, unlimited, self.opening, f"The {self.noun}'s name.")
+
+    def follow(self, body: Body[H, P]) -> Body[H, P]:
+        """Declares a command that goes on until it is ended, and writes and ends by itself. It is handed the
+        common options if it declares ``common``."""
+        return self._add(body, lasting, (), f"The {self.noun}'s name.")
 
     def _add(
         self, body: Body[H, P], reach: Reach, more: tuple[Option, ...], text: str
     ) -> Body[H, P]:
         name = body.__name__.rstrip("_").replace("_", "-")
-        self.app.command(_command(self, body, reach, more, text), name=name)
+        self.app.command(_Command(self, body, reach, more).function(text), name=name)
         return body
 
 
-def _command(
-    commands: Commands[Any], body: Callable[..., Awaitable[Result | None]], reach: Reach,
-    more: tuple[Option, ...], text: str,
-) -> Callable[..., Awaitable[int]]:  # fmt: skip
-    """The function that cyclopts is given for ``body``: with the name in the handle's place, and the options
-    of the command's kind behind its own."""
-    hints = get_type_hints(body, include_extras=True)
-    declared = list(signature(body).parameters.values())[1:]
-    meanings = {one.name: meaning_of(hints[one.name]) for one in declared}
-    options = [*more, _COMMON]
-    if Meaning.KEY in meanings.values():
-        options.insert(0, _KEY_AS)
-    if Meaning.VALUE in meanings.values():
-        options.insert(0, _TEXT)
-    opening = {option.name for option in (*more,) if option in commands._opening}
+class _Command:
+    """A command made of ``body``: with the name in the handle's place, and the options of its kind behind the
+    declared ones."""
 
-    async def run(name: str, /, *given: Any, **named: Any) -> int:
+    def __init__(
+        self, commands: Commands[Any], body: Callable[..., Awaitable[Outcome]], reach: Reach,
+        more: tuple[Option, ...],
+    ) -> None:  # fmt: skip
+        hints = get_type_hints(body, include_extras=True)
+        parameters = list(signature(body).parameters.values())[1:]
+        self._type: Final = commands.type
+        self._opening: Final = [option.name for option in more if option in commands.opening]
+        self._body: Final = body
+        self._reach: Final = reach
+        self._declared: Final = [one for one in parameters if one.name != "common"]
+        self._wants_common: Final = len(self._declared) < len(parameters)
+        self._meanings: Final = {one.name: meaning_of(hints[one.name]) for one in self._declared}
+        self.shown: Final = [
+            _as_typed(one, hints[one.name], self._meanings[one.name]) for one in self._declared
+        ]
+        self._bare: Final = Signature(self.shown)
+        kinds = self._meanings.values()
+        values = [option for option in (_TEXT, _KEY_AS) if _MEANT[option.name] in kinds]
+        self.options: Final = [*values, *more, _COMMON]
+
+    async def run(self, name: str, given: tuple[Any, ...], named: dict[str, Any]) -> int:
+        """Runs it with what was typed; the exit code."""
         name = checked_name(name)
-        extra = {option.name: named.pop(option.name, option.default) for option in options}
-        bound = bare.bind(*given, **named)
+        extra = {option.name: named.pop(option.name, option.default) for option in self.options}
+        bound = self._bare.bind(*given, **named)
         bound.apply_defaults()
-        for one in declared:
-            bound.arguments[one.name] = _meant(one, meanings[one.name], bound.arguments[one.name], extra)
+        for one in self._declared:
+            given_text = bound.arguments[one.name]
+            bound.arguments[one.name] = _meant(one, self._meanings[one.name], given_text, extra)
         common: Common = extra["common"]
-        opened = {option: extra[option] for option in opening if extra[option] is not None}
-        async with reach(common) as client:
-            handle = client.open(commands.type, name, read=extra.get("read", LINEARIZABLE), **opened)
+        named = {**bound.kwargs, "common": common} if self._wants_common else bound.kwargs
+        opened = {option: extra[option] for option in self._opening if extra[option] is not None}
+        async with self._reach(common) as client:
+            handle = client.open(self._type, name, read=extra.get("read", LINEARIZABLE), **opened)
             with _refusals():
-                result = await body(handle, *bound.args, **bound.kwargs)
-                return NOT_FOUND if result is None else await write_result(common.write, result)
+                outcome = await self._body(handle, *bound.args, **named)
+                if extra.get("show_position"):
+                    outcome = _with_position(common, outcome, await handle.position())
+                if outcome is None or isinstance(outcome, int):
+                    return NOT_FOUND if outcome is None else outcome
+                return await write_result(common.write, outcome)
 
-    shown = [_as_typed(one, hints[one.name], meanings[one.name]) for one in declared]
-    bare = signature(body).replace(parameters=shown)
-    added = [
-        Declared(option.name, Declared.KEYWORD_ONLY, default=option.default, annotation=option.type)
-        for option in options
-    ]
-    first = Declared("name", Declared.POSITIONAL_ONLY, annotation=str)
-    run.__signature__ = bare.replace(parameters=[first, *shown, *added])  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in (first, *shown, *added)}
-    helps = [("name", text), *((option.name, option.help) for option in options)]
-    run.__doc__ = _documented(body.__doc__ or "", helps)
-    run.__name__ = body.__name__
-    return run
+    def function(self, text: str) -> Callable[..., Awaitable[int]]:
+        """What cyclopts is given; ``text`` is the help for the name."""
+
+        async def run(name: str, /, *given: Any, **named: Any) -> int:
+            return await self.run(name, given, named)
+
+        added = [
+            Declared(option.name, Declared.KEYWORD_ONLY, default=option.default, annotation=option.type)
+            for option in self.options
+        ]
+        parameters = [Declared("name", Declared.POSITIONAL_ONLY, annotation=str), *self.shown, *added]
+        helps = [("name", text), *((option.name, option.help) for option in self.options)]
+        run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        run.__doc__ = _documented(self._body.__doc__ or "", helps)
+        run.__name__ = self._body.__name__
+        return run
+
+
+def _with_position(common: Common, outcome: Outcome, position: Position | None) -> Outcome:
+    """The outcome with a position in it, where it is a record for programs; else that is told apart."""
+    if isinstance(outcome, Answer) and common.write in ("json", "jsonl"):
+        text = None if position is None else str(position)
+        return replace(outcome, record={**outcome.record, "position": text})
+    tell_position(position)
+    return outcome
 
 
 @contextmanager

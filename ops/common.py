@@ -103,6 +103,14 @@ async def within_limit(common: Common, *, changes: bool) -> AsyncIterator[Client
 
 
 @asynccontextmanager
+async def lasting(common: Common) -> AsyncIterator[Client]:
+    """A client that has reached a node, for as long as the block takes. Its time limit is its own affair."""
+    async with connected(common) as client:
+        await reach(client, common)
+        yield client
+
+
+@asynccontextmanager
 async def unlimited(common: Common) -> AsyncIterator[Client]:
     """A client that has reached a node, for as long as the block takes unless a time limit was told.
 

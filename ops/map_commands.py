@@ -10,12 +10,14 @@ from cyclopts import Parameter
 from ops.arguments import ABSENT, CONDITIONS, Flag, KeyArgument, Positive, Revision, Seconds, ValueArgument
 from ops.commands import Commands
 from ops.exits import CONDITION, DONE, NOT_FOUND
+from ops.following import declare_watch
 from ops.output import Answer, Row, Rows
 from ops.values import show
 from primitives.map import Entry, Map
 
 commands: Final = Commands(Map, "Maps: entries of a key and a value.")
 app: Final = commands.app
+declare_watch(commands, keyed=True)
 
 Condition = Parameter(group=CONDITIONS)
 

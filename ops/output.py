@@ -6,16 +6,40 @@ written as they come, but for ``table``, which needs all of them for its widths.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ops.exits import DONE
 from ops.values import show, to_json
+from primitives.position import Position
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Format = Literal["table", "json", "jsonl", "simple"]
 Row = Mapping[str, Any]
+
+_NUMBER: Final = re.compile(r"-?[0-9.]+( ?[A-Za-z%/]{1,5})?|-")
+"""What stands to the right of its column: a number, with or without a unit, or a dash for none."""
+
+
+def brief(value: Any) -> str:
+    """A fact for people: yes and no, a dash for nothing, else as it is."""
+    return "-" if value is None else ("yes" if value else "no") if isinstance(value, bool) else show(value)
+
+
+class Column(NamedTuple):
+    """A column of a table that shows its values in a way of its own."""
+
+    name: str
+    show: Callable[[Any], str] = brief
+    title: str | None = None
+
+
+Columns = Sequence[str | Column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +57,7 @@ class Answer:
 class Rows:
     """What a command has to say, as rows, of which people get ``columns``."""
 
-    columns: Sequence[str]
+    columns: Columns
     rows: AsyncIterator[Row] | Sequence[Row]
     code: int = DONE
 
@@ -55,7 +79,8 @@ async def write_result(format: Format, result: Result) -> int:
     return result.code
 
 
-def _line(text: str) -> None:
+def write_line(text: str) -> None:
+    """Writes a line as it is."""
     sys.stdout.write(text + "\n")
 
 
@@ -63,11 +88,11 @@ def write_answer(format: Format, answer: Row, plain: str | None = None) -> None:
     """Writes one answer. ``json`` and ``jsonl`` get all of ``answer``; ``table`` and ``simple`` get the line
     ``plain``, and when that is None nothing at all."""
     if format == "json":
-        _line(to_json(answer, indent=2))
+        write_line(to_json(answer, indent=2))
     elif format == "jsonl":
-        _line(to_json(answer))
+        write_line(to_json(answer))
     elif plain is not None:
-        _line(plain)
+        write_line(plain)
 
 
 def write_record(format: Format, record: Row) -> None:
@@ -76,26 +101,67 @@ def write_record(format: Format, record: Row) -> None:
         write_answer(format, record)
     elif format == "simple":
         for name, value in record.items():
-            _line(f"{name}\t{show(value)}")
+            write_line(f"{name}\t{show(value)}")
     else:
         _table(["", ""], [[name, show(value)] for name, value in record.items()], header=False)
 
 
-def write_rows(format: Format, columns: Sequence[str], rows: Sequence[Row]) -> None:
+def write_rows(format: Format, columns: Columns, rows: Sequence[Row]) -> None:
     """Writes rows, of which ``table`` and ``simple`` show ``columns``."""
     if format == "json":
-        _line(to_json(list(rows), indent=2))
+        write_line(to_json(list(rows), indent=2))
     elif format == "jsonl":
         for row in rows:
-            _line(to_json(row))
+            write_line(to_json(row))
     elif format == "simple":
         for row in rows:
-            _line("\t".join(show(row.get(column)) for column in columns))
+            write_line("\t".join(_simple(column, row) for column in columns))
     else:
-        _table(columns, [[show(row.get(column, "")) for column in columns] for row in rows])
+        _table(_titles(columns), [_cells(columns, row) for row in rows])
 
 
-async def write_stream(format: Format, columns: Sequence[str], rows: AsyncIterator[Row]) -> int:
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How rows are shown that come one by one, nobody knows when: ``table`` has a text of its own for each,
+    and ``simple`` its columns, unless it has one, too."""
+
+    line: Callable[[Row], str]
+    columns: Columns = ()
+    simple: Callable[[Row], str] | None = None
+
+
+class LiveWriter:
+    """Writes rows that come one by one, each at once. A context manager, which completes what was begun."""
+
+    def __init__(self, format: Format, live: Live) -> None:
+        self._format: Final = format
+        self._live: Final = live
+        self._count = 0
+
+    async def write(self, row: Row) -> None:
+        """Writes a row."""
+        if self._format == "table":
+            write_line(self._live.line(row))
+        elif self._format == "simple" and self._live.simple is not None:
+            write_line(self._live.simple(row))
+        elif self._format == "json":
+            sys.stdout.write((",\n  " if self._count else "[\n  ") + to_json(row))
+        else:
+            write_rows(self._format, self._live.columns, [row])
+        sys.stdout.flush()
+        self._count += 1
+
+    def __enter__(self) -> LiveWriter:
+        """Itself."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Ends what was written, so that it is whole."""
+        if self._format == "json":
+            write_line("\n]" if self._count else "[]")
+
+
+async def write_stream(format: Format, columns: Columns, rows: AsyncIterator[Row]) -> int:
     """Writes rows as they come, and gives their number."""
     count = 0
     if format == "table":
@@ -109,34 +175,75 @@ async def write_stream(format: Format, columns: Sequence[str], rows: AsyncIterat
             write_rows(format, columns, [row])
         count += 1
     if format == "json":
-        _line("\n]" if count else "[]")
+        write_line("\n]" if count else "[]")
     return count
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
-    """A table as wide as the terminal; where there is none, as wide as its contents."""
+def _simple(column: str | Column, row: Row) -> str:
+    if isinstance(column, str):
+        return show(row.get(column))
+    value = row.get(column.name)
+    return ",".join(map(show, value)) if isinstance(value, list) else show(value)
+
+
+def _titles(columns: Columns) -> list[str]:
+    return [column if isinstance(column, str) else column.title or column.name for column in columns]
+
+
+def _cells(columns: Columns, row: Row) -> list[str]:
+    return [
+        show(row.get(column, "")) if isinstance(column, str) else column.show(row.get(column.name))
+        for column in columns
+    ]
+
+
+def simple_rows(columns: Columns, rows: Sequence[Row]) -> str:
+    """Rows as ``simple`` has them."""
+    return "\n".join("\t".join(_simple(column, row) for column in columns) for row in rows)
+
+
+def make_table(columns: Columns, rows: Sequence[Row]) -> Table:
+    """A table for rich to show."""
+    return _made(_titles(columns), [_cells(columns, row) for row in rows], header=True)
+
+
+def _made(titles: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool) -> Table:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD if header else None, show_header=header, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    style = box.SIMPLE_HEAD if header else None
+    table = Table(box=style, show_header=header, pad_edge=False, show_edge=False)
+    for at, title in enumerate(titles):
+        right = bool(rows) and all(_NUMBER.fullmatch(row[at]) for row in rows)
+        table.add_column(title, overflow="fold", justify="right" if right else "left")
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
+    """A table as wide as the terminal; where there is none, as wide as its contents."""
+    from rich.console import Console
+
     console = Console(file=sys.stdout, highlight=False)
     if not sys.stdout.isatty():
-        console = Console(file=sys.stdout, highlight=False, width=max(80, _width(columns, rows)))
-    console.print(table)
+        console = Console(file=sys.stdout, highlight=False, width=max(80, _width(titles, rows)))
+    console.print(_made(titles, rows, header=header))
 
 
-def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+def _width(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     """Enough columns of a terminal for the table unfolded; a wide character may take two."""
-    widest = [max(2 * len(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
-    return sum(widest) + 4 * len(columns)
+    widest = [max(2 * len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
+    return sum(widest) + 4 * len(titles)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """``text`` without control characters, which could move a terminal's cursor."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def tell_position(position: Position | None) -> None:
+    """Says on standard error from where a watch can go on, or what a causal read can ask for."""
+    if position is not None:
+        sys.stderr.write(f"position: {position}\n")

@@ -9,14 +9,16 @@ from typing import Any, Final
 from ops.arguments import Flag
 from ops.common import DEFAULTS, Common, within_limit
 from ops.exits import DONE, FAILED, UNAVAILABLE, Failure
-from ops.output import Format, Row, write_answer, write_rows
+from ops.output import Column, Format, Row, write_answer, write_line, write_rows
 
 HASHES_TIMEOUT_S: Final = 30.0
 """Time limit unless said, when hashes are asked for: a node waits 20 s for replicas that do not tell."""
 
-_NODES: Final = ("node", "name", "client", "peer", "connected")
-_GROUPS: Final = ("group", "role", "leader", "term", "commit", "applied", "revision", "sessions", "slots")
-_HASHES: Final = ("group", "revision", "rows", "replicas", "equal", "hash")
+_NODES: Final = ("node", "name", "client", "peer", Column("connected"))
+_GROUPS: Final = (
+    "group", "role", Column("leader"), "term", "commit", "applied", "revision", "sessions", "slots"
+)  # fmt: skip
+_HASHES: Final = ("group", "revision", "rows", "replicas", Column("equal"), "hash")
 
 
 async def status(
@@ -78,8 +80,10 @@ def write(format: Format, told: Mapping[str, Any], compared: Sequence[Row]) -> N
     parts = [("node", _NODES, told["nodes"]), ("group", _GROUPS, told["groups"])]
     if "hashes" in told:
         parts.append(("hash", _HASHES, compared))
-    for kind, columns, rows in parts:
+    for at, (kind, columns, rows) in enumerate(parts):
         if format == "simple":
             write_rows(format, ("kind", *columns), [{"kind": kind, **row} for row in rows])
         else:
+            if at:
+                write_line("")
             write_rows(format, columns, rows)

@@ -11,8 +11,10 @@ from typing import Any, Final, NoReturn
 
 from ops.exits import UsageError
 from primitives.codec import Key, encode_key, encode_value
-from primitives.handle import LINEARIZABLE, SEQUENTIAL, ReadLevel, Stale
+from primitives.errors import BadPosition
+from primitives.handle import LINEARIZABLE, SEQUENTIAL, Causal, ReadLevel, Stale
 from primitives.limits import INT_MAX, INT_MIN
+from primitives.position import Position
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _WHOLE_LENGTH_MAX: Final = 4000
@@ -20,7 +22,7 @@ _WHOLE_LENGTH_MAX: Final = 4000
 _WHOLE: Final = re.compile(r"[+-]?[0-9]+")
 _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _LEVELS: Final = {"linearizable": LINEARIZABLE, "sequential": SEQUENTIAL}
-READ_LEVELS: Final = "linearizable, sequential and stale:DURATION"
+READ_LEVELS: Final = "linearizable, sequential, stale:DURATION and causal:POSITION"
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 
 
@@ -82,13 +84,23 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_read(text: str) -> ReadLevel:
-    """A read level: ``linearizable``, ``sequential`` or ``stale:DURATION``. Raises ValueError."""
+    """A read level: one of ``READ_LEVELS``. Raises ValueError."""
     level, colon, rest = text.partition(":")
     if not colon and level in _LEVELS:
         return _LEVELS[level]
     if colon and level == "stale":
         return Stale(max_age=parse_seconds(rest))
+    if colon and level == "causal":
+        return Causal(position=parse_position(rest))
     raise ValueError(f"{text!r} is not a read level; there are {READ_LEVELS}")
+
+
+def parse_position(text: str) -> Position:
+    """A position, as it was printed. Raises ValueError for what is none."""
+    try:
+        return Position.parse(text)
+    except BadPosition as error:
+        raise ValueError(str(error)) from None
 
 
 def show_seconds(seconds: float) -> str:

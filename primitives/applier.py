@@ -13,19 +13,31 @@ from typing import Any, Final, NamedTuple
 
 from primitives.commands import Commands
 from primitives.context import HostContext
+from primitives.deleting import Deleting
 from primitives.ending import Ending
 from primitives.errors import Code
 from primitives.execution import FAILED, Execution
 from primitives.history import HISTORY_LIMITS, TRIM_TIMER, Histories, History, HistoryLimits
 from primitives.ids import GROUP_SLOT, GroupId, PrimitiveId, Revision, SlotId
 from primitives.instances import Instance, Instances
-from primitives.layout import HOST_ID, INTERNAL_ID, TARGET, HostTable, after, host_prefix
+from primitives.layout import (
+    HOST_ID,
+    HOST_TARGET,
+    INTERNAL_ID,
+    TARGET,
+    HostTable,
+    HostTimer,
+    after,
+    host_prefix,
+)
 from primitives.limits import ANSWERS_STORED_MAX, ROWS_A_COMMAND_MAX, SESSIONS_A_GROUP_MAX
 from primitives.machine import Machine
 from primitives.records import (
     U32,
     U64,
     Command,
+    Delete,
+    Deleted,
     EndSession,
     Expire,
     Fire,
@@ -52,9 +64,6 @@ _META: Final = struct.Struct(">QQQI")
 """Revision, log time, timers made, ownership version."""
 _EPOCH: Final = struct.Struct(">I")
 _SLOT: Final = struct.Struct(">H")
-_HOST_TARGET: Final = TARGET.pack(GROUP_SLOT, HOST_ID[0], HOST_ID[1], 0)
-_END_SLICE: Final = 1
-_FORGET_FORMER: Final = 2
 _HOST_TIMER: Final = struct.Struct(">BQ")
 
 
@@ -130,11 +139,16 @@ class Applier:
         self._ending: Final = Ending(
             self._sessions, self._instances, self._tables, limits.rows_a_command_max, self._execution
         )
+        self._deleting: Final = Deleting(
+            self._execution, self._sessions, self._instances, self._histories, self._tables, self._timers,
+            self._owned, limits.rows_a_command_max,
+        )  # fmt: skip
         self._applied = Applied([], [], [], [], [])
         self._appliers: Final[dict[type, Callable[[Any], bytes | None]]] = {
             Command: self._commands.apply, Register: self._register, EndSession: self._end_session,
             Expire: self._end_session, Fire: self._fire, Marker: self._marker, Open: self._open,
-            Internal: self._internal,
+            Internal: self._internal, Delete: self._deleting.delete,
+            Deleted: self._deleting.deleted,
         }  # fmt: skip
 
     # -- what the group is asked ---------------------------------------------------------------------------
@@ -184,6 +198,12 @@ class Applier:
         if instance.type != query.type:
             return encode_answer(Code.TYPE_MISMATCH, revision)
         return self._execution.ask(instance, query.op, query.args, query.body)
+
+    @property
+    def deletions(self) -> dict[PrimitiveId, int]:
+        """Primitives whose deletion is to go on, with their partitions: the group's leader takes them away.
+        No replicated state."""
+        return self._deleting.due
 
     @property
     def watched(self) -> set[bytes]:
@@ -270,10 +290,10 @@ class Applier:
     def _end(self, session: Session) -> None:
         number = session.number
         if self._sessions.end(session):
-            payload = _HOST_TIMER.pack(_FORGET_FORMER, number) + session.id
-            self._timers.arm(self.log_time_ms + SESSION_FORMER_KEPT_MS, _HOST_TARGET, payload)
+            payload = _HOST_TIMER.pack(HostTimer.FORGET_FORMER, number) + session.id
+            self._timers.arm(self.log_time_ms + SESSION_FORMER_KEPT_MS, HOST_TARGET, payload)
         if session.numberings:
-            self._timers.arm(self.log_time_ms, _HOST_TARGET, _HOST_TIMER.pack(_END_SLICE, number))
+            self._timers.arm(self.log_time_ms, HOST_TARGET, _HOST_TIMER.pack(HostTimer.END_SLICE, number))
         else:
             self._sessions.remove(session)
         self._applied.ended.append(number)
@@ -299,15 +319,21 @@ class Applier:
         return encode_answer(Code.OK, self._context.revision, U32.pack(fired))
 
     def _fire_host(self, payload: bytes) -> None:
-        if payload[0] == TRIM_TIMER:
+        kind = payload[0]
+        if kind == TRIM_TIMER:
             self._trim(payload[1], payload[2:])
-            return
-        kind, number = _HOST_TIMER.unpack_from(payload)
-        if kind == _FORGET_FORMER:
+        elif kind in (HostTimer.DROP, HostTimer.DELETION):
+            self._deleting.timer(payload)
+        else:
+            self._fire_session(kind, payload)
+
+    def _fire_session(self, kind: int, payload: bytes) -> None:
+        number = _HOST_TIMER.unpack_from(payload)[1]
+        if kind == HostTimer.FORGET_FORMER:
             self._sessions.forget_former(payload[_HOST_TIMER.size :], number)
         elif not self._ending.slice(self._sessions.ending[number]):
             self._begin_host()
-            self._timers.arm(self.log_time_ms, _HOST_TARGET, payload)
+            self._timers.arm(self.log_time_ms, HOST_TARGET, payload)
 
     def _trim(self, kind: int, target: bytes) -> None:
         slot, primitive_slot, revision, partition = TARGET.unpack(target)

@@ -7,14 +7,15 @@ from typing import Final
 
 from primitives.errors import Code
 from primitives.history import HAS_PREVIOUS, HEAD, KEPT, MARK, Emitted, Histories, History, value_of
-from primitives.ids import PrimitiveId, Revision, SlotId
+from primitives.ids import CATALOG_ID, GROUP_SLOT, PrimitiveId, Revision, SlotId
 from primitives.instances import Instance, Instances
-from primitives.layout import HostTable
+from primitives.layout import GROUP_NAMES, HOST_TARGET, HostTable, deletion_payload, drop_payload
 from primitives.machine import Machine, Result
-from primitives.records import encode_answer
+from primitives.records import U64, encode_answer
 from primitives.sessions import SessionTable
 from primitives.tables import Table, Tables
 from primitives.timers import Timers
+from primitives.watch import EventKind
 
 WAITER: Final = struct.Struct(">QHQ")
 """Session number, slot and sequence of a command that waits."""
@@ -196,9 +197,22 @@ class HostContext:
         elif row is not None:
             table.delete(key)
 
-    def knows_type(self, type: int) -> bool:
-        """Whether machines of that type exist here; for the catalog."""
-        return self._instances.machine(type) is not None
+    @property
+    def slot(self) -> SlotId:
+        """The slot of this instance; for the catalog."""
+        return SlotId(self._here.key[0])
+
+    def type_name(self, type: int) -> str | None:
+        """What machines of that type are called, None if there are none; for the catalog."""
+        machine = self._instances.machine(type)
+        return None if machine is None else machine.NAME
+
+    def group_names(self) -> Table:
+        """Names of all slots of the group; for the catalog."""
+        catalog = self._instances.find((GROUP_SLOT, CATALOG_ID, 0))
+        if catalog is None:
+            raise RuntimeError("a group without a catalog")
+        return catalog.table(GROUP_NAMES)
 
     def open(self, type: int, config: bytes) -> None:
         """Opens partition 0, in this instance's slot, of the primitive that this command creates; for the
@@ -217,3 +231,32 @@ class HostContext:
             machine.opened(self)
         finally:
             self.instance = before
+
+    def close(self, revision: Revision) -> None:
+        """Deletes partition 0, in this instance's slot, of the pinned primitive that was created at
+        ``revision``; for the catalog."""
+        slot = self.slot
+        self.close_partition((slot, PrimitiveId(slot, revision), 0))
+
+    def close_partition(self, key: tuple[int, PrimitiveId, int]) -> None:
+        """Deletes an instance, if it is here. Those who watch it are told; its rows are dropped in slices.
+        Nothing that was asked before opens it again."""
+        slot = key[0]
+        deleted = self._instances.slot_table(slot, HostTable.DELETED)
+        deleted.put(b"", U64.pack(self.revision))
+        instance = self._instances.find(key)
+        if instance is None:
+            return
+        before = self.instance
+        self.instance = instance
+        try:
+            self.emit(EventKind.DELETED, b"")
+        finally:
+            self.instance = before
+        self._instances.close(key)
+        self._timers.arm(self.log_time_ms, HOST_TARGET, drop_payload(instance.target))
+
+    def delete(self, revision: Revision, partitions: int) -> None:
+        """Has the group's leader delete the partitions of the spread primitive that was created in this
+        instance's slot at ``revision``; for the catalog."""
+        self._timers.arm(self.log_time_ms, HOST_TARGET, deletion_payload(self.slot, revision, partitions))

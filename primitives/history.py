@@ -216,16 +216,11 @@ class Histories:
                 raise InvariantViolation(f"a history lacks {history.count} events that it counts")
             self._arm(history, _SLICING, log_time_ms)
 
-    def drop(self, history: History, rows_max: int) -> int:
-        """Drops up to ``rows_max`` rows of a partition that was deleted, kept ones too; returns how many.
-        Fewer than ``rows_max``: none is left."""
-        rows = [mark for mark, _ in islice(history.table.appended(_NO_MARK), rows_max)]
-        for mark in rows:
-            history.table.delete(mark)
+    def dropped(self, history: History) -> None:
+        """All rows of a deleted partition's history are dropped, kept ones too."""
         history.count = history.bytes = 0
-        history.gone = len(rows) < rows_max
+        history.gone = True
         self._touch(history)
-        return len(rows)
 
     def _touch(self, history: History) -> None:
         if not history.dirty:

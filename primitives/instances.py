@@ -69,7 +69,7 @@ class Instances:
 
     def find(self, key: Target) -> Instance | None:
         """The instance of (slot, primitive, partition), None if it is not here. Each slot has a catalog, and
-        the group an instance for internal records; others are opened."""
+        the group one for all of them, and an instance for internal records; others are opened."""
         instance = self._found.get(key)
         if instance is None:
             instance = self._load(key)
@@ -81,7 +81,7 @@ class Instances:
         slot, primitive, partition = key
         if primitive == CATALOG_ID:
             type, config = Type.CATALOG, b""
-            if partition or slot == GROUP_SLOT:
+            if partition:
                 return None
         elif primitive == INTERNAL_ID:
             type, config = Type.SYSTEM, b""
@@ -101,6 +101,12 @@ class Instances:
         row = bytes((machine.TYPE,)) + config
         self.slot_table(slot, HostTable.INSTANCE).put(_row_key(primitive, partition), row)
         return Instance(self._tables, key, machine, machine.TYPE, config)
+
+    def close(self, key: Target) -> None:
+        """Removes an instance; its rows stay, for slices. Undone with the command."""
+        slot, primitive, partition = key
+        self.slot_table(slot, HostTable.INSTANCE).delete(_row_key(primitive, partition))
+        self._found.pop(key, None)
 
     def forget(self) -> bool:
         """Bounds what is in memory: whether all instances were dropped. To be called after a flush."""

@@ -23,6 +23,38 @@ PREFIX: Final = struct.Struct(">HHQHB")
 """One table of an instance."""
 
 
+HOST_TARGET: Final = TARGET.pack(GROUP_SLOT, HOST_ID[0], HOST_ID[1], 0)
+"""What timers of the host are armed for."""
+GROUP_NAMES: Final = 3
+"""Table of the group's own catalog, under ``GROUP_SLOT``: the names of all its slots."""
+
+
+class HostTimer:
+    """First byte of what a timer of the host says; its kind. Never renumber."""
+
+    END_SLICE: Final = 1
+    FORGET_FORMER: Final = 2
+    TRIM: Final = 3
+    DROP: Final = 4
+    DELETION: Final = 5
+
+
+DROP: Final = struct.Struct(">BB14s")
+"""Kind of the timer, what is being dropped, and the target; how far that came follows."""
+DELETION: Final = struct.Struct(">BHQH")
+"""Kind of the timer, slot and revision of what is being deleted, and how many partitions it has."""
+
+
+def drop_payload(target: bytes) -> bytes:
+    """What the first timer says that drops what is left of a deleted instance."""
+    return DROP.pack(HostTimer.DROP, 0, target)
+
+
+def deletion_payload(slot: int, revision: int, partitions: int) -> bytes:
+    """What timers say by which a leader goes on with a deletion."""
+    return DELETION.pack(HostTimer.DELETION, slot, revision, partitions)
+
+
 class HostTable:
     """Tables of the host. Never renumber."""
 

@@ -7,6 +7,7 @@ holding of its session for as long.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -74,25 +75,29 @@ class Line:
         ctx.table(self._standers).delete(stander.place)
         ctx.table(self._places).delete(stander.waiter)
 
-    def withdraw(self, ctx: Context, waiter: bytes) -> bytes | None:
-        """The waiter leaves the line, and its holding goes: its place, None if it does not stand in it."""
-        places = ctx.table(self._places)
-        place = places.get(waiter)
-        if place is not None:
-            places.delete(waiter)
-            ctx.table(self._standers).delete(place)
-            ctx.unhold(int(U64.unpack_from(waiter)[0]))
-        return place
+    def behind(self, view: View, place: bytes) -> Iterator[Stander]:
+        """All behind ``place`` (empty: all), in order."""
+        for found, row in view.view(self._standers).scan(place + b"\x00" if place else b""):
+            yield _stander(found, row)
 
-    def drop(self, ctx: Context, session: int) -> list[bytes]:
-        """Takes the first ``SLICE_WAITERS`` of a session that ended out of the line: their places. Fewer are
-        all of them."""
-        standers, places = ctx.table(self._standers), ctx.table(self._places)
-        rows = list(islice(places.scan(U64.pack(session), U64.pack(session + 1)), SLICE_WAITERS))
-        for waiter, place in rows:
-            places.delete(waiter)
-            standers.delete(place)
-        return [place for _, place in rows]
+    def withdraw(self, ctx: Context, waiter: bytes) -> Stander | None:
+        """The waiter leaves the line, and its holding goes; None if it does not stand in it."""
+        place = ctx.table(self._places).get(waiter)
+        stander = None if place is None else self.at(ctx, place)
+        if stander is not None:
+            self.remove(ctx, stander)
+            ctx.unhold(stander.session)
+        return stander
+
+    def drop(self, ctx: Context, session: int) -> list[Stander]:
+        """Takes the first ``SLICE_WAITERS`` of a session that ended out of the line, and returns them. Fewer
+        are all of them."""
+        rows = ctx.table(self._places).scan(U64.pack(session), U64.pack(session + 1))
+        places = [place for _, place in islice(rows, SLICE_WAITERS)]
+        standers = [stander for place in places if (stander := self.at(ctx, place)) is not None]
+        for stander in standers:
+            self.remove(ctx, stander)
+        return standers
 
 
 def _stander(place: bytes, row: bytes) -> Stander:

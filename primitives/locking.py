@@ -114,10 +114,10 @@ class Locks:
             state = self._state(ctx, name)
             if state.session == session and grant[8:] == U64.pack(state.token):
                 self._pass_on(ctx, name, state, SLICE_WAITERS // SLICE_HELD)
-        places = self._line.drop(ctx, session)
-        for place in places:
-            self._leave(ctx, place)
-        return len(grants) < SLICE_HELD and len(places) < SLICE_WAITERS
+        standers = self._line.drop(ctx, session)
+        for stander in standers:
+            self._leave(ctx, stander.place)
+        return len(grants) < SLICE_HELD and len(standers) < SLICE_WAITERS
 
     def withdraw(self, ctx: Context, waiter: bytes, granted: bytes | None) -> Result:
         """See ``Machine.withdraw``. Does nothing for what is neither a waiter nor a grant."""
@@ -127,9 +127,9 @@ class Locks:
             if name is not None:
                 self.release(ctx, name, session, U64.unpack(granted)[0])
             return OK
-        place = self._line.withdraw(ctx, waiter)
-        if place is not None:
-            self._leave(ctx, place)
+        stander = self._line.withdraw(ctx, waiter)
+        if stander is not None:
+            self._leave(ctx, stander.place)
         return OK
 
     def _leave(self, ctx: Context, place: bytes) -> None:

@@ -1,10 +1,11 @@
 """Queue: elements in the order offered, each delivered to one taker; pinned to one group.
 
-An element has an index, which only grows; a row for each, and one row of state. What is polled or taken is
-removed and is the command's answer, which the group keeps until the client acknowledged it; a taker that
-gives up has the element put back under its own index, so it stands where it was. Takers that find the queue
-empty stand in a line (see ``line``) and are served in the order they came, by the command that offers if few
-dead ones stand before them, else by slices that are commands of their own.
+An element has an index, which only grows, and a row that says which event offered it; the value is that
+event's, which is kept for it. What is polled or taken is removed and is the command's answer, which the group
+keeps until the client acknowledged it; a taker that gives up has the element put back under its own index, so
+it stands where it was. Takers that find the queue empty stand in a line (see ``line``) and are served in the
+order they came, by the command that offers if few dead ones stand before them, else by slices that are
+commands of their own.
 
 Clearing moves a bound that all elements must be above, and drops the rows below it in slices.
 """
@@ -19,13 +20,16 @@ from typing import Any, Final, NamedTuple
 from primitives.arguments import BAD_ARGS, BAD_VALUE, CONDITION, PENDING, TOO_LARGE, bad_op, cut, within
 from primitives.codec import Value, decode_value, encode_value
 from primitives.errors import Code, InvariantViolation, Overloaded
-from primitives.handle import LINEARIZABLE, ClientPort, Handle, ReadLevel, check_int64
+from primitives.handle import LINEARIZABLE, ClientPort, ReadLevel, check_int64
 from primitives.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, VALUE_BYTES_MAX
 from primitives.line import SLICE_WAITERS, WAITERS_MAX, Line
 from primitives.machine import OK, Context, Machine, Result, View
 from primitives.many import Walk, fitting
 from primitives.pages import encode_page
+from primitives.position import Position
 from primitives.records import U64
+from primitives.watch import BUFFER_BYTES, EventKind, EventShape
+from primitives.watching import Watch, WatchedHandle
 
 OFFER_MANY_MAX: Final = 200
 """Elements of one command."""
@@ -56,12 +60,13 @@ class Ask:
     SIZE: Final = 2
     """``[]``; 8 bytes."""
     PAGE: Final = 3
-    """``[after, rows, values]``: elements behind the index ``after`` (empty: all); see ``pages``."""
+    """``[after, rows, values]``: elements behind the index ``after`` (empty: all), with the revision that
+    offered each, and its value; see ``pages``."""
 
 
 _STATE_TABLE: Final = 0
 _ELEMENTS: Final = 1
-"""Index, 8 bytes → value."""
+"""Index, 8 bytes → mark of the event that has the value."""
 _LINE: Final = Line(2)
 
 _STATE: Final = struct.Struct(">QQQQQI?")
@@ -99,19 +104,32 @@ def _save(ctx: Context, state: _State) -> None:
 
 
 def _first(view: View, state: _State) -> tuple[bytes, bytes]:
-    """Index and value of the first element of a queue that has some."""
+    """Index and mark of the first element of a queue that has some."""
     found = next(view.view(_ELEMENTS).scan(U64.pack(state.head)), None)
     if found is None:
         raise InvariantViolation(f"a queue lacks {state.size} elements that it counts")
     return found
 
 
+def _value(view: View, mark: bytes) -> bytes:
+    value = view.event(mark)
+    if value is None:
+        raise InvariantViolation("an element without the event that offered it")
+    return value
+
+
+def _append(ctx: Context, index: bytes, value: bytes) -> None:
+    mark = ctx.emit(EventKind.PUT, index, value, kept=True)
+    ctx.table(_ELEMENTS).put(index, mark)
+
+
 def _shift(ctx: Context, state: _State) -> tuple[_State, Result]:
     """Takes the first element out of a queue that has some: the state then, and the answer."""
-    index, value = _first(ctx, state)
+    index, mark = _first(ctx, state)
     ctx.table(_ELEMENTS).delete(index)
+    ctx.emit(EventKind.REMOVED, index, previous=mark)
     state = state._replace(head=U64.unpack(index)[0] + 1, size=state.size - 1)
-    return state, (Code.OK, index + value)
+    return state, (Code.OK, index + _value(ctx, mark))
 
 
 def _serve(ctx: Context, state: _State) -> None:
@@ -140,10 +158,9 @@ def _offer(ctx: Context, values: list[bytes]) -> Result:
     config = ctx.config
     if len(config) == U64.size and state.size + len(values) > U64.unpack(config)[0]:
         return CONDITION
-    elements = ctx.table(_ELEMENTS)
     tail = state.tail
     for value in values:
-        elements.put(U64.pack(tail), value)
+        _append(ctx, U64.pack(tail), value)
         tail += 1
     state = state._replace(tail=tail, size=state.size + len(values))
     if state.waiting:
@@ -199,6 +216,8 @@ def _clear(ctx: Context, args: list[Any], body: bytes) -> Result:
     if state.tail > state.cleared:
         if state.size and not state.dropping:
             ctx.arm(0, _DROP)
+        if state.size:
+            ctx.emit(EventKind.CLEARED, b"")
         dropping = state.dropping or state.size > 0
         _save(ctx, state._replace(head=state.tail, cleared=state.tail, size=0, dropping=dropping))
     return OK
@@ -235,7 +254,7 @@ class QueueMachine(Machine):
                 return BAD_ARGS
             start = max(U64.pack(state.head), after + b"\x00" if after else b"")
             rows = view.view(_ELEMENTS).scan(start)
-            found = ((index, value if values else b"") for index, value in rows)
+            found = ((index, mark[:8] + _value(view, mark) if values else b"") for index, mark in rows)
             return Code.OK, encode_page(found, rows_max, PAGE_BYTES_MAX)
         if args or body:
             return BAD_ARGS
@@ -243,7 +262,10 @@ class QueueMachine(Machine):
             return Code.OK, U64.pack(state.size)
         if op != Ask.PEEK:
             return _BAD_OP
-        return (Code.OK, b"".join(_first(view, state))) if state.size else CONDITION
+        if not state.size:
+            return CONDITION
+        index, mark = _first(view, state)
+        return Code.OK, index + _value(view, mark)
 
     def timer(self, ctx: Context, payload: bytes) -> None:
         """Goes on serving, or drops a slice of cleared elements."""
@@ -253,8 +275,9 @@ class QueueMachine(Machine):
             return
         elements = ctx.table(_ELEMENTS)
         cleared = list(islice(elements.scan(b"", U64.pack(state.cleared)), SLICE_ROWS))
-        for index, _ in cleared:
+        for index, mark in cleared:
             elements.delete(index)
+            ctx.release(mark)
         if len(cleared) == SLICE_ROWS:
             ctx.arm(0, _DROP)
         else:
@@ -262,11 +285,11 @@ class QueueMachine(Machine):
 
     def session_ended(self, ctx: Context, session: int) -> bool:
         """Takes a slice of the session's takers out of the line."""
-        places = _LINE.drop(ctx, session)
-        if places:
+        standers = _LINE.drop(ctx, session)
+        if standers:
             state = _state(ctx)
-            _save(ctx, state._replace(waiting=state.waiting - len(places)))
-        return len(places) < SLICE_WAITERS
+            _save(ctx, state._replace(waiting=state.waiting - len(standers)))
+        return len(standers) < SLICE_WAITERS
 
     def withdraw(self, ctx: Context, waiter: bytes, granted: bytes | None) -> Result:
         """Takes a taker out of the line, or puts its element back to where it was."""
@@ -283,7 +306,7 @@ class QueueMachine(Machine):
         state = _state(ctx)
         (number,) = U64.unpack(index)
         if state.cleared <= number < state.tail:
-            ctx.table(_ELEMENTS).put(index, value)
+            _append(ctx, index, value)
             _serve(ctx, state._replace(head=min(state.head, number), size=state.size + 1))
 
 
@@ -296,7 +319,15 @@ class QueueFull(Overloaded):
         """How many of the first elements of the call were offered all the same."""
 
 
-class Queue(Handle):
+def _number(index: bytes) -> int:
+    return int(U64.unpack(index)[0])
+
+
+def _listed(index: bytes, row: bytes) -> tuple[Any, int]:
+    return decode_value(row[U64.size :]), int(U64.unpack_from(row)[0])
+
+
+class Queue(WatchedHandle):
     """Elements in the order offered, each delivered once, to one taker; pinned to one group.
 
     Elements are values like a map's. ``capacity`` (from 1) bounds their number, if given when the queue is
@@ -331,6 +362,7 @@ class Queue(Handle):
 
     TYPE = QueueMachine.TYPE
     NAME = QueueMachine.NAME
+    EVENTS = EventShape(value=decode_value, key=_number, page=Ask.PAGE, row=_listed)
 
     __slots__ = ()
 
@@ -406,10 +438,23 @@ class Queue(Handle):
         """The elements, which stay, by ``async for``, in their order. They come in pages of at most 1,000
         elements and 256 KiB, each read at one moment."""
         return Walk(
-            self._port, self._ref, Ask.PAGE, lambda _, value: decode_value(value), values=True,
+            self._port, self._ref, Ask.PAGE, lambda _, row: decode_value(row[U64.size :]), values=True,
             read=read or self._read,
         )  # fmt: skip
 
     def __aiter__(self) -> AsyncIterator[Value]:
         """Like :meth:`elements`."""
         return self.elements()
+
+    def watch(
+        self, *, position: Position | None = None, initial: bool = False, previous: bool = False,
+        progress: bool = False, buffer_bytes: int = BUFFER_BYTES,
+    ) -> Watch:  # fmt: skip
+        """The changes from now on, by ``async with``: ``put`` for what is offered or put back, ``removed``
+        for what is polled or taken, ``cleared``. An event's key is the element's index, which grows along the
+        queue. The options are those of
+        :meth:`KeyedHandle.watch <primitives.watching.KeyedHandle.watch>`."""
+        return self._watch(
+            position=position, initial=initial, previous=previous, progress=progress,
+            buffer_bytes=buffer_bytes,
+        )  # fmt: skip

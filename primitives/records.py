@@ -33,6 +33,8 @@ class Kind:
     MARKER: Final = 6
     OPEN: Final = 7
     INTERNAL: Final = 8
+    DELETE: Final = 9
+    DELETED: Final = 10
     QUERY: Final = 16
 
 
@@ -71,6 +73,8 @@ REGISTER_RECORD: Final = struct.Struct(">B16sII")
 SESSION_RECORD: Final = struct.Struct(">B16sQ")
 FIRE_RECORD: Final = struct.Struct(">BH")
 OPEN_HEADER: Final = struct.Struct(">BHHQHBQ")
+DELETE_RECORD: Final = struct.Struct(">BHHQH")
+DELETED_RECORD: Final = struct.Struct(">BHQ")
 INTERNAL_HEADER: Final = struct.Struct(">BBBH")
 ANSWER_HEADER: Final = struct.Struct(">BQ")
 U32: Final = struct.Struct(">I")
@@ -157,6 +161,21 @@ class Open(NamedTuple):
     config: bytes
 
 
+class Delete(NamedTuple):
+    """Deletes a partition of a primitive, if it is open; it will never be."""
+
+    slot: SlotId
+    primitive: PrimitiveId
+    partition: int
+
+
+class Deleted(NamedTuple):
+    """Each partition of the primitive that was created in ``slot`` at ``revision`` is deleted."""
+
+    slot: SlotId
+    revision: Revision
+
+
 class Internal(NamedTuple):
     """A node's own idempotent operation on a machine of the group, outside any session."""
 
@@ -166,7 +185,7 @@ class Internal(NamedTuple):
     body: bytes
 
 
-Record = Command | Register | EndSession | Expire | Fire | Marker | Open | Internal
+Record = Command | Register | EndSession | Expire | Fire | Marker | Open | Internal | Delete | Deleted
 
 
 class BadRecord(ValueError):
@@ -255,6 +274,17 @@ def encode_open(record: Open) -> bytes:
     return header + record.config
 
 
+def encode_delete(record: Delete) -> bytes:
+    """The record that deletes a partition."""
+    primitive = record.primitive
+    return DELETE_RECORD.pack(Kind.DELETE, record.slot, primitive[0], primitive[1], record.partition)
+
+
+def encode_deleted(record: Deleted) -> bytes:
+    """The record by which a deletion is over."""
+    return DELETED_RECORD.pack(Kind.DELETED, record.slot, record.revision)
+
+
 def encode_internal(record: Internal) -> bytes:
     """The record of a node's own operation; raises ``TooLarge`` like :func:`encode_command`."""
     args = _pack_arguments(record.args)
@@ -330,6 +360,11 @@ def _decode_internal(data: bytes) -> Internal:
     return Internal(type_, op, unpack(data[at : at + args_bytes]), data[at + args_bytes :])
 
 
+def _decode_delete(data: bytes) -> Delete:
+    _, slot, pslot, prevision, partition = DELETE_RECORD.unpack(data)
+    return Delete(slot, PrimitiveId(pslot, prevision), partition)
+
+
 _DECODERS: Final[dict[int, Callable[[bytes], Record]]] = {
     Kind.REGISTER: lambda data: Register(*REGISTER_RECORD.unpack(data)[1:]),
     Kind.END_SESSION: lambda data: EndSession(*SESSION_RECORD.unpack(data)[1:]),
@@ -338,6 +373,8 @@ _DECODERS: Final[dict[int, Callable[[bytes], Record]]] = {
     Kind.MARKER: lambda data: Marker(data[1:]),
     Kind.OPEN: _decode_open,
     Kind.INTERNAL: _decode_internal,
+    Kind.DELETE: _decode_delete,
+    Kind.DELETED: lambda data: Deleted(*DELETED_RECORD.unpack(data)[1:]),
 }
 
 

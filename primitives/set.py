@@ -12,13 +12,12 @@ from typing import Any, Final
 
 from primitives import entries
 from primitives.arguments import BAD_ARGS, BAD_KEY, CONDITION, TOO_LARGE, bad_op, is_key, within
-from primitives.codec import Key, decode_key, encode_key
+from primitives.codec import Key, decode_key, decode_value, encode_key
 from primitives.entries import ENTRIES, meta_of, write
 from primitives.errors import Code
 from primitives.handle import (
     LINEARIZABLE,
     ClientPort,
-    Handle,
     ReadLevel,
     check_partitions,
     to_ttl_ms,
@@ -29,6 +28,8 @@ from primitives.machine import OK, Context, Machine, Result, View
 from primitives.many import Walk, everywhere, head
 from primitives.pages import encode_page
 from primitives.records import U32, U64
+from primitives.watch import EventShape
+from primitives.watching import KeyedHandle
 
 MANY_MAX: Final = 200
 """Elements of one command: each touches up to five rows, with its timers."""
@@ -61,7 +62,8 @@ class Ask:
     SIZE: Final = 2
     """``[]``; 8 bytes."""
     PAGE: Final = 3
-    """``[after, rows, values]``: elements behind ``after`` (empty: all), in order; see ``pages``."""
+    """``[after, rows, values]``: elements behind ``after`` (empty: all), in order, with their three numbers
+    (``entries.HEADER``) or with nothing; see ``pages``."""
 
 
 _BAD_OP: Final = bad_op("set")
@@ -188,10 +190,10 @@ class SetMachine(Machine):
             return _BAD_OP
         if len(args) != 3 or not within(args[1], 1, PAGE_ROWS_MAX) or type(args[2]) is not bool:
             return BAD_ARGS
-        after, rows_max, _ = args
+        after, rows_max, values = args
         if after != b"" and not is_key(after):
             return BAD_KEY
-        found = entries.behind(view, meta[:8], after, values=False)
+        found = entries.behind(view, meta[:8], after, values=values)
         return Code.OK, encode_page(found, rows_max, PAGE_BYTES_MAX)
 
     def timer(self, ctx: Context, payload: bytes) -> None:
@@ -199,7 +201,11 @@ class SetMachine(Machine):
         entries.timer(ctx, payload)
 
 
-class Set(Handle):
+def _listed(element: bytes, row: bytes) -> tuple[None, int]:
+    return None, int(entries.HEADER.unpack_from(row)[0])
+
+
+class Set(KeyedHandle):
     """Elements, each there or not, shared by all clients.
 
     Elements are what keys of a map are: str, bytes or int (64-bit), at most 1 KiB; 1 and "1" differ. Anything
@@ -211,6 +217,9 @@ class Set(Handle):
 
     A time to live, ``ttl``, is in seconds (above 0) and counts by the cluster's own replicated time: the
     element never goes sooner, and is there until its expiry was applied.
+
+    Watching tells ``put`` for each element that is added, or added again, then ``removed``, ``expired`` and
+    ``cleared``; events have keys, the elements, and no values.
 
     Every call waits for the cluster and raises ``QuorateError`` if that fails; a write takes effect exactly
     once, whatever is retried, while its session lives. ``read`` says how fresh an answer must be, if other
@@ -238,6 +247,7 @@ class Set(Handle):
 
     TYPE = SetMachine.TYPE
     NAME = SetMachine.NAME
+    EVENTS = EventShape(value=decode_value, key=decode_key, page=Ask.PAGE, row=_listed)
 
     __slots__ = ()
 

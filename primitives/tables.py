@@ -97,6 +97,22 @@ class Tables:
             table = self._tables[prefix] = Table(self, prefix, _MACHINE)
         return table
 
+    def numbers(self, target: bytes, first: int) -> list[int]:
+        """Numbers, from ``first`` on, of the tables of an instance that may have rows: all that have are
+        among them. ``target`` is the instance's, of ``layout.TARGET``."""
+        size = len(target)
+        found = {
+            prefix[size] for prefix in self._dirty if len(prefix) == size + 1 and prefix.startswith(target)
+        }
+        number = first
+        while number < 256:
+            row = next(self.stored(target + bytes((number,)), following(target), False), None)
+            if row is None:
+                break
+            found.add(row[0][size])
+            number = row[0][size] + 1
+        return sorted(number for number in found if number >= first)
+
     def host_table(self, prefix: bytes) -> Table:
         """A table of the host's own. One for each prefix is to be made, and kept."""
         return Table(self, prefix, _HOST)

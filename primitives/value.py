@@ -13,11 +13,15 @@ from primitives.arguments import BAD_ARGS, BAD_VALUE, CONDITION, TOO_LARGE, bad_
 from primitives.codec import decode_value, encode_value
 from primitives.entries import ENTRIES, meta_of, shown, value_of, write
 from primitives.errors import Code, TooLarge
-from primitives.handle import LINEARIZABLE, ClientPort, Handle, ReadLevel, check_revision, to_ttl_ms
-from primitives.limits import INT_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
+from primitives.handle import LINEARIZABLE, ClientPort, ReadLevel, check_revision, to_ttl_ms
+from primitives.limits import INT_MAX, PAGE_BYTES_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
 from primitives.machine import OK, Context, Machine, Result, View
 from primitives.map import Entry
+from primitives.pages import encode_page
+from primitives.position import Position
 from primitives.records import Answer
+from primitives.watch import BUFFER_BYTES, EventShape
+from primitives.watching import Watch, WatchedHandle
 
 
 class Op:
@@ -43,6 +47,8 @@ class Flag:
 
 GET: Final = 1
 """Query ``[]``; the entry as its three numbers (``entries.HEADER``) and its value, or CONDITION."""
+PAGE: Final = 2
+"""Query ``[after, rows, values]``: a page with that entry under the empty key, or with nothing."""
 
 _BAD_OP: Final = bad_op("value")
 
@@ -127,12 +133,15 @@ class ValueMachine(Machine):
         return command(ctx, args, body) if len(args) in arity else BAD_ARGS
 
     def query(self, view: View, op: int, args: list[Any], body: bytes) -> Result:
-        """Answers GET."""
-        if op != GET:
+        """Answers GET or PAGE."""
+        if op != GET and op != PAGE:
             return _BAD_OP
-        if args or body:
+        if body or len(args) != (3 if op == PAGE else 0):
             return BAD_ARGS
         row = view.view(ENTRIES).get(meta_of(view)[:8])
+        if op == PAGE:
+            found = [] if row is None else [(b"", shown(view, row))]
+            return Code.OK, encode_page(found, 1, PAGE_BYTES_MAX)
         return CONDITION if row is None else (Code.OK, shown(view, row))
 
     def timer(self, ctx: Context, payload: bytes) -> None:
@@ -145,7 +154,12 @@ def _entry(shown_row: bytes) -> Entry:
     return Entry(decode_value(shown_row[entries.HEADER.size :]), revision, created, expires or None)
 
 
-class Value(Handle):
+def _listed(key: bytes, row: bytes) -> tuple[codec.Value, int]:
+    entry = _entry(row)
+    return entry.value, entry.revision
+
+
+class Value(WatchedHandle):
     """One value, shared by all clients; unset until first written. Pinned to one group.
 
     The value is None, bool, int (64-bit), float, str, bytes, list, dict with str keys, or datetime with a
@@ -181,6 +195,7 @@ class Value(Handle):
 
     TYPE = ValueMachine.TYPE
     NAME = ValueMachine.NAME
+    EVENTS = EventShape(value=decode_value, page=PAGE, row=_listed)
 
     __slots__ = ()
 
@@ -235,3 +250,14 @@ class Value(Handle):
         expected = 0 if revision is None else check_revision(revision)
         args = [0 if revision is None else Flag.IF_REVISION, expected]
         return (await self._port.command(self._ref, Op.UNSET, args)).code == Code.OK
+
+    def watch(
+        self, *, position: Position | None = None, initial: bool = False, previous: bool = False,
+        progress: bool = False, buffer_bytes: int = BUFFER_BYTES,
+    ) -> Watch:  # fmt: skip
+        """The changes from now on, by ``async with``: ``put``, ``removed`` and ``expired``. The options are
+        those of :meth:`KeyedHandle.watch <primitives.watching.KeyedHandle.watch>`."""
+        return self._watch(
+            position=position, initial=initial, previous=previous, progress=progress,
+            buffer_bytes=buffer_bytes,
+        )  # fmt: skip

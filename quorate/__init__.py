@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from primitives.counter import Counter
+    from primitives.election import Candidate, Deposed, Election, Leadership, Term
     from primitives.errors import (
         BadPosition,
         Compacted,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         WatchOverflow,
     )
     from primitives.handle import LINEARIZABLE, SEQUENTIAL, Causal, ReadLevel, Stale
+    from primitives.list import List
     from primitives.lock import Grant, Holder, Lock
     from primitives.map import Entry, Map
     from primitives.position import Position
@@ -56,12 +58,14 @@ __version__: Final = "0.1.0"
 _HOMES: Final = {
     "router.client": ("Client", "Session", "connect"),
     "primitives.counter": ("Counter",),
+    "primitives.election": ("Candidate", "Deposed", "Election", "Leadership", "Term"),
     "primitives.errors": (
         "BadPosition", "Compacted", "ConfigMismatch", "Deleted", "OutcomeUnknown", "OverflowRefused",
         "Overloaded", "PermissionDenied", "ProtocolError", "QuorateError", "Retry", "SessionLost", "TooLarge",
         "TypeMismatch", "Unavailable", "WatchOverflow",
     ),
     "primitives.handle": ("LINEARIZABLE", "SEQUENTIAL", "Causal", "ReadLevel", "Stale"),
+    "primitives.list": ("List",),
     "primitives.lock": ("Grant", "Holder", "Lock"),
     "primitives.map": ("Entry", "Map"),
     "primitives.position": ("Position",),
@@ -76,10 +80,11 @@ _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops
 """The packages beside this one that belong to Quorate."""
 
 __all__ = [
-    "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Causal", "Client", "Compacted", "ConfigMismatch", "Counter",
-    "Deleted", "Entry", "Event", "Grant", "Holder", "Lock", "Map", "OutcomeUnknown", "OverflowRefused",
-    "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError",
-    "ReadLevel", "Retry", "Session", "SessionLost", "Set", "Stale", "TooLarge", "TypeMismatch", "Unavailable",
+    "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Candidate", "Causal", "Client", "Compacted",
+    "ConfigMismatch", "Counter", "Deleted", "Deposed", "Election", "Entry", "Event", "Grant", "Holder",
+    "Leadership", "List", "Lock", "Map", "OutcomeUnknown", "OverflowRefused", "Overloaded",
+    "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError", "ReadLevel",
+    "Retry", "Session", "SessionLost", "Set", "Stale", "Term", "TooLarge", "TypeMismatch", "Unavailable",
     "Value", "Watch", "WatchOverflow", "connect",
 ]  # fmt: skip
 

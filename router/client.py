@@ -8,33 +8,26 @@ import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 import trio
 
 from primitives.codec import check_namespace, decode_value
 from primitives.errors import Code, InvariantViolation, ProtocolError, SessionLost, Unavailable
-from primitives.handle import LINEARIZABLE, Handle, ReadLevel, Reference
+from primitives.handle import ReadLevel, Reference
 from primitives.position import Position
 from primitives.records import Answer
-from primitives.registry import handle as handle_class
 from primitives.watch import BUFFER_BYTES, WatchPort
+from router.client_catalog import Catalog, Listing
 from router.client_driver import ClientDriver, StateFeed
 from router.client_leases import HeldLease
+from router.openers import Openers
 from router.session import SessionCore
 from router.session_calls import Call
 from router.session_settings import SessionSettings
 from router.shardmap import ShardMap
 from router.slots import partition_of_key, slot_of_partition
 from router.url import VARIABLE, parse_url
-
-if TYPE_CHECKING:
-    from primitives.counter import Counter
-    from primitives.lock import Lock
-    from primitives.map import Map
-    from primitives.queue import Queue
-    from primitives.set import Set
-    from primitives.value import Value
 
 
 def connect(
@@ -132,7 +125,7 @@ class Session:
         return f"<session {self.id}, {self.state}>"
 
 
-class Client:
+class Client(Openers):
     """A connection to a cluster, for any number of tasks of one event loop. Made by :func:`connect`.
 
     Openers (:meth:`map`, :meth:`counter`, :meth:`lock` …) do no input or output: the first write creates the
@@ -140,59 +133,27 @@ class Client:
     """
 
     def __init__(self, driver: ClientDriver, namespace: str) -> None:
+        super().__init__(namespace)
         self._driver: Final = driver
         self._core: Final = driver.core
-        self._namespace: Final = namespace
+        self._catalog: Final = Catalog(driver)
         self.session: Final = Session(driver)
         """The client's session."""
 
-    # --- Openers --------------------------------------------------------------------------------------
+    # --- Names ----------------------------------------------------------------------------------------
 
-    def map(
-        self, name: str, *, namespace: str | None = None, partitions: int | None = None,
-        pinned: bool = False, read: ReadLevel = LINEARIZABLE,
-    ) -> Map:  # fmt: skip
-        """The map called ``name``; see :class:`~primitives.map.Map`."""
-        return cast("Map", self.open(
-            "map", name, namespace=namespace, partitions=partitions, pinned=pinned, read=read
-        ))  # fmt: skip
+    async def exists(self, name: str, *, namespace: str | None = None) -> bool:
+        """Whether there is a primitive of that name, of whatever type. One that is being deleted counts until
+        that is done."""
+        return await self._catalog.exists(self._namespace if namespace is None else namespace, name)
 
-    def counter(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Counter:
-        """The counter called ``name``; see :class:`~primitives.counter.Counter`."""
-        return cast("Counter", self.open("counter", name, namespace=namespace, read=read))
-
-    def lock(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Lock:
-        """The lock called ``name``; see :class:`~primitives.lock.Lock`."""
-        return cast("Lock", self.open("lock", name, namespace=namespace, read=read))
-
-    def value(self, name: str, *, namespace: str | None = None, read: ReadLevel = LINEARIZABLE) -> Value:
-        """The value called ``name``; see :class:`~primitives.value.Value`."""
-        return cast("Value", self.open("value", name, namespace=namespace, read=read))
-
-    def set(
-        self, name: str, *, namespace: str | None = None, partitions: int | None = None,
-        pinned: bool = False, read: ReadLevel = LINEARIZABLE,
-    ) -> Set:  # fmt: skip
-        """The set called ``name``; see :class:`~primitives.set.Set`."""
-        return cast("Set", self.open(
-            "set", name, namespace=namespace, partitions=partitions, pinned=pinned, read=read
-        ))  # fmt: skip
-
-    def queue(
-        self, name: str, *, namespace: str | None = None, capacity: int | None = None,
-        read: ReadLevel = LINEARIZABLE,
-    ) -> Queue:  # fmt: skip
-        """The queue called ``name``; see :class:`~primitives.queue.Queue`."""
-        return cast("Queue", self.open("queue", name, namespace=namespace, capacity=capacity, read=read))
-
-    def open(self, type_name: str, name: str, *, namespace: str | None = None, **options: Any) -> Handle:
-        """A handle of any registered type, by the type's name. Raises ValueError for an unknown type."""
-        try:
-            made: Any = handle_class(type_name)
-        except KeyError:
-            raise ValueError(f"there is no primitive of type {type_name!r}") from None
-        space = self._namespace if namespace is None else namespace
-        return cast(Handle, made(self, space, name, **options))
+    def primitives(
+        self, prefix: str = "", type: str | None = None, *, namespace: str | None = None
+    ) -> AsyncIterator[Listing]:
+        """The primitives whose names begin with ``prefix``, of one type or of all, in the order of their
+        names: ``async for name, type, created, partitions in client.primitives()``. Fetched in pages, each
+        of which shows one moment of one group. Raises ValueError for an unknown type."""
+        return self._catalog.names(self._namespace if namespace is None else namespace, prefix, type)
 
     # --- What handles use: primitives.handle.ClientPort -----------------------------------------------
 
@@ -235,6 +196,10 @@ class Client:
     ) -> WatchPort:  # fmt: skip
         """Events of a primitive; see ``ClientPort``. For handles."""
         raise Unavailable("no node serves watches yet")
+
+    async def delete(self, ref: Reference) -> bool:
+        """Deletes the primitive; see ``ClientPort``. For handles."""
+        return await self._catalog.delete(ref)
 
     async def position(self, ref: Reference) -> Position | None:
         """What was seen of a primitive; see ``ClientPort``. For handles."""
@@ -296,3 +261,9 @@ class Client:
         if not isinstance(status, dict):
             raise ProtocolError("a status that is no map")
         return status
+
+    async def shard_map(self) -> ShardMap:
+        """The cluster's shard map as a node that is connected has it: which group owns which slots, and where
+        its replicas are. Waits for a node."""
+        await self.status()
+        return self._map()

@@ -20,6 +20,7 @@ from router.connection import decode_refused, decode_welcome
 from router.frames import FrameKind, decode_answers, decode_control
 from router.session_backoff import Random
 from router.session_calls import Call, CallKind, error_of
+from router.session_catalog import Catalogs
 from router.session_groups import GroupSession, Shared, Standing
 from router.session_keepalives import Keepalives
 from router.session_leases import LeaseClock
@@ -29,6 +30,8 @@ from router.session_network import FAR_MS, Network
 from router.session_reads import ReplicaReads
 from router.session_settings import SessionSettings
 from router.session_status import Statuses
+from router.session_streams import Watch
+from router.session_watches import Watches
 from router.shardmap import ShardMap
 
 _ROUTING: Final = frozenset((Code.NOT_LEADER, Code.WRONG_SLOT, Code.LOST, Code.UNAVAILABLE))
@@ -53,6 +56,8 @@ class Output(NamedTuple):
     """Calls that have their outcome."""
     lost: list[LeaseClock]
     """Leases newly judged lost."""
+    watches: list[Watch]
+    """Watches with something new for their users."""
     wake_ms: int
     """When to poll again if nothing happens before."""
 
@@ -75,9 +80,12 @@ class SessionCore:
         self._reads: Final = ReplicaReads(self._shared, self._network)
         self._ledger: Final = Ledger(self._shared, self._reads)
         self.groups: Final = self._ledger.groups
+        self.watches: Final = Watches(self._ledger, self._network)
+        """What users watch."""
         self._routes: Final = self._network.routes
         self._keepalives: Final = Keepalives(session_id, settings)
         self._dirty: Final = self._ledger.dirty
+        self.catalogs: Final = Catalogs(self._ledger)
         self._cluster_id: bytes | None = None
         self._closing = False
         self._statuses: Final = Statuses(self._network)
@@ -149,8 +157,7 @@ class SessionCore:
         """Begins to ask some node for its status; the answer's result is a CBOR map."""
         call = self._statuses.ask(with_hashes)
         call.token = token
-        self._ledger.count(call)
-        return call
+        return self._ledger.count(call)
 
     def let_go(self, now_ms: int) -> bool:
         """The client is leaving: lets all its leases go. True once nothing is left to be done; until then
@@ -237,6 +244,7 @@ class SessionCore:
         """What was sent on a link that is gone is sent again another way."""
         self._statuses.dropped(link)
         self._reads.dropped(link)
+        self.watches.dropped(link)
         for group in self.groups.values():
             if group.link is link:
                 group.rewind()
@@ -251,6 +259,14 @@ class SessionCore:
     def _frame(self, now_ms: int, link: Link, kind: int, payload: bytes) -> None:
         if kind == FrameKind.ANSWERS:
             self._on_answers(now_ms, link, payload)
+        elif kind == FrameKind.EVENTS:
+            self.watches.on_events(now_ms, link, payload)
+        elif kind == FrameKind.MARKS:
+            self.watches.on_marks(now_ms, link, payload)
+        elif kind == FrameKind.WATCHING:
+            self.watches.on_watching(now_ms, link, payload)
+        elif kind == FrameKind.WATCH_ENDED:
+            self.watches.on_ended(now_ms, link, payload)
         elif kind == FrameKind.WELCOME:
             self._on_welcome(now_ms, link, payload)
         elif kind == FrameKind.REFUSED:
@@ -298,6 +314,7 @@ class SessionCore:
         shared.shard_map = routes.shard_map
         if former is not None and former.version < shard_map.version and former.owners != shard_map.owners:
             self._ledger.moved(now_ms, former, shard_map)
+            self.watches.moved(shard_map)
         self._ledger.place(now_ms, self._ledger.directory.mapped())
         self._dirty.update(self.groups)
 
@@ -311,7 +328,7 @@ class SessionCore:
             raise ProtocolError("a LEADERS of another form") from error
 
     def _on_answers(self, now_ms: int, link: Link, payload: bytes) -> None:
-        groups, dirty = self.groups, self._dirty
+        groups, streams = self.groups, self.watches.streams
         for request, data in decode_answers(payload):
             call = link.answered(request)
             if call is None:
@@ -322,14 +339,30 @@ class SessionCore:
             group = groups[GroupId(call.group)]
             if answer.revision > group.seen:
                 group.seen = answer.revision
-            if call.read:
-                self._ledger.place(now_ms, self._reads.answered(now_ms, link, call, answer))
-                continue
-            dirty[group.group] = group
-            if answer.code in _ROUTING or (answer.code == Code.OVERLOADED and not answer.revision):
-                self._misrouted(now_ms, link, group, call, answer)
+            if streams and group.group in streams and self.watches.holds.hold(now_ms, link, call, answer):
+                group.patient(now_ms)
             else:
-                group.answered(now_ms, call, answer)
+                self._answered(now_ms, link, group, call, answer)
+
+    def _answered(
+        self, now_ms: int, link: Link, group: GroupSession, call: Call, answer: Answer
+    ) -> None:
+        """Deals with an answer to a call's last request."""
+        if call.read:
+            self._ledger.place(now_ms, self._reads.answered(now_ms, link, call, answer))
+            return
+        self._dirty[group.group] = group
+        if answer.code in _ROUTING or (answer.code == Code.OVERLOADED and not answer.revision):
+            self._misrouted(now_ms, link, group, call, answer)
+        else:
+            group.answered(now_ms, call, answer)
+
+    def _released(self, now_ms: int) -> None:
+        """Answers that waited for events wait no more."""
+        for held in self.watches.holds.take():
+            call, group = held.call, self.groups[GroupId(held.call.group)]
+            if call.read or group.expects(call):
+                self._answered(now_ms, held.link, group, call, held.answer)
 
     def _misrouted(self, now_ms: int, link: Link, group: GroupSession, call: Call, answer: Answer) -> None:
         """The node could not serve the group, or does not know what came of it: all that is unanswered is
@@ -359,19 +392,41 @@ class SessionCore:
 
     def poll(self, now_ms: int) -> Output:
         """Everything that is to be done now."""
-        network = self._network
+        network, watches = self._network, self.watches
         if now_ms >= network.wake_ms:
+            if now_ms >= network.wake_ms + self.settings.pause_ms:
+                self._patient(now_ms)
             self._tick(now_ms)
-        self._ledger.settle(now_ms)
+        if watches.holds.released:
+            self._released(now_ms)
+        self._settle(now_ms)
         self._ledger.place(now_ms, self._reads.send(now_ms))
         if self._dirty:
             self._flush(now_ms)
-            self._ledger.settle(now_ms)
+            self._settle(now_ms)
+        watches.send(now_ms)
         self._statuses.send()
         frames, close, dial = network.take()
         finished, self._ledger.finished = self._ledger.finished, []
         lost, self._shared.lost = self._shared.lost, []
-        return Output(frames, close, dial, finished, lost, network.wake_ms)
+        woken, watches.woken = watches.woken, []
+        for watch in woken:
+            watch.news = False
+        return Output(frames, close, dial, finished, lost, woken, network.wake_ms)
+
+    def _settle(self, now_ms: int) -> None:
+        self._ledger.settle(now_ms)
+        resolved, self._ledger.resolved = self._ledger.resolved, []
+        for call in resolved:
+            self.watches.resolved(now_ms, call)
+
+    def _patient(self, now_ms: int) -> None:
+        """The process stood still: what was not heard meanwhile may be waiting to be read."""
+        self._network.patient(now_ms)
+        self._reads.patient(now_ms)
+        self.watches.patient(now_ms)
+        for group in self.groups.values():
+            group.patient(now_ms)
 
     def _flush(self, now_ms: int) -> None:
         """Sends what groups have to send, as far as there is a way and room."""
@@ -407,6 +462,7 @@ class SessionCore:
         for link in network.tick(now_ms):
             self._close(now_ms, link)
         self._ledger.place(now_ms, self._reads.tick(now_ms))
+        self.watches.tick(now_ms)
         for group in self.groups.values():
             self._tick_group(now_ms, group)
         if not self._closing:

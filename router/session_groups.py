@@ -15,7 +15,7 @@ from typing import Final
 
 from primitives.codec import pack
 from primitives.errors import Code
-from primitives.ids import GroupId
+from primitives.ids import GROUP_SLOT, GroupId
 from primitives.records import (
     Answer,
     EndSession,
@@ -65,8 +65,8 @@ class Shared:
         """Leases newly judged lost."""
 
     def epoch(self, slot: int) -> int:
-        """The slot's epoch, by the map."""
-        return 0 if self.shard_map is None else self.shard_map.epoch(slot)
+        """The slot's epoch, by the map; 0 for the group's own."""
+        return 0 if self.shard_map is None or slot == GROUP_SLOT else self.shard_map.epoch(slot)
 
     def finish(self, call: Call, answer: Answer | None, error: Exception | None = None) -> None:
         """Settles a call, unless nobody wants its outcome any more."""
@@ -243,7 +243,7 @@ class GroupSession:
         self._ask_again()
         moved = []
         for call in self.queries.drain():
-            if shard_map.group(call.slot) == self.group:
+            if call.slot == GROUP_SLOT or shard_map.group(call.slot) == self.group:
                 self.queries.push(call)
             else:
                 moved.append(call)
@@ -382,7 +382,21 @@ class GroupSession:
                     self._shared.finish(call, answer, error)
             self._active.clear()
 
+    def expects(self, call: Call) -> bool:
+        """Whether an answer to the call is of use: its number is not done with, nor void."""
+        if call.kind != CallKind.COMMAND:
+            return call in self._asked
+        lane = self.lanes.get(call.slot)
+        held = None if lane is None else lane.late if call.late else lane.plain
+        return held is not None and held.get(call.sequence) is call
+
     # --- Time ---------------------------------------------------------------------------------------
+
+    def patient(self, now_ms: int) -> None:
+        """The process stood still: nobody was slow."""
+        if self.waits_from_ms is not None:
+            self.waits_from_ms = now_ms
+        self.suspect_ms = now_ms + self.stall_ms
 
     def is_stalled(self, now_ms: int) -> bool:
         """Whether an answer that should come at once has not come for too long, or the lease is not being

@@ -7,7 +7,7 @@ from typing import Any, Final
 from primitives.codec import pack
 from primitives.errors import Code, InvariantViolation, Overloaded, TooLarge
 from primitives.handle import Reference
-from primitives.ids import GroupId
+from primitives.ids import GROUP_SLOT, GroupId
 from primitives.limits import ARGUMENT_BYTES_MAX
 from primitives.position import Position
 from router.session_calls import Call
@@ -21,7 +21,8 @@ from router.slots import slot_of_partition
 class Ledger:
     """Calls from their beginning to their outcome."""
 
-    __slots__ = ("_bytes", "_calls", "_reads", "directory", "dirty", "finished", "groups", "shared")
+    __slots__ = ("_bytes", "_calls", "_reads", "directory", "dirty", "finished", "groups", "resolved",
+                 "shared")  # fmt: skip
 
     def __init__(self, shared: Shared, reads: ReplicaReads) -> None:
         self._reads: Final = reads
@@ -32,6 +33,8 @@ class Ledger:
         """Groups that may have something to send."""
         self.finished: list[Call] = []
         """Users' calls that have their outcome."""
+        self.resolved: list[Call] = []
+        """Watches' own calls that have their outcome."""
         self._calls = 0
         self._bytes = 0
 
@@ -57,10 +60,11 @@ class Ledger:
         self.place(now_ms, self.directory.submit(call))
         return call
 
-    def count(self, call: Call) -> None:
+    def count(self, call: Call) -> Call:
         """One call more is under way."""
         self._calls += 1
         self._bytes += call.size
+        return call
 
     def forget(self, call: Call) -> None:
         """One call less is under way."""
@@ -73,7 +77,7 @@ class Ledger:
         for call in calls:
             if shard_map is None:
                 raise InvariantViolation("a call is placed before there is a map")
-            group_id = shard_map.group(call.slot)
+            group_id = GroupId(call.group) if call.slot == GROUP_SLOT else shard_map.group(call.slot)
             group = self.group(group_id)
             if call.read:
                 self._reads.add(now_ms, group, call)
@@ -124,4 +128,4 @@ class Ledger:
                     self.place(now_ms, self.directory.again(call))
                 else:
                     self.forget(call)
-                    self.finished.append(call)
+                    (self.finished if call.watch is None else self.resolved).append(call)

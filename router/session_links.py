@@ -23,7 +23,7 @@ class Link:
 
     __slots__ = (
         "address", "connection", "heard_ms", "inflight_bytes", "is_up", "leaving", "node_id",
-        "probed", "prompt", "protocol", "requests",
+        "probed", "prompt", "protocol", "requests", "streams",
     )  # fmt: skip
 
     def __init__(self, connection: int, address: str, now_ms: int) -> None:
@@ -44,6 +44,8 @@ class Link:
         self.inflight_bytes = 0
         self.prompt = 0
         """Of ``requests``, those that are answered at once."""
+        self.streams = 0
+        """Streams of watches that the node is asked for."""
 
     def awaits(self, now_ms: int) -> None:
         """Something that is answered at once is about to be sent: until now silence meant nothing, if nothing

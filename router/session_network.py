@@ -156,12 +156,29 @@ class Network:
             link.probed = True
             self.send(link, encode_control(FrameKind.MAP_REQUEST, []))
 
+    def _listen(self, now_ms: int, link: Link) -> None:
+        """Nothing is due on the link, but events may come: looks from time to time whether the node is there.
+        """
+        quiet_ms = self._settings.quiet_ms
+        if now_ms - link.heard_ms >= quiet_ms:
+            self.probe(now_ms, link)
+            self.wake(now_ms + 2 * self._settings.silence_ms)
+        else:
+            self.wake(link.heard_ms + quiet_ms)
+
+    def patient(self, now_ms: int) -> None:
+        """The process stood still: nobody was silent."""
+        for link in self.routes.links.values():
+            link.heard_ms = now_ms
+
     def tick(self, now_ms: int) -> list[Link]:
         """Probes and dials as time asks for it; links that have been silent for too long, to be closed."""
         settings = self._settings
         dead: list[Link] = []
         for link in self.routes.links.values():
             if not (link.prompt or link.probed or not link.is_up):
+                if link.streams:
+                    self._listen(now_ms, link)
                 continue
             patience_ms = settings.silence_ms if link.is_up else settings.hello_timeout_ms
             silent_ms = now_ms - link.heard_ms

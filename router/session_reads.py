@@ -59,7 +59,7 @@ class GroupReads:
 
     def requeue(self, link: Link) -> None:
         """The link is gone: what was sent on it is sent another way."""
-        for call in [call for call in reversed(self.asked) if call.link is link or call.link is None]:
+        for call in [call for call in reversed(self.asked) if call.link is link]:
             forget_request(call)
             del self.asked[call]
             self.waiting.push_front(call)
@@ -193,6 +193,11 @@ class ReplicaReads:
                 moved.append(call)
         return moved
 
+    def patient(self, now_ms: int) -> None:
+        """The process stood still: nobody was slow."""
+        for reads in self._groups.values():
+            reads.asked = dict.fromkeys(reads.asked, now_ms)
+
     def tick(self, now_ms: int) -> list[Call]:
         """Gives up on replicas that do not answer."""
         given_up: list[Call] = []
@@ -200,10 +205,10 @@ class ReplicaReads:
             for call, sent_ms in list(reads.asked.items()):
                 if now_ms < sent_ms + PATIENCE_MS:
                     break
-                if call.link is not None:
+                if call.link is not None:  # Else it is answered, and its answer waits for events.
                     self._avoid(now_ms, group_id, call.link.node_id)
-                self.call_off(call)
-                given_up.append(call)
+                    self.call_off(call)
+                    given_up.append(call)
         return _linearizable(given_up)
 
 

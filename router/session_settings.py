@@ -42,6 +42,10 @@ class SessionSettings:
     silence_ms: int = 2000
     """A connection on which an answer is due is probed after this much silence, and given up after twice
     that."""
+    quiet_ms: int = 5000
+    """A connection that is only watched over is probed after this much silence."""
+    pause_ms: int = 500
+    """A client that acts so much later than it wanted to stood still itself: it blames nobody for silence."""
     idle_ms: int = 30_000
     """A lease under which nothing is held or under way for this long is let go."""
     names_max: int = 4096

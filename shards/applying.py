@@ -30,7 +30,7 @@ class Applying:
     """Applies one group's committed entries, answers for them and writes what they changed."""
 
     __slots__ = (
-        "_applier", "_epoch", "_flushed", "_group", "_hash_due", "_hash_jobs", "_leases", "_store",
+        "_applier", "_epoch", "_events", "_flushed", "_group", "_hash_due", "_hash_jobs", "_leases", "_store",
         "_to_apply", "applied", "applied_bytes", "firing", "waiters",
     )  # fmt: skip
 
@@ -48,6 +48,7 @@ class Applying:
         self._store: Final = store
         self._flushed: Index = stored.applied
         self._to_apply: deque[Entry] = deque()
+        self._events: list[tuple[bytes, bytes, bytes]] = []
         self._hash_due: list[tuple[bytes, int]] = []
         self._hash_jobs: deque[HashJob] = deque()
 
@@ -96,6 +97,8 @@ class Applying:
                     self._applied_own(record, answer, now_ms)
         if applied.late or applied.ended:
             self._resolve(applied, out)
+        if applied.events:
+            self._events += applied.events
         self._hash_due.extend(applied.markers)
 
     def _applied_own(self, record: Record, answer: bytes | None, now_ms: int) -> None:
@@ -112,6 +115,11 @@ class Applying:
             self._leases.ended(number)
             for origin in self.waiters.pop_session(number):
                 out.answer(origin, _SESSION_LOST)
+
+    def take_events(self) -> list[tuple[bytes, bytes, bytes]]:
+        """Events of watched partitions since the last call: target, mark and row of each."""
+        events, self._events = self._events, []
+        return events
 
     def lose(self, origins: Sequence[Origin], out: Outbox) -> None:
         """Tells whoever waited that the fate of their records is unknown here."""

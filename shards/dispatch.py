@@ -22,8 +22,10 @@ from shards.peerwire import (
 from shards.ports import Origin, Priority
 from shards.reads import Confirm
 from shards.status import describe
+from shards.watching import Watching
 
 _FROM_CLIENTS: Final = frozenset((Kind.COMMAND, Kind.REGISTER, Kind.END_SESSION, Kind.QUERY))
+_OF_WATCHES: Final = frozenset((FrameKind.WATCH, FrameKind.CREDIT, FrameKind.UNWATCH))
 _NOT_LEADER: Final = encode_answer(Code.NOT_LEADER, 0)
 _UNAVAILABLE: Final = encode_answer(Code.UNAVAILABLE, 0, b"the group has no leader within this node's reach")
 
@@ -31,7 +33,7 @@ _UNAVAILABLE: Final = encode_answer(Code.UNAVAILABLE, 0, b"the group has no lead
 class Dispatch:
     """Takes frames and sections to where they belong. A client's mistake closes its connection only."""
 
-    __slots__ = ("_engine", "_map_blob", "_map_told", "markers")
+    __slots__ = ("_engine", "_map_blob", "_map_told", "markers", "watching")
 
     def __init__(self, engine: Core) -> None:
         self._engine = engine
@@ -39,6 +41,7 @@ class Dispatch:
         self._map_blob = b""
         """The map's bytes as they were last told, for whoever asks next."""
         self.markers: Final = Markers(engine)
+        self.watching: Final = Watching(engine)
 
     # --- Clients ------------------------------------------------------------------------------------
 
@@ -47,6 +50,9 @@ class Dispatch:
         try:
             if kind == FrameKind.OPS:
                 self._operations(connection, payload)
+                return
+            if kind in _OF_WATCHES:
+                self.watching.frame(connection, kind, payload)
                 return
             envelope, _ = decode_control(payload)
             if kind == FrameKind.KEEPALIVE:

@@ -15,6 +15,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
 from router.shardmap import NodeInfo, ShardMap
+from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
 from shards.group import OPENED, GroupDriver, SyncWait
@@ -27,6 +28,7 @@ from shards.settings import EngineSettings
 from shards.snapshots import Snapshots
 from shards.snapshotwire import decode_reply, decode_snapshot
 from shards.system import found_record, node_record
+from shards.watching import WATCHED
 from shards.writer import Writer
 
 TICKS_A_ROUND_MAX: Final = 2
@@ -60,6 +62,7 @@ class Engine:
         self._dispatch = Dispatch(self)
         self._questions = Questions(self)
         self.snapshots: Final = Snapshots(self, store, self._writer)
+        self._deletions = Deletions(self)
         self._inbox: list[tuple[Any, ...]] = []
         self._active: dict[GroupId, GroupDriver] = {}
         self._hashing: dict[GroupId, GroupDriver] = {}
@@ -252,8 +255,12 @@ class Engine:
             driver.serve(now_ms, self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
+            if driver.applier.deletions:
+                self._deletions.take(now_ms, driver)
             if driver.has_more(now_ms):
                 self.touch(driver)
+        if self._dispatch.watching.streams:
+            self._dispatch.watching.round(now_ms, active)
         system = active.get(SYSTEM_GROUP)
         if system is not None and self._placement.refresh(system):
             self._map_changed(now_ms)
@@ -303,6 +310,10 @@ class Engine:
         for origin, answer in internal:
             if origin.connection in (ASKED, OPENED):
                 self._questions.answered(origin, answer)
+            elif origin.connection == DELETING:
+                self._deletions.answered(origin.request, answer)
+            elif origin.connection == WATCHED:
+                self._dispatch.watching.answered(origin, answer)
 
     def _tick(self, now_ms: int) -> None:
         ticks = 0
@@ -319,8 +330,11 @@ class Engine:
                 driver.tick(now_ms)
         self._active.update(self.groups)
         self._questions.tick()
+        self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
         self.snapshots.tick(now_ms)
+        if self._dispatch.watching.streams:
+            self._dispatch.watching.tick()
         self._ticks += 1
         if self._ticks % SYSTEM_RETRY_TICKS == 0:
             self._tell_system()
@@ -407,3 +421,4 @@ class Engine:
 
     def _on_closed(self, now_ms: int, connection: int) -> None:
         self.forwarding.closed(connection)
+        self._dispatch.watching.closed(connection)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX
 from raftgroup.types import Message, MessageKind
@@ -59,6 +61,10 @@ class Outbox:
             if answers is None:
                 answers = self._answers[connection] = []
             answers.append((request, answer))
+
+    def answering(self) -> Iterable[int]:
+        """Connections that this round answers."""
+        return self._answers
 
     def peer(self, node: NodeId, priority: int, data: bytes) -> None:
         """Sends an encoded section to a peer."""

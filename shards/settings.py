@@ -44,3 +44,6 @@ class EngineSettings:
     """A snapshot that gets nowhere for so long is given up; one that was refused is tried again after it."""
     hashes_timeout_ms: int = 20_000
     """``status --hashes`` answers with what it has after this."""
+    watches_max: int = 100_000
+    """Watches that a node serves."""
+    watches_a_connection_max: int = 4096

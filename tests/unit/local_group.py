@@ -15,7 +15,7 @@ from primitives.applier import Applied, Applier
 from primitives.catalog import CatalogOp, create_arguments, decode_found
 from primitives.errors import Code
 from primitives.history import AGE_SLACK_MS
-from primitives.ids import CATALOG_ID, GroupId, PrimitiveId, Revision, SlotId
+from primitives.ids import CATALOG_ID, GROUP_SLOT, GroupId, PrimitiveId, Revision, SlotId
 from primitives.limits import HISTORY_AGE_MS
 from primitives.records import (
     Answer,
@@ -119,10 +119,12 @@ class Group:
         self.advance(HISTORY_AGE_MS + AGE_SLACK_MS)
 
     def query(
-        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any]
-    ) -> Answer:
+        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any],
+        body: bytes = b"",
+    ) -> Answer:  # fmt: skip
         """Answers a linearizable query."""
-        query = Query(SlotId(slot), EPOCH, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, b"")
+        epoch = 0 if slot == GROUP_SLOT else EPOCH
+        query = Query(SlotId(slot), epoch, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, body)
         return decode_answer(self.applier.query(query))
 
     def state(self) -> dict[bytes, bytes]:

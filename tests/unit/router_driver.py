@@ -42,6 +42,8 @@ class Driver:
         self.delay_ms = delay_ms
         self.unreachable: set[int] = set()
         """Nodes that cannot be dialed."""
+        self.deaf: set[int] = set()
+        """Nodes that take nothing and say nothing, though they are connected."""
         self.connections: dict[int, ModelConnection] = {}
         self.outcomes: list[Call] = []
         self.lost: list[LeaseClock] = []
@@ -125,7 +127,7 @@ class Driver:
     def _send(self, connection: int, data: bytes) -> None:
         def arrive(part: bytes) -> None:
             model = self.connections.get(connection)
-            if model is not None:
+            if model is not None and model.node not in self.deaf:
                 model.receive(part)
 
         for part in self._cut(data):

@@ -5,10 +5,12 @@ given."""
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
 from local_group import MemoryRows
+from router_streams import ModelStreams
 
 from primitives.applier import Applier
 from primitives.catalog import decode_found, lookup_id_query
@@ -22,6 +24,8 @@ from primitives.records import (
     Fire,
     Kind,
     Open,
+    Query,
+    Read,
     Type,
     decode_answer,
     decode_command,
@@ -81,6 +85,7 @@ class ModelConnection:
         self.is_open = False
         if self in self.cluster.connections:
             self.cluster.connections.remove(self)
+            self.cluster.streams.lost(self)
 
     def _frame(self, kind: int, payload: bytes) -> None:
         cluster = self.cluster
@@ -103,13 +108,22 @@ class ModelConnection:
             request, hashes = decode_control(payload)[0]
             status = encode_value({"node": self.node, "hashes": hashes})
             self.send(encode_control(FrameKind.STATUS, [request], status))
+        elif kind in (FrameKind.WATCH, FrameKind.CREDIT, FrameKind.UNWATCH):
+            cluster.streams.frame(self, kind, payload)
 
 
 class ModelGroup:
-    """A group: its state, who leads it, who waits for late answers, whom it heard when."""
+    """A group: its state, who leads it, who waits for late answers, whom it heard when. Followers apply what
+    was logged when they are asked for something, unless they lag."""
 
-    def __init__(self, group: GroupId, slots: list[int]) -> None:
+    def __init__(self, group: GroupId, slots: list[int], nodes: list[int]) -> None:
         self.id = group
+        self.slots = slots
+        self.nodes = nodes
+        self.log: list[bytes] = []
+        self.lagging: set[int] = set()
+        """Nodes whose followers apply nothing."""
+        self._followers: dict[int, tuple[Applier, int]] = {}
         self.applier = Applier(group, MemoryRows(), machines())
         self.applier.initialize([SlotId(slot) for slot in slots], 1)
         self.leader = 0
@@ -117,6 +131,23 @@ class ModelGroup:
         self.late: dict[tuple[int, int, int], tuple[ModelConnection, int]] = {}
         self.heard: dict[int, int] = {}
         self.applied = 0
+
+    def replica(self, node: int) -> Applier | None:
+        """The state of the replica on a node, as far as it has applied; None if there is none."""
+        if node not in self.nodes:
+            return None
+        if node == self.leader:
+            return self.applier
+        applier, applied = self._followers.get(node, (None, 0))
+        if applier is None:
+            applier = Applier(self.id, MemoryRows(), machines())
+            applier.initialize([SlotId(slot) for slot in self.slots], 1)
+        if node not in self.lagging:
+            for entry in self.log[applied:]:
+                applier.apply(entry)
+            applied = len(self.log)
+        self._followers[node] = applier, applied
+        return applier
 
 
 class ModelCluster:
@@ -128,6 +159,9 @@ class ModelCluster:
         self.frames = 0
         self.operations = 0
         self.connections: list[ModelConnection] = []
+        self.streams = ModelStreams(self)
+        self.served: Counter[int] = Counter()
+        """Queries that followers answered, by node."""
         self.fault: Callable[[], str | None] = lambda: None
         self.forwards = True
         """Whether nodes pass operations on; else they say who leads."""
@@ -145,7 +179,10 @@ class ModelCluster:
              for n in range(1, nodes + 1)},
             infos, owners, [1] * SLOTS,
         )  # fmt: skip
-        self.groups = {group: ModelGroup(group, self.map.slots_of(group)) for group in infos}
+        self.groups = {
+            group: ModelGroup(group, self.map.slots_of(group), [node for _, node in info.replicas])
+            for group, info in infos.items()
+        }
         for group, info in infos.items():
             self.groups[group].leader = info.replicas[0][1]
 
@@ -165,6 +202,8 @@ class ModelCluster:
         self.operations += 1
         group = self.groups[group_id]
         node = connection.node
+        if record[0] == Kind.QUERY and self._read(connection, request, group, decode_query(record)):
+            return
         if all(node != member for _, member in self.map.groups[group_id].replicas):
             connection.answer(request, encode_answer(Code.WRONG_SLOT, 0))
             return
@@ -194,6 +233,31 @@ class ModelCluster:
             elif answer is not None:
                 connection.answer(request, answer)
 
+    def _read(self, connection: ModelConnection, request: int, group: ModelGroup, query: Query) -> bool:
+        """Whether the query is one that any replica answers; it is answered then, if with a refusal."""
+        node = connection.node
+        if query.read == Read.LINEARIZABLE or node not in group.nodes or node == group.leader:
+            return False
+        applier = group.replica(node)
+        bound = 0 if query.read == Read.STALE else query.bound
+        refused = Code.UNAVAILABLE if query.read == Read.STALE and node in group.lagging else None
+        if applier is None or applier.revision < bound or not applier.knows(
+            query.slot, query.primitive, query.partition
+        ):
+            refused = Code.NOT_LEADER
+        if refused is not None or applier is None:
+            connection.answer(request, encode_answer(refused or 0, 0))
+        else:
+            self.served[node] += 1
+            connection.answer(request, applier.query(query))
+        return True
+
+    def exists(self, primitive: PrimitiveId) -> bool:
+        """Whether the catalog has the primitive."""
+        home = self.groups[self.map.group(primitive.slot)]
+        query = lookup_id_query(primitive.slot, 1, primitive.revision)
+        return decode_answer(home.applier.query(query)).code == Code.OK
+
     def _query(self, connection: ModelConnection, request: int, group: ModelGroup, record: bytes) -> None:
         query = decode_query(record)
         self._open(group, query)
@@ -218,7 +282,10 @@ class ModelCluster:
         self, group: ModelGroup, record: bytes, origin: tuple[ModelConnection, int] | None
     ) -> bytes | None:
         group.applied += 1
-        applied = group.applier.apply(encode_entry(self.now_ms, [record]))
+        entry = encode_entry(self.now_ms, [record])
+        group.log.append(entry)
+        applied = group.applier.apply(entry)
+        self.streams.pump(group)
         decoded = decode_record(record)
         answer = applied.answers[0]
         if isinstance(decoded, Command) and answer is None and origin is not None:
@@ -250,6 +317,16 @@ class ModelCluster:
                 group.heard[number] = self.now_ms
                 confirmed.append([group_id, number, group.applier.ownership_version])
         return confirmed, gone
+
+    def lag(self, group_id: int, node: int, lags: bool = True) -> None:
+        """A follower stops applying, or goes on."""
+        group = self.groups[GroupId(group_id)]
+        if lags:
+            group.replica(node)
+            group.lagging.add(node)
+        else:
+            group.lagging.discard(node)
+            self.streams.pump(group)
 
     # --- What happens by itself -----------------------------------------------------------------------
 

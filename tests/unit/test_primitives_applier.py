@@ -169,11 +169,12 @@ def test_opens_of_no_use_are_refused() -> None:
     assert group.open(primitive, 99).code == Code.TYPE_MISMATCH
 
 
-def test_each_owned_slot_has_a_catalog() -> None:
+def test_each_owned_slot_has_a_catalog_and_the_group_one_for_all() -> None:
     group, _, _ = probed()
     assert group.applier.knows(SLOT, CATALOG_ID, 0)
     assert not group.applier.knows(SLOT, CATALOG_ID, 1)
-    assert not group.applier.knows(GROUP_SLOT, CATALOG_ID, 0)
+    assert group.applier.knows(GROUP_SLOT, CATALOG_ID, 0)
+    assert not group.applier.knows(GROUP_SLOT, CATALOG_ID, 1)
 
 
 class System(Machine):

@@ -8,7 +8,7 @@ import pytest
 from probe import Op, Probe
 from support_machine import SLOT, Drive, Who
 
-from primitives.catalog import CatalogOp, Found, create_arguments, decode_found, decode_listed
+from primitives.catalog import CatalogOp, Found, create_arguments, decode_found
 from primitives.errors import Code
 from primitives.ids import CATALOG_ID, PrimitiveId
 from primitives.limits import PARTITIONS_DEFAULT, PARTITIONS_MAX
@@ -124,23 +124,9 @@ def test_a_configuration_is_bounded() -> None:
 def test_questions_that_make_no_sense_are_refused() -> None:
     group, _ = _group()
     for op, *args in ((99,), (CatalogOp.LOOKUP, "a"), (CatalogOp.LOOKUP, 1, 2), (CatalogOp.LOOKUP_ID, "a"),
-                      (CatalogOp.LOOKUP_ID, -1), (CatalogOp.LIST, "", "", None, "x")):  # fmt: skip
+                      (CatalogOp.LOOKUP_ID, -1), (CatalogOp.LIST, "", "", None, 1, 0),
+                      (CatalogOp.LIST, "", "", "", 0, 0)):  # fmt: skip
         assert _ask(group, op, *args).code == Code.BAD_REQUEST
-
-
-def test_names_of_a_slot_are_listed_in_pages_by_prefix() -> None:
-    group, who = _group()
-    for name in ("b/2", "a", "b/1", "c", "b/3"):
-        _create(group, who, "", name, PROBE, 0)
-    _create(group, who, "other", "b/4", PROBE, 0)
-    seen: list[str] = []
-    after = None
-    while page := decode_listed(_ask(group, CatalogOp.LIST, "", "b/", after, 2).result):
-        assert len(page) <= 2
-        seen += [listed.name for listed in page]
-        after = seen[-1]
-    assert seen == ["b/1", "b/2", "b/3"]
-    assert len(decode_listed(_ask(group, CatalogOp.LIST, "", "", None, 100).result)) == 5
 
 
 def test_each_registered_type_has_both_halves_under_one_number_and_name() -> None:

@@ -47,8 +47,8 @@ class OneQueue:
         assert not more
         assert int.from_bytes(self.ask(Ask.SIZE).result, "big") == len(page)
         first = self.ask(Ask.PEEK)
-        assert (first.result[8:] if first.code == Code.OK else None) == (page[0][1] if page else None)
-        return [value for _, value in page]
+        assert (first.result[8:] if first.code == Code.OK else None) == (page[0][1][8:] if page else None)
+        return [row[8:] for _, row in page]
 
     def ask(self, op: int, *args: Any) -> Answer:
         return self.group.query(self.slot, self.primitive, 0, TYPE, op, list(args))

@@ -369,7 +369,7 @@ def test_a_newer_map_is_fetched_and_calls_not_yet_sent_go_where_their_slot_went(
     driver.pass_ms(50)
     assert sent.sends and not unsent.sends
     leader = cluster.groups[GroupId(2)].leader
-    cluster.groups[GroupId(2)] = ModelGroup(GroupId(2), list(range(SLOTS)))
+    cluster.groups[GroupId(2)] = ModelGroup(GroupId(2), list(range(SLOTS)), [1, 2, 3])
     cluster.groups[GroupId(2)].leader = leader
     old = cluster.map
     cluster.map = ShardMap(

@@ -1,0 +1,135 @@
+"""Answers that wait for events: nobody is told of a revision before his watches have what led to it.
+
+An answer of revision r from a group waits until every stream of that group that has once caught up has all
+its events up to r. A stream whose replica lags is moved to the node that answered. One whose buffer is full
+while an answer waits ends its watch: whoever is to take from it may be the one who waits for the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+from primitives.errors import QuorateError, Unavailable, WatchOverflow
+from primitives.ids import GroupId
+from primitives.records import Answer
+from router.session_calls import Call
+from router.session_links import Link
+from router.session_network import Network
+from router.session_streams import Stream, Streams
+
+LAG_MS: Final = 200
+"""A stream that keeps an answer waiting for so long moves to the node that answered."""
+FULL_MS: Final = 1000
+"""A watch that keeps an answer waiting for so long because its buffer is full ends."""
+WAIT_MS: Final = 10_000
+"""A watch that keeps an answer waiting for so long for whatever reason ends."""
+MOVE_MS: Final = 1000
+"""A stream is moved no more often than this."""
+
+
+class Held(NamedTuple):
+    """An answer that waits."""
+
+    call: Call
+    request: int
+    """The call's request that it answers."""
+    answer: Answer
+    link: Link
+    since_ms: int
+
+
+class Owner(Protocol):
+    """Whoever has the streams."""
+
+    @property
+    def streams(self) -> Streams:
+        """All of them, by group."""
+
+    def ask(self, now_ms: int, stream: Stream, link: Link) -> None:
+        """Moves a stream to another node."""
+
+    def fail(self, now_ms: int, stream: Stream, error: QuorateError) -> None:
+        """Ends the stream's watch."""
+
+
+class Holds:
+    """The answers of a session that wait."""
+
+    __slots__ = ("_held", "_network", "_owner", "released")
+
+    def __init__(self, owner: Owner, network: Network) -> None:
+        self._owner: Final = owner
+        self._network: Final = network
+        self._held: dict[GroupId, list[Held]] = {}
+        self.released: list[Held] = []
+        """Answers that wait no more, to be dealt with."""
+
+    def hold(self, now_ms: int, link: Link, call: Call, answer: Answer) -> bool:
+        """Whether the answer has to wait; it is kept then. To be asked only of groups with streams."""
+        group = GroupId(call.group)
+        if call.entry is not None or answer.revision <= self._complete(group):
+            return False
+        self._held.setdefault(group, []).append(Held(call, call.request, answer, link, now_ms))
+        self._network.wake(now_ms + LAG_MS)
+        return True
+
+    def _complete(self, group: GroupId) -> int:
+        """Events up to this revision are in all buffers that have caught up."""
+        complete = 1 << 64
+        for stream in self._owner.streams.get(group, ()):
+            if stream.holds and stream.complete < complete:
+                complete = stream.complete
+        return complete
+
+    def release(self, now_ms: int, group: GroupId) -> None:
+        """Streams of the group came further, or ended."""
+        held = self._held.get(group)
+        if held is None:
+            return
+        complete = self._complete(group)
+        waiting = [one for one in held if one.answer.revision > complete]
+        if len(waiting) < len(held):
+            self.released += (one for one in held if one.answer.revision <= complete)
+            if waiting:
+                self._held[group] = waiting
+            else:
+                del self._held[group]
+
+    def take(self) -> list[Held]:
+        """Answers that wait no more and are still wanted: their calls were not sent again meanwhile."""
+        if not self.released:
+            return []
+        released, self.released = self.released, []
+        return [
+            one for one in released
+            if one.call.request == one.request and one.call.link is None and one.call.queue is None
+        ]  # fmt: skip
+
+    def tick(self, now_ms: int) -> None:
+        """Deals with streams that keep answers waiting."""
+        for group, held in list(self._held.items()):
+            first = held[0]
+            waited_ms = now_ms - first.since_ms
+            self._network.wake(max(first.since_ms + LAG_MS, now_ms + LAG_MS // 4))
+            if waited_ms < LAG_MS:
+                continue
+            for stream in list(self._owner.streams.get(group, ())):
+                if stream.holds and stream.complete < first.answer.revision:
+                    self._late(now_ms, stream, first, waited_ms)
+
+    def _late(self, now_ms: int, stream: Stream, first: Held, waited_ms: int) -> None:
+        if stream.is_standing and stream.is_full:
+            if waited_ms >= FULL_MS:
+                self._owner.fail(now_ms, stream, WatchOverflow(
+                    "the watch's buffer was full while an answer waited for its events: take them faster, or"
+                    " give it a larger buffer; go on from its position"
+                ))  # fmt: skip
+        elif waited_ms >= WAIT_MS:
+            text = "no replica in reach told the watch what other calls were told: go on from its position"
+            self._owner.fail(now_ms, stream, Unavailable(text))
+        elif (
+            first.link.is_up and stream.link is not first.link and stream.is_standing
+            and now_ms >= stream.moved_ms + MOVE_MS
+        ):
+            stream.moved_ms = now_ms
+            self._owner.ask(now_ms, stream, first.link)
