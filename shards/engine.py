@@ -133,9 +133,9 @@ class Engine:
         """Makes a replica anew whose state was replaced by a snapshot, from what the store has."""
         return self._open(stored, former)
 
-    def is_connected(self, node: NodeId) -> bool:
-        """Whether the peer is up."""
-        return node in self.forwarding.up
+    def boot_of(self, node: NodeId) -> bytes | None:
+        """The boot id of a peer that is up."""
+        return self.forwarding.up.get(node)
 
     def _create(self, stored: StoredReplica, slots: list[int]) -> GroupDriver:
         """Makes a new replica; all that it starts from is one write, and precedes all that it says."""
@@ -411,7 +411,7 @@ class Engine:
         if self.forwarding.up.get(node, boot_id) != boot_id:
             self._dispatch.lost(self.forwarding.down(node))
         self.forwarding.up[node] = boot_id
-        self.snapshots.peer_up(node)
+        self.snapshots.peer_up(now_ms, node, boot_id)
 
     def _on_down(self, now_ms: int, node: NodeId) -> None:
         self._dispatch.lost(self.forwarding.down(node))

@@ -23,14 +23,14 @@ class Sending:
     """A transfer, on the leader's side."""
 
     def __init__(
-        self, group: GroupId, sender: ReplicaId, receiver: ReplicaId, node: NodeId, transfer: int,
+        self, group: GroupId, sender: ReplicaId, receiver: ReplicaId, at: tuple[NodeId, bytes], transfer: int,
         entry: tuple[Term, Index], membership: Membership, view: StateView, now_ms: int,
     ) -> None:  # fmt: skip
         """``view`` is the state as of ``entry``, with that membership; ``transfer`` a number never used
-        before in this boot of the node."""
+        before in this boot of the node; the receiver is ``at`` that boot of a node."""
         self.group: Final = group
         self.receiver: Final = receiver
-        self.node: Final = node
+        self.node, self.boot_id = at
         self.transfer: Final = transfer
         self.index: Final = entry[1]
         self.heard_ms = now_ms

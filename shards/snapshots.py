@@ -46,8 +46,8 @@ class Host(Protocol):
     def out(self) -> Outbox:
         """Where this round's effects go."""
 
-    def is_connected(self, node: NodeId) -> bool:
-        """Whether the peer is up."""
+    def boot_of(self, node: NodeId) -> bytes | None:
+        """The boot id of a peer that is up."""
 
     def touch(self, driver: GroupDriver) -> None:
         """The group has something to do."""
@@ -161,16 +161,19 @@ class Snapshots:
     def _want(self, now_ms: int, group: GroupId, member: ReplicaId, node: NodeId | None) -> None:
         key = (group, member)
         full = len(self._wanted) + len(self._sending) >= self._engine.settings.snapshots_sent_max
-        if key in self._wanted or full or node is None or not self._engine.is_connected(node):
+        if key in self._wanted or full or node is None or not self._engine.boot_of(node):
             return
         if now_ms >= self._retry_ms.get(key, now_ms):
             self._wanted[key] = node
 
-    def peer_up(self, node: NodeId) -> None:
-        """A peer is connected, perhaps again."""
-        for (group, _), sending in self._sending.items():
-            driver = self._engine.groups[group]
-            if sending.node == node and driver.leads:
+    def peer_up(self, now_ms: int, node: NodeId, boot_id: bytes) -> None:
+        """A peer is connected, perhaps again: what it may not have got is sent again, unless it has started
+        since and forgotten all of it."""
+        for key, sending in list(self._sending.items()):
+            driver = self._engine.groups[key[0]]
+            if sending.node == node and sending.boot_id != boot_id:
+                self._fail(now_ms, key, 0)
+            elif sending.node == node and driver.leads:
                 sending.send_again(driver.replica.term, self._engine.out)
 
     def _begin(self, now_ms: int) -> None:
@@ -181,14 +184,15 @@ class Snapshots:
             if driver.applying.is_dirty:
                 continue
             del self._wanted[key]
-            if member not in driver.replica.lacking:
+            boot_id = self._engine.boot_of(node)
+            if boot_id is None or member not in driver.replica.lacking:
                 continue
             index = driver.applying.applied
             view = self._store.state_snapshot(group, driver.epoch)
             term = self._store.log(group).term(index)
             self._transfers += 1
             self._sending[key] = Sending(
-                group, driver.replica.id, member, node, self._transfers, (term, index),
+                group, driver.replica.id, member, (node, boot_id), self._transfers, (term, index),
                 driver.replica.membership, view, now_ms,
             )  # fmt: skip
             driver.replica.snapshot_sending(member, index)
@@ -202,7 +206,7 @@ class Snapshots:
                 del self._sending[key]
             elif (
                 now_ms >= self._part_at_ms
-                and self._engine.is_connected(sending.node)
+                and self._engine.boot_of(sending.node)
                 and sending.may_send(settings.snapshot_window_bytes)
             ):
                 size = sending.send(driver.replica.term, settings.snapshot_part_bytes, out)
