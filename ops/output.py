@@ -10,9 +10,9 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
-from ops.exits import DONE
+from ops.exits import CONDITION, DONE
 from ops.values import show, to_json
 from primitives.position import Position
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Format = Literal["table", "json", "jsonl", "simple"]
+T = TypeVar("T")
 Row = Mapping[str, Any]
 
 _NUMBER: Final = re.compile(r"-?[0-9.]+( ?[A-Za-z%/]{1,5})?|-")
@@ -63,6 +64,22 @@ class Rows:
 
 
 Result = Answer | Rows
+
+
+def met(record: Row, done: bool, *, as_: str = "done", otherwise: int = CONDITION) -> Answer:
+    """That something was done, or that a condition kept it from being: told by the exit code, in JSON also
+    under ``as_``."""
+    return Answer({**record, as_: done}, code=DONE if done else otherwise)
+
+
+async def first(rows: AsyncIterator[T], limit: int | None) -> AsyncIterator[T]:
+    """The first ``limit`` of them; all for None."""
+    count = 0
+    async for row in rows:
+        yield row
+        count += 1
+        if count == limit:
+            return
 
 
 async def write_result(format: Format, result: Result) -> int:
