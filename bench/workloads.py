@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import pairwise
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 from bench.histories import (
     Ground,
@@ -19,11 +19,11 @@ from bench.histories import (
     complete,
     place,
 )
-from primitives.counter import Counter
 from primitives.errors import QuorateError, Retry
 from primitives.handle import LeaseState
-from primitives.lock import Grant, Lock
+from primitives.lock import Grant
 from primitives.map import Map
+from router.openers import Openers
 
 HELD: Final = (LeaseState.CONNECTED, LeaseState.SUSPENDED)
 """States of a grant in which nobody else may hold the lock."""
@@ -31,34 +31,21 @@ LIMITS_MS: Final = (None, None, None, 200, 2000)
 """Time limits of calls; None: as long as it takes."""
 
 
-class Opener(Protocol):
-    """What a workload uses of a client."""
-
-    def map(self, name: str, *, pinned: bool = False) -> Map:
-        """A map's handle."""
-
-    def counter(self, name: str) -> Counter:
-        """A counter's handle."""
-
-    def lock(self, name: str) -> Lock:
-        """A lock's handle."""
-
-
 class Workload:
     """One kind of use of a cluster, shared by all its callers."""
 
     NAME: ClassVar[str]
 
-    async def call(self, client: Opener, ground: Ground) -> None:
+    async def call(self, client: Openers, ground: Ground) -> None:
         """One call, or one short series of calls that belong together."""
         raise NotImplementedError
 
-    async def finish(self, client: Opener, ground: Ground) -> None:
+    async def finish(self, client: Openers, ground: Ground) -> None:
         """After all callers have ended and everything is healed: looks at the outcome and judges it. Raises
         HistoryViolation."""
         raise NotImplementedError
 
-    def died(self, client: Opener) -> None:
+    def died(self, client: Openers) -> None:
         """The client's process is gone, with all that it held."""
 
 
@@ -71,7 +58,7 @@ class CounterWorkload(Workload):
         self.name = name
         self.history = History()
 
-    async def call(self, client: Opener, ground: Ground) -> None:
+    async def call(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
         counter = client.counter(self.name)
         if ground.random.randrange(4):
@@ -82,7 +69,7 @@ class CounterWorkload(Workload):
             operation = self.history.begin(ground, "get", writes=False)
             await complete(operation, ground, counter.get, lambda value: value)
 
-    async def finish(self, client: Opener, ground: Ground) -> None:
+    async def finish(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
         final = await client.counter(self.name).get()
         increments = [operation for operation in self.history.operations if operation.writes]
@@ -113,7 +100,7 @@ class RegisterWorkload(Workload):
         self._replaced: dict[int, int] = {}
         """By value: the revision that a successful conditional replace asked for."""
 
-    async def call(self, client: Opener, ground: Ground) -> None:
+    async def call(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
         registers = client.map(self.name, pinned=self._pinned)
         key = ground.random.choice(self._keys)
@@ -127,7 +114,7 @@ class RegisterWorkload(Workload):
             if revision:
                 await self._replace(registers, ground, key, revision)
 
-    async def finish(self, client: Opener, ground: Ground) -> None:
+    async def finish(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
         registers = client.map(self.name, pinned=self._pinned)
         for key in self._keys:
@@ -229,10 +216,10 @@ class LockWorkload(Workload):
         self.guarded = Fenced()
         self.grants = 0
         self._granted_last = 0
-        self._holders: dict[int, tuple[Opener, Grant]] = {}
+        self._holders: dict[int, tuple[Openers, Grant]] = {}
         """By token, everyone who was granted the lock and has not begun to release it."""
 
-    async def call(self, client: Opener, ground: Ground) -> None:
+    async def call(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
         lock = client.lock(self.name)
         limit = ground.random.choice((100, 1000, 10_000, 60_000))
@@ -251,7 +238,7 @@ class LockWorkload(Workload):
             self._granted(client, grant)
             await self._use(grant, ground)
 
-    async def finish(self, client: Opener, ground: Ground) -> None:
+    async def finish(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
         grant = await client.lock(self.name).acquire()
         self._granted(client, grant)
@@ -262,12 +249,12 @@ class LockWorkload(Workload):
                 f"{self.name}: {self.guarded.changes} changes left {self.guarded.number}: one was lost"
             )
 
-    def died(self, client: Opener) -> None:
+    def died(self, client: Openers) -> None:
         """See :class:`Workload`."""
         for token in [token for token, (holder, _) in self._holders.items() if holder is client]:
             del self._holders[token]
 
-    def _granted(self, client: Opener, grant: Grant) -> None:
+    def _granted(self, client: Openers, grant: Grant) -> None:
         if grant.state not in HELD:
             raise HistoryViolation(f"{self.name}: a grant is returned {grant.state}")
         for token, (_, other) in sorted(self._holders.items()):

@@ -22,17 +22,19 @@ _KEY_OVERHEAD_BYTES: Final = 8
 
 class Walk(Generic[T]):
     """An asynchronous iterator over the rows of all partitions, by pages: the query ``op`` with the arguments
-    ``[after, rows, values]``. A row's key and content become an item through ``made``.
+    ``[after, rows, values]``. A row's key and content become an item through ``made``. ``after`` is where the
+    first partition begins, and ``most`` bounds the items.
 
     It may be left at any time without closing it. Iterating waits for the cluster at each page, and raises
     ``QuorateError`` if that fails; it must not be done by two tasks at once.
     """
 
-    __slots__ = ("_after", "_made", "_op", "_partitions", "_port", "_read", "_ref", "_rows", "_values")
+    __slots__ = ("_after", "_left", "_made", "_op", "_partitions", "_port", "_read", "_ref", "_rows",
+                 "_values")  # fmt: skip
 
     def __init__(
         self, port: ClientPort, ref: Reference, op: int, made: Callable[[bytes, bytes], T], *, values: bool,
-        read: ReadLevel,
+        read: ReadLevel, after: bytes = b"", most: int | None = None,
     ) -> None:  # fmt: skip
         self._port: Final = port
         self._ref: Final = ref
@@ -43,7 +45,8 @@ class Walk(Generic[T]):
         self._partitions: deque[int] | None = None
         """Those not yet read to their end, the current one first; None before the first step."""
         self._rows: deque[tuple[bytes, bytes]] = deque()
-        self._after = b""
+        self._after = after
+        self._left: int | None = most
 
     def __aiter__(self) -> Walk[T]:
         """Itself."""
@@ -51,6 +54,10 @@ class Walk(Generic[T]):
 
     async def __anext__(self) -> T:
         """The next item."""
+        if self._left is not None:
+            if self._left == 0:
+                raise StopAsyncIteration
+            self._left -= 1
         while not self._rows:
             if self._partitions is None:
                 number = await self._port.partitions(self._ref)
@@ -62,7 +69,8 @@ class Walk(Generic[T]):
 
     async def _turn(self, partitions: deque[int]) -> None:
         """Reads a page."""
-        args = [self._after, PAGE_ROWS_MAX, self._values]
+        rows_max = PAGE_ROWS_MAX if self._left is None else min(PAGE_ROWS_MAX, self._left + 1)
+        args = [self._after, rows_max, self._values]
         answer = await self._port.query(self._ref, self._op, args, partition=partitions[0], read=self._read)
         rows, more = ([], False) if answer is None else decode_page(answer.result)
         self._rows.extend(rows)

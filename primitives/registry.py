@@ -32,6 +32,7 @@ TYPES: Final = (
     Registered("set", "primitives.set", "SetMachine", "Set"),
     Registered("queue", "primitives.queue", "QueueMachine", "Queue"),
     Registered("election", "primitives.election", "ElectionMachine", "Election"),
+    Registered("list", "primitives.list", "ListMachine", "List"),
 )
 
 _BY_NAME: Final = {entry.name: entry for entry in TYPES}

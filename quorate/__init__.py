@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         WatchOverflow,
     )
     from primitives.handle import LINEARIZABLE, SEQUENTIAL, Causal, ReadLevel, Stale
+    from primitives.list import List
     from primitives.lock import Grant, Holder, Lock
     from primitives.map import Entry, Map
     from primitives.position import Position
@@ -64,6 +65,7 @@ _HOMES: Final = {
         "TypeMismatch", "Unavailable", "WatchOverflow",
     ),
     "primitives.handle": ("LINEARIZABLE", "SEQUENTIAL", "Causal", "ReadLevel", "Stale"),
+    "primitives.list": ("List",),
     "primitives.lock": ("Grant", "Holder", "Lock"),
     "primitives.map": ("Entry", "Map"),
     "primitives.position": ("Position",),
@@ -80,10 +82,10 @@ _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops
 __all__ = [
     "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Candidate", "Causal", "Client", "Compacted",
     "ConfigMismatch", "Counter", "Deleted", "Deposed", "Election", "Entry", "Event", "Grant", "Holder",
-    "Leadership", "Lock", "Map", "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied",
-    "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError", "ReadLevel", "Retry", "Session",
-    "SessionLost", "Set", "Stale", "Term", "TooLarge", "TypeMismatch", "Unavailable", "Value", "Watch",
-    "WatchOverflow", "connect",
+    "Leadership", "List", "Lock", "Map", "OutcomeUnknown", "OverflowRefused", "Overloaded",
+    "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError", "ReadLevel",
+    "Retry", "Session", "SessionLost", "Set", "Stale", "Term", "TooLarge", "TypeMismatch", "Unavailable",
+    "Value", "Watch", "WatchOverflow", "connect",
 ]  # fmt: skip
 
 

@@ -14,11 +14,9 @@ from bench.world.faults import CLOCK_DRIFT_PPM_MAX
 from bench.world.port import SimPort
 from bench.world.tasks import Pause, Task
 from bench.world.wires import REFUSAL_MS, TIMEOUT_MS, Door, Wire
-from primitives.counter import Counter
 from primitives.errors import InvariantViolation
 from primitives.ids import NodeId
-from primitives.lock import Lock
-from primitives.map import Map
+from router.openers import Openers
 from router.session import Output, SessionCore
 from router.session_settings import SessionSettings
 
@@ -26,7 +24,7 @@ POLLS_MAX: Final = 10_000
 """Polls in a row without anything coming from outside: then the core spins."""
 
 
-class SimClient:
+class SimClient(Openers):
     """A client with an identity and a session of its own."""
 
     def __init__(
@@ -50,7 +48,7 @@ class SimClient:
             random.randbytes(16), random.sample(addresses, random.randint(1, len(addresses))),
             seed.stream(f"session/{number}"), name=self._who, settings=SessionSettings(timeout_ms=timeout_ms),
         )  # fmt: skip
-        self.port: Final = SimPort(self)
+        super().__init__("", SimPort(self))
         self._wires: dict[int, Wire] = {}
         self._tasks: list[Task[Any]] = []
         self._counted: list[Task[Any]] = []
@@ -64,18 +62,6 @@ class SimClient:
         self.touch()
 
     # --- What callers use ---------------------------------------------------------------------------
-
-    def map(self, name: str, *, pinned: bool = False) -> Map:
-        """A map's handle."""
-        return Map(self.port, "", name, pinned=pinned)
-
-    def counter(self, name: str) -> Counter:
-        """A counter's handle."""
-        return Counter(self.port, "", name)
-
-    def lock(self, name: str) -> Lock:
-        """A lock's handle."""
-        return Lock(self.port, "", name)
 
     def now_ms(self) -> int:
         """By this client's own clock."""

@@ -119,11 +119,12 @@ class Group:
         self.advance(HISTORY_AGE_MS + AGE_SLACK_MS)
 
     def query(
-        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any]
-    ) -> Answer:
+        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int, args: list[Any],
+        body: bytes = b"",
+    ) -> Answer:  # fmt: skip
         """Answers a linearizable query."""
         epoch = 0 if slot == GROUP_SLOT else EPOCH
-        query = Query(SlotId(slot), epoch, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, b"")
+        query = Query(SlotId(slot), epoch, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, body)
         return decode_answer(self.applier.query(query))
 
     def state(self) -> dict[bytes, bytes]:

@@ -177,7 +177,6 @@ class LocalPort:
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, read: ReadLevel | None = None,
     ) -> Answer | None:  # fmt: skip
-        assert not body
         await trio.lowlevel.checkpoint()
         if not self._resolve(ref, create=False):
             return None
@@ -185,7 +184,7 @@ class LocalPort:
         if isinstance(read, Causal) and read.position is not None:
             read.position.check(CLUSTER_ID, ref.primitive, max(1, ref.spread or 0))
         slot, primitive, at = self._open(ref, self._partition(ref, key, partition))
-        return self._judge(self.group.query(slot, primitive, at, ref.type, op, args))
+        return self._judge(self.group.query(slot, primitive, at, ref.type, op, args, body))
 
     def watch(
         self, ref: Reference, *, after: Position | None = None, key: bytes | None = None,
