@@ -171,8 +171,8 @@ class _Command:
         named = {**bound.kwargs, "common": common} if self._wants_common else bound.kwargs
         opened = {option: extra[option] for option in self._opening if extra[option] is not None}
         async with self._reach(common) as client:
-            handle = client.open(self._type, name, read=extra.get("read", LINEARIZABLE), **opened)
-            with _refusals():
+            with refusals():
+                handle = client.open(self._type, name, read=extra.get("read", LINEARIZABLE), **opened)
                 outcome = await self._body(handle, *bound.args, **named)
                 if extra.get("show_position"):
                     outcome = _with_position(common, outcome, await handle.position())
@@ -209,7 +209,7 @@ def _with_position(common: Common, outcome: Outcome, position: Position | None) 
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """What a handle refuses by Python's own errors is not the program's mistake, but the command line's."""
     try:
         yield

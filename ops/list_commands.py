@@ -14,7 +14,7 @@ from primitives.list import List
 
 commands: Final = Commands(List, "Lists: elements by index, from 0; negative ones count from the end.")
 app: Final = commands.app
-declare_watch(commands, keyed=False)
+declare_watch(commands, listed=False)
 
 
 @commands.create

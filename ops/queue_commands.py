@@ -21,7 +21,7 @@ commands: Final = Commands(
     Queue, "Queues: elements in the order offered, each for one taker.", opening=(_CAPACITY,)
 )
 app: Final = commands.app
-declare_watch(commands, keyed=False)
+declare_watch(commands)
 
 
 @commands.create

@@ -14,7 +14,7 @@ from primitives.value import Value
 
 commands: Final = Commands(Value, "Values: one value each, set or unset.")
 app: Final = commands.app
-declare_watch(commands, keyed=False)
+declare_watch(commands)
 
 
 @commands.query
