@@ -184,6 +184,10 @@ class ClientPort(Protocol):
         whenever the position came further though there was nothing to tell. Buffers about ``buffer_bytes``.
         Does nothing before it is entered."""
 
+    async def delete(self, ref: Reference) -> bool:
+        """Deletes the primitive: whether this call did. Completed in the background if the caller is
+        cancelled. Afterwards ``ref`` means nothing until it is resolved again."""
+
     async def position(self, ref: Reference) -> Position | None:
         """All that this client was told of the primitive, so far; None if it does not exist."""
 
@@ -236,6 +240,14 @@ class Handle:
     async def exists(self) -> bool:
         """Whether the primitive was created. Raises TypeMismatch if the name is of another type."""
         return await self._port.partitions(self._ref) is not None
+
+    async def delete(self) -> bool:
+        """Deletes the primitive with all that is in it: True, or False if there is none, or if another call
+        was deleting it and is done. What is held of it is void, and whoever watches it is told; later calls,
+        and those that wait, meet a new primitive, which the first write creates. The partitions of a spread
+        one go one by one. A cancelled call is completed in the background. Raises TypeMismatch if the name
+        is of another type."""
+        return await self._port.delete(self._ref)
 
     async def position(self) -> Position | None:
         """A position that covers all that this client was told of the primitive so far, for ``Causal`` reads

@@ -18,6 +18,7 @@ from primitives.handle import ReadLevel, Reference
 from primitives.position import Position
 from primitives.records import Answer
 from primitives.watch import BUFFER_BYTES, WatchPort
+from router.client_catalog import Catalog, Listing
 from router.client_driver import ClientDriver, StateFeed
 from router.client_leases import HeldLease
 from router.openers import Openers
@@ -135,8 +136,24 @@ class Client(Openers):
         super().__init__(namespace)
         self._driver: Final = driver
         self._core: Final = driver.core
+        self._catalog: Final = Catalog(driver)
         self.session: Final = Session(driver)
         """The client's session."""
+
+    # --- Names ----------------------------------------------------------------------------------------
+
+    async def exists(self, name: str, *, namespace: str | None = None) -> bool:
+        """Whether there is a primitive of that name, of whatever type. One that is being deleted counts until
+        that is done."""
+        return await self._catalog.exists(self._namespace if namespace is None else namespace, name)
+
+    def primitives(
+        self, prefix: str = "", type: str | None = None, *, namespace: str | None = None
+    ) -> AsyncIterator[Listing]:
+        """The primitives whose names begin with ``prefix``, of one type or of all, in the order of their
+        names: ``async for name, type, created, partitions in client.primitives()``. Fetched in pages, each
+        of which shows one moment of one group. Raises ValueError for an unknown type."""
+        return self._catalog.names(self._namespace if namespace is None else namespace, prefix, type)
 
     # --- What handles use: primitives.handle.ClientPort -----------------------------------------------
 
@@ -179,6 +196,10 @@ class Client(Openers):
     ) -> WatchPort:  # fmt: skip
         """Events of a primitive; see ``ClientPort``. For handles."""
         raise Unavailable("no node serves watches yet")
+
+    async def delete(self, ref: Reference) -> bool:
+        """Deletes the primitive; see ``ClientPort``. For handles."""
+        return await self._catalog.delete(ref)
 
     async def position(self, ref: Reference) -> Position | None:
         """What was seen of a primitive; see ``ClientPort``. For handles."""

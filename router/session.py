@@ -20,6 +20,7 @@ from router.connection import decode_refused, decode_welcome
 from router.frames import FrameKind, decode_answers, decode_control
 from router.session_backoff import Random
 from router.session_calls import Call, CallKind, error_of
+from router.session_catalog import Catalogs
 from router.session_groups import GroupSession, Shared, Standing
 from router.session_keepalives import Keepalives
 from router.session_leases import LeaseClock
@@ -84,6 +85,7 @@ class SessionCore:
         self._routes: Final = self._network.routes
         self._keepalives: Final = Keepalives(session_id, settings)
         self._dirty: Final = self._ledger.dirty
+        self.catalogs: Final = Catalogs(self._ledger)
         self._cluster_id: bytes | None = None
         self._closing = False
         self._statuses: Final = Statuses(self._network)
@@ -155,8 +157,7 @@ class SessionCore:
         """Begins to ask some node for its status; the answer's result is a CBOR map."""
         call = self._statuses.ask(with_hashes)
         call.token = token
-        self._ledger.count(call)
-        return call
+        return self._ledger.count(call)
 
     def let_go(self, now_ms: int) -> bool:
         """The client is leaving: lets all its leases go. True once nothing is left to be done; until then

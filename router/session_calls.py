@@ -37,9 +37,9 @@ class Call:
 
     __slots__ = (
         "answer", "answered", "args", "begun_ms", "body", "bound", "called_off", "carry_on", "create",
-        "done", "entry", "error", "floor", "group", "key", "kind", "late", "link", "number", "op", "order",
-        "partition", "position", "primitive", "queue", "read", "ref", "request", "resolutions", "sends",
-        "sequence", "size", "slot", "token", "type", "watch", "withdrawal", "withdraws",
+        "done", "entry", "error", "floor", "group", "key", "kind", "late", "link", "name", "number", "op",
+        "order", "partition", "position", "primitive", "queue", "read", "ref", "request", "resolutions",
+        "sends", "sequence", "size", "slot", "token", "type", "watch", "withdrawal", "withdraws",
     )  # fmt: skip
 
     def __init__(self, kind: int, type: int, op: int, args: bytes, body: bytes) -> None:
@@ -71,6 +71,8 @@ class Call:
         self.begun_ms = 0
         """Of a query to a replica: since when it waits for one."""
         self.ref: Reference | None = None
+        self.name: tuple[str, str] | None = None
+        """Namespace and name, of a call to the catalog that a user wants; such a call has no ``ref``."""
         self.entry: Any = None
         """The name that this call finds out about, if it asks the catalog on the core's own account."""
         self.token: Any = None

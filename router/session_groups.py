@@ -15,7 +15,7 @@ from typing import Final
 
 from primitives.codec import pack
 from primitives.errors import Code
-from primitives.ids import GroupId
+from primitives.ids import GROUP_SLOT, GroupId
 from primitives.records import (
     Answer,
     EndSession,
@@ -65,8 +65,8 @@ class Shared:
         """Leases newly judged lost."""
 
     def epoch(self, slot: int) -> int:
-        """The slot's epoch, by the map."""
-        return 0 if self.shard_map is None else self.shard_map.epoch(slot)
+        """The slot's epoch, by the map; 0 for the group's own."""
+        return 0 if self.shard_map is None or slot == GROUP_SLOT else self.shard_map.epoch(slot)
 
     def finish(self, call: Call, answer: Answer | None, error: Exception | None = None) -> None:
         """Settles a call, unless nobody wants its outcome any more."""
@@ -243,7 +243,7 @@ class GroupSession:
         self._ask_again()
         moved = []
         for call in self.queries.drain():
-            if shard_map.group(call.slot) == self.group:
+            if call.slot == GROUP_SLOT or shard_map.group(call.slot) == self.group:
                 self.queries.push(call)
             else:
                 moved.append(call)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from primitives.codec import pack
 from primitives.errors import Code, InvariantViolation, Overloaded, TooLarge
 from primitives.handle import Reference
-from primitives.ids import GroupId
+from primitives.ids import GROUP_SLOT, GroupId
 from primitives.limits import ARGUMENT_BYTES_MAX
 from primitives.position import Position
 from router.session_calls import Call
@@ -60,10 +60,11 @@ class Ledger:
         self.place(now_ms, self.directory.submit(call))
         return call
 
-    def count(self, call: Call) -> None:
+    def count(self, call: Call) -> Call:
         """One call more is under way."""
         self._calls += 1
         self._bytes += call.size
+        return call
 
     def forget(self, call: Call) -> None:
         """One call less is under way."""
@@ -76,7 +77,7 @@ class Ledger:
         for call in calls:
             if shard_map is None:
                 raise InvariantViolation("a call is placed before there is a map")
-            group_id = shard_map.group(call.slot)
+            group_id = GroupId(call.group) if call.slot == GROUP_SLOT else shard_map.group(call.slot)
             group = self.group(group_id)
             if call.read:
                 self._reads.add(now_ms, group, call)

@@ -11,7 +11,7 @@ import struct
 from collections import OrderedDict
 from typing import Final
 
-from primitives.catalog import CatalogOp, Found, create_arguments, decode_found
+from primitives.catalog import CatalogOp, Found, create_arguments, decode_found, mismatch_text
 from primitives.codec import pack
 from primitives.errors import (
     BadPosition,
@@ -26,9 +26,11 @@ from primitives.handle import Reference
 from primitives.ids import PrimitiveId, SlotId
 from primitives.limits import PARTITIONS_DEFAULT
 from primitives.records import Answer, Type
+from primitives.registry import names
 from router.session_calls import Call, CallKind
 from router.session_groups import Shared
 from router.session_queue import CallQueue
+from router.shardmap import ShardMap
 from router.slots import partition_of_key, slot_of_name, slot_of_partition
 
 RESOLUTIONS_MAX: Final = 8
@@ -66,9 +68,11 @@ class Directory:
     def submit(self, call: Call) -> list[Call]:
         """Takes a user's call; calls that are ready now. Without a shard map, they wait for one."""
         shard_map, ref = self._shared.shard_map, call.ref
-        if shard_map is None or ref is None:
+        if shard_map is None:
             self._unplaced.push(call)
             return []
+        if ref is None:
+            return self._to_catalog(call, shard_map)
         if ref.primitive is not None and ref.spread is not None:
             return self._aim(call, ref, ref.primitive, ref.spread)
         key = (ref.namespace, ref.name)
@@ -79,6 +83,21 @@ class Directory:
         self._order = call.order = self._order + 1
         entry.waiting.push(call)
         return self._advance(entry)
+
+    def _to_catalog(self, call: Call, shard_map: ShardMap) -> list[Call]:
+        """A call to a catalog, of a name or of a whole group; or one that waits for the map alone."""
+        if call.kind == CallKind.RESOLVE:
+            self._shared.finish(call, _RESOLVED)
+            return []
+        if call.name is not None:
+            call.slot = slot_of_name(shard_map.salt, *call.name)
+        return [call]
+
+    def forget_name(self, key: tuple[str, str]) -> None:
+        """What a name means is to be asked anew."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.found = None
 
     def mapped(self) -> list[Call]:
         """There is a map now: calls that are ready by it."""
@@ -152,7 +171,7 @@ class Directory:
         ready: list[Call] = []
         waiting = entry.waiting
         while entry.asking is None and (call := waiting.first()) is not None:
-            if entry.found is not None:
+            if entry.found is not None and not (call.create and entry.found.deleting):
                 waiting.pop()
                 ready += self._resolve(entry, entry.found, call)
             elif call.order <= entry.absent and not call.create:
@@ -168,6 +187,7 @@ class Directory:
         if call.create and ref is not None:
             args, body = create_arguments(ref.namespace, ref.name, ref.type, ref.partitions, ref.config)
             question = Call(CallKind.COMMAND, Type.CATALOG, CatalogOp.CREATE, pack(args), body)
+            question.late = True  # While the name is being deleted, it waits.
         else:
             question = Call(CallKind.QUERY, Type.CATALOG, CatalogOp.LOOKUP, pack(list(entry.key)), b"")
             question.order = self._order
@@ -180,8 +200,11 @@ class Directory:
         if ref is None:
             return []
         if found.type != ref.type:
-            error = TypeMismatch(f"{ref.name!r} exists as another type of primitive")
-            self._shared.finish(call, None, error)
+            kinds = [names().get(type) or f"primitive of type {type}" for type in (found.type, ref.type)]
+            self._shared.finish(call, None, TypeMismatch(mismatch_text(ref.name, *kinds)))
+            return []
+        if found.deleting and call.resolutions and call.primitive.revision == found.revision:
+            self._shared.finish(call, None)  # The partition that it asked is gone, the name not yet.
             return []
         asked = PARTITIONS_DEFAULT if ref.partitions is None else ref.partitions
         if ref.config is not None and (asked, ref.config) != (found.partitions, found.config):

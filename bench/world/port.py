@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn, Protocol
 import anyio
 
 from bench.world.tasks import CalledOff, Pause
-from primitives.errors import InvariantViolation, SessionLost, Unavailable
+from primitives.errors import Code, InvariantViolation, SessionLost, Unavailable
 from primitives.handle import ReadLevel, Reference
 from primitives.ids import SlotId
 from primitives.position import Position
@@ -116,6 +116,15 @@ class SimPort:
     ) -> WatchPort:  # fmt: skip
         """Events of a primitive; see ``ClientPort``. For handles."""
         raise Unavailable("no node serves watches yet")
+
+    async def delete(self, ref: Reference) -> bool:
+        """See :class:`primitives.handle.ClientPort`."""
+        pause = Pause()
+        core = self._owner.core
+        call = core.catalogs.delete(self._owner.now_ms(), ref, token=pause)
+        answer = await self._outcome(call, pause)
+        core.catalogs.forget(ref)
+        return answer is not None and answer.code == Code.OK
 
     async def position(self, ref: Reference) -> Position | None:
         """What was seen of a primitive; see ``ClientPort``. For handles."""

@@ -18,7 +18,17 @@ from primitives.errors import ERRORS, Code, QuorateError, SessionLost, TypeMisma
 from primitives.handle import Causal, ClientPort, LeaseState, ReadLevel, Reference
 from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
 from primitives.position import Position
-from primitives.records import Answer, Open, Type, decode_answer, encode_open
+from primitives.records import (
+    Answer,
+    Delete,
+    Deleted,
+    Open,
+    Type,
+    decode_answer,
+    encode_delete,
+    encode_deleted,
+    encode_open,
+)
 from primitives.watch import BUFFER_BYTES, WatchPort
 
 
@@ -203,6 +213,22 @@ class LocalPort:
         assert ref.primitive is not None
         revision = self.group.applier.revision
         return Position.at(CLUSTER_ID, ref.primitive, [revision] * max(1, ref.spread or 0))
+
+    async def delete(self, ref: Reference) -> bool:
+        await trio.lowlevel.checkpoint()
+        group, slot = self.group, slot_of(ref.namespace, ref.name)
+        args = [ref.namespace, ref.name, ref.type]
+        at = self.session.send(slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.DELETE, args)
+        group.settle()
+        for primitive, partitions in list(group.applier.deletions.items()):
+            for partition in range(partitions):
+                record = Delete(slot_of(primitive, partition), primitive, partition)
+                group.apply(encode_delete(record))
+            group.apply(encode_deleted(Deleted(primitive.slot, primitive.revision)))
+        group.applier.deletions.clear()
+        group.settle()
+        ref.primitive = ref.spread = None
+        return self._judge(self.session.answers[slot, at]).code == Code.OK
 
     async def partitions(self, ref: Reference) -> int | None:
         await trio.lowlevel.checkpoint()
