@@ -25,6 +25,7 @@ _GROUPS: Final = {
     "election": ("ops.election_commands:app", "Elections: one leader at a time among those who campaign."),
     "list": ("ops.list_commands:app", "Lists: elements by index, from 0; negative ones count from the end."),
     "lock": ("ops.lock_commands:app", "Locks, held by one session at a time, first come first served."),
+    "primitive": ("ops.primitive_commands:app", "Primitives of all types: what there is, and where."),
     "slot": ("ops.slot_commands:app", "Slots, the units of placement, and the groups that own them."),
 }
 _COMMANDS: Final = {

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from ops.output import Row
 from primitives.codec import Key, encode_key
 from primitives.ids import PrimitiveId, Revision
-from router.client import Client
 from router.client_catalog import Listing
 from router.shardmap import ShardMap
 from router.slots import partition_of_key, slot_of_name, slot_of_partition
@@ -55,11 +54,9 @@ def places_of(shard_map: ShardMap, namespace: str, one: Listing, key: Key | None
     slot = slot_of_name(shard_map.salt, namespace, one.name)
     if not one.partitions:
         return [_place(shard_map, slot, 0)]
-    wanted = range(one.partitions)
+    salt, primitive = shard_map.salt, PrimitiveId(slot, Revision(one.created))
+    numbers = range(one.partitions)
     if key is not None:
-        wanted = range(0, one.partitions)
-    primitive = PrimitiveId(slot, Revision(one.created))
-    numbers = wanted if key is None else [partition_of_key(shard_map.salt, encode_key(key), one.partitions)]
-    return [
-        _place(shard_map, slot_of_partition(shard_map.salt, primitive, number), number) for number in numbers
-    ]
+        at = partition_of_key(salt, encode_key(key), one.partitions)
+        numbers = range(at, at + 1)
+    return [_place(shard_map, slot_of_partition(salt, primitive, number), number) for number in numbers]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
@@ -12,8 +11,8 @@ from ops.arguments import Flag, Positive
 from ops.commands import changing, reading, refusals
 from ops.common import DEFAULTS, Common, checked_name
 from ops.exits import CONDITION, DONE, NOT_FOUND, Failure
-from ops.output import Answer, Column, Row, first, met, write_result, write_stream
-from ops.places import Place, place_of, places_of
+from ops.output import Answer, Column, first, met, write_result, write_stream
+from ops.places import places_of
 from router.client import Client
 from router.client_catalog import Listing
 
@@ -59,7 +58,7 @@ async def info(name: str, /, *, common: Common = DEFAULTS) -> int:
         one = await find(client, name)
         if one is None:
             return NOT_FOUND
-        places = await places_of(client, one)
+        places = places_of(await client.shard_map(), client.namespace, one)
         handle: Any = client.open(one.type, name)
         size = await handle.size() if hasattr(handle, "size") else None
     record = _row(one) | {"created": one.created, "groups": sorted({place.group for place in places})}
