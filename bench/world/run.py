@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Final
 
 from bench.histories import HistoryViolation
+from bench.watchload import PinnedWatchWorkload, WatchWorkload
 from bench.workloads import CounterWorkload, RegisterWorkload, ValueWorkload, Workload
 from bench.workloads_held import ElectionWorkload, LockWorkload
 from bench.workloads_queues import ListWorkload, QueueWorkload
@@ -52,7 +53,7 @@ class Setting:
 _WORKLOADS: Final[dict[str, type[Workload]]] = {
     kind.NAME: kind for kind in (
         CounterWorkload, RegisterWorkload, LockWorkload, ValueWorkload, SetWorkload, QueueWorkload,
-        ListWorkload, ElectionWorkload,
+        ListWorkload, ElectionWorkload, WatchWorkload, PinnedWatchWorkload,
     )
 }  # fmt: skip
 
