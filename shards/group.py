@@ -110,6 +110,11 @@ class GroupDriver:
         return self.replica.role == Role.LEADER
 
     @property
+    def first_index(self) -> Index:
+        """Index of the first log entry that is kept."""
+        return self._log.first_index()
+
+    @property
     def leader_node(self) -> NodeId | None:
         """The node of the leader that this replica knows."""
         return self.nodes.get(self.replica.leader)
@@ -320,6 +325,8 @@ class GroupDriver:
         self._log_time.elected(now_ms, self._log.term(previous) if previous else Term(0), log_ms)
         replica.clock = self._log_time.now_ms(now_ms)
         self.leases.elected(now_ms, self.applier.sessions)
+        for number in self.applier.closing:
+            self.leases.closing(now_ms, number)
         self.preferred_until_ms = 0
 
     def _deposed(self, out: Outbox) -> None:
