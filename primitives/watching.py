@@ -150,6 +150,8 @@ class Watch:
 
     def _event(self, event: StreamEvent) -> Event:
         partition, revision, _number, kind, key, value, previous = event
+        if kind == PROGRESS:
+            return Event(KIND_NAMES[PROGRESS])
         shape = self._shape
         return Event(
             self._made.get(kind, f"kind {kind}"), shape.key(key) if key else None,

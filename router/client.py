@@ -22,6 +22,7 @@ from router.client_admin import Administrator
 from router.client_catalog import Catalog, Listing
 from router.client_driver import ClientDriver, StateFeed
 from router.client_leases import HeldLease
+from router.client_watches import ClientWatch
 from router.openers import Openers
 from router.session import SessionCore
 from router.session_calls import Call
@@ -197,7 +198,10 @@ class Client(Openers):
         buffer_bytes: int = BUFFER_BYTES,
     ) -> WatchPort:  # fmt: skip
         """Events of a primitive; see ``ClientPort``. For handles."""
-        raise Unavailable("no node serves watches yet")
+        return ClientWatch(
+            self._driver, ref, after=after, key=key, prefix=prefix, previous=previous, progress=progress,
+            buffer_bytes=buffer_bytes,
+        )  # fmt: skip
 
     async def delete(self, ref: Reference) -> bool:
         """Deletes the primitive; see ``ClientPort``. For handles."""

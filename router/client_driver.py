@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -50,6 +50,13 @@ def _shelter(seconds: float) -> trio.CancelScope:
     return trio.CancelScope(deadline=trio.current_time() + seconds, shield=True)
 
 
+class Watcher(Protocol):
+    """A watch's user side."""
+
+    def close(self) -> None:
+        """The client is closed."""
+
+
 class ClientDriver:
     """Runs a session core. Everything but :meth:`run` is for tasks of the same event loop."""
 
@@ -69,6 +76,7 @@ class ClientDriver:
         self._armed_ms = 0
         """When the pump wakes by itself."""
         self.feeds: set[StateFeed] = set()
+        self._watchers: set[Watcher] = set()
 
     # --- Calls ----------------------------------------------------------------------------------------
 
@@ -107,6 +115,16 @@ class ClientDriver:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Somebody is about to watch. Raises Unavailable once the client is closed."""
+        if self._closed:
+            raise Unavailable("the client is closed")
+        self._watchers.add(watcher)
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        """Somebody watches no more."""
+        self._watchers.discard(watcher)
 
     def wake(self) -> None:
         """Has the pump run once this turn of the event loop is over."""
@@ -149,6 +167,8 @@ class ClientDriver:
             task = waiting.pop(call, None)
             if task is not None:
                 trio.lowlevel.reschedule(task)
+        for watch in out.watches:
+            watch.token.wake()
         if out.close or out.dial or out.lost or self._turns or self.feeds:
             self._seldom(out)
         return out.wake_ms
@@ -223,6 +243,8 @@ class ClientDriver:
         self._waiting.clear()
         for feed in self.feeds:
             feed.end()
+        for watcher in tuple(self._watchers):
+            watcher.close()
 
     async def _next_turn(self) -> None:
         task = trio.lowlevel.current_task()

@@ -1,8 +1,9 @@
 """Answers that wait for events: nobody is told of a revision before his watches have what led to it.
 
 An answer of revision r from a group waits until every stream of that group that has once caught up has all
-its events up to r. A stream whose replica lags is moved to the node that answered. One whose buffer is full
-while an answer waits ends its watch: whoever is to take from it may be the one who waits for the answer.
+its events up to r. A stream whose replica lags is moved to the leader's node, or to the one that answered.
+One whose buffer is full while an answer waits ends its watch: whoever is to take from it may be the one who
+waits for the answer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from router.session_network import Network
 from router.session_streams import Stream, Streams
 
 LAG_MS: Final = 200
-"""A stream that keeps an answer waiting for so long moves to the node that answered."""
+"""A stream that keeps an answer waiting for so long moves to a node that must know more."""
 FULL_MS: Final = 1000
 """A watch that keeps an answer waiting for so long because its buffer is full ends."""
 WAIT_MS: Final = 10_000
@@ -127,9 +128,18 @@ class Holds:
         elif waited_ms >= WAIT_MS:
             text = "no replica in reach told the watch what other calls were told: go on from its position"
             self._owner.fail(now_ms, stream, Unavailable(text))
-        elif (
-            first.link.is_up and stream.link is not first.link and stream.is_standing
-            and now_ms >= stream.moved_ms + MOVE_MS
-        ):
-            stream.moved_ms = now_ms
-            self._owner.ask(now_ms, stream, first.link)
+        elif stream.is_standing and now_ms >= stream.moved_ms + MOVE_MS:
+            link = self._ahead(stream, first)
+            if link is not None:
+                stream.moved_ms = now_ms
+                self._owner.ask(now_ms, stream, link)
+
+    def _ahead(self, stream: Stream, first: Held) -> Link | None:
+        """The link to a node that has applied what was answered: the leader's, or the one that answered,
+        which may have passed the call on, though."""
+        routes = self._network.routes
+        leader = routes.leaders.get(GroupId(first.call.group))
+        for link in (None if leader is None else routes.nodes.get(leader), first.link):
+            if link is not None and link.is_up and link is not stream.link:
+                return link
+        return None

@@ -226,6 +226,9 @@ class SimClient(Openers):
         for call in output.finished:
             if isinstance(call.token, Pause):
                 call.token.resume(call)
+        for watch in output.watches:
+            if isinstance(watch.token, Pause):
+                watch.token.resume()
         if self._leaving and self.core.let_go(self.now_ms()):
             self.die()
         elif self._wake_at != output.wake_ms:

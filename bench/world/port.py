@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any, Final, NoReturn, Protocol
 
 import anyio
 
 from bench.world.tasks import CalledOff, Pause
-from primitives.errors import Code, InvariantViolation, SessionLost, Unavailable
+from primitives.errors import Code, InvariantViolation, SessionLost
 from primitives.handle import ReadLevel, Reference
 from primitives.ids import SlotId
 from primitives.position import Position
 from primitives.records import Answer
-from primitives.watch import BUFFER_BYTES, WatchPort
+from primitives.watch import BUFFER_BYTES, StreamEvent, WatchPort
 from router.session import SessionCore
 from router.session_calls import Call
 from router.session_leases import LeaseClock
+from router.session_streams import Watch
 from router.slots import partition_of_key, slot_of_partition
 
 WITHDRAWAL_MS: Final = 1000
@@ -71,6 +73,70 @@ class SimLease:
         self._lease.let_go()
 
 
+class SimWatch:
+    """See :class:`primitives.watch.WatchPort`. A client that dies drops it with its tasks."""
+
+    def __init__(self, owner: Owner, ref: Reference, **options: Any) -> None:
+        self._owner = owner
+        self._ref = ref
+        self._options = options
+        self._watch: Watch | None = None
+
+    @property
+    def existed(self) -> bool:
+        """See :class:`primitives.watch.WatchPort`."""
+        return self._watch is not None and self._watch.existed
+
+    @property
+    def position(self) -> Position | None:
+        """See :class:`primitives.watch.WatchPort`."""
+        return None if self._watch is None else self._watch.position
+
+    async def __aenter__(self) -> SimWatch:
+        """See :class:`primitives.watch.WatchPort`."""
+        owner = self._owner
+        watch = self._watch = owner.core.watches.begin(owner.now_ms(), self._ref, **self._options)
+        owner.touch()
+        try:
+            while not watch.is_standing and watch.error is None:
+                await self._news(watch)
+            if not watch.is_standing and watch.error is not None:
+                raise watch.error
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """See :class:`primitives.watch.WatchPort`."""
+        if self._watch is not None:
+            self._owner.core.watches.end(self._owner.now_ms(), self._watch)
+            self._owner.touch()
+
+    async def _news(self, watch: Watch) -> None:
+        pause = watch.token = Pause()
+        await pause
+
+    def pop(self) -> StreamEvent | None:
+        """See :class:`primitives.watch.WatchPort`."""
+        if self._watch is None:
+            raise InvariantViolation("events are taken from a watch that was not entered")
+        watches = self._owner.core.watches
+        event = watches.pop(self._watch)
+        if watches.has_work:
+            self._owner.touch()
+        return event
+
+    async def next(self) -> StreamEvent:
+        """See :class:`primitives.watch.WatchPort`."""
+        while (event := self.pop()) is None:
+            if self._watch is not None:
+                await self._news(self._watch)
+        return event
+
+
 class SimPort:
     """See :class:`primitives.handle.ClientPort`."""
 
@@ -114,8 +180,11 @@ class SimPort:
         prefix: bytes | None = None, previous: bool = False, progress: bool = False,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> WatchPort:  # fmt: skip
-        """Events of a primitive; see ``ClientPort``. For handles."""
-        raise Unavailable("no node serves watches yet")
+        """See :class:`primitives.handle.ClientPort`."""
+        return SimWatch(
+            self._owner, ref, after=after, key=key, prefix=prefix, previous=previous, progress=progress,
+            buffer_bytes=buffer_bytes,
+        )  # fmt: skip
 
     async def delete(self, ref: Reference) -> bool:
         """See :class:`primitives.handle.ClientPort`."""
@@ -127,7 +196,7 @@ class SimPort:
         return answer is not None and answer.code == Code.OK
 
     async def position(self, ref: Reference) -> Position | None:
-        """What was seen of a primitive; see ``ClientPort``. For handles."""
+        """See :class:`primitives.handle.ClientPort`."""
         return None if await self.partitions(ref) is None else self._owner.core.position(ref)
 
     async def partitions(self, ref: Reference) -> int | None:
@@ -143,8 +212,9 @@ class SimPort:
         pause = Pause()
         core = self._owner.core
         call = core.resolve(self._owner.now_ms(), ref, create=create, token=pause)
+        found_it = await self._outcome(call, pause) is not None
         shard_map = core.shard_map
-        if await self._outcome(call, pause) is None or shard_map is None:
+        if not found_it or shard_map is None:
             return None
         found: dict[int, list[int]] = {}
         for at, key in enumerate(keys):

@@ -17,6 +17,10 @@ FIRED = 2
 """What happened outside commands, in order: by a counter, revision and payload."""
 
 
+MARKS = 3
+"""Marks of kept events by their keys."""
+
+
 class Op:
     """What the probe can be told."""
 
@@ -50,6 +54,12 @@ class Op:
     """A query: what is in ``FIRED``."""
     LATE_RAISE = 15
     """Waits, and fails all the same."""
+    EMIT = 16
+    """``[key, kept]``, body: the value: an event that replaces the key's last one, if that was kept."""
+    RELEASE = 17
+    """``[key]``: the key's event need not be kept."""
+    MARKED = 18
+    """``[key]``, a query: the value of the key's kept event."""
 
 
 class Probe(Machine):
@@ -97,6 +107,13 @@ class Probe(Machine):
         elif op == Op.WRITE:
             for at in range(args[0]):
                 data.put(b"%08d" % at, b"x")
+        elif op == Op.EMIT:
+            _emit(ctx, args[0], body, kept=args[1])
+        elif op == Op.RELEASE:
+            mark = ctx.table(MARKS).get(args[0])
+            if mark is not None:
+                ctx.table(MARKS).delete(args[0])
+                ctx.release(mark)
         elif op == Op.RESULT:
             data.put(b"result", b"written")
             result: Result = self.results[args[0]]
@@ -122,6 +139,13 @@ class Probe(Machine):
             return Code.OK, b"yes" if view.alive(args[0]) else b"no"
         if op == Op.EVENTS:
             return Code.OK, b",".join(row for _, row in view.view(FIRED).scan())
+        if op == Op.MARKED:
+            mark = view.view(MARKS).get(args[0])
+            value = None if mark is None else view.event(mark)
+            return (Code.CONDITION, b"") if value is None else (Code.OK, value)
+        if op == Op.EMIT:
+            view.emit(16, b"query")  # type: ignore[attr-defined]  # another that cheats
+            return OK
         if op == Op.PUT:
             view.view(DATA).put(b"query", b"wrote")  # type: ignore[attr-defined]  # a query that cheats
             return OK
@@ -142,6 +166,7 @@ class Probe(Machine):
     def session_ended(self, ctx: Context, session: int) -> bool:
         """Notes it, ``slices`` times, and drops who waits."""
         _note(ctx, b"ended")
+        ctx.emit(16, b"ended", b"%d" % session)
         for key, waiter in list(ctx.table(WAITING).scan()):
             if int.from_bytes(waiter[:8], "big") == session:
                 ctx.table(WAITING).delete(key)
@@ -167,6 +192,15 @@ def _note(ctx: Context, payload: bytes) -> None:
     events.put(b"%08d" % count, payload)
 
 
+def _emit(ctx: Context, key: bytes, value: bytes, *, kept: bool) -> None:
+    marks = ctx.table(MARKS)
+    mark = ctx.emit(16, key, value, previous=marks.get(key) or b"", kept=kept)
+    if kept:
+        marks.put(key, mark)
+    else:
+        marks.delete(key)
+
+
 def _fail(ctx: Context, op: int, writes: int, kind: str) -> None:
     """A bit of everything, then an error."""
     if op == Op.LATE_RAISE:
@@ -175,6 +209,7 @@ def _fail(ctx: Context, op: int, writes: int, kind: str) -> None:
         ctx.answer(waiter, OK)
     ctx.arm(0, b"never")
     ctx.hold()
+    _emit(ctx, b"k0", b"never", kept=True)
     for at in range(writes):
         if at % 2:
             ctx.table(DATA).put(b"a%d" % at, b"half")

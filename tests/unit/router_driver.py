@@ -44,6 +44,8 @@ class Driver:
         """Nodes that cannot be dialed."""
         self.deaf: set[int] = set()
         """Nodes that take nothing and say nothing, though they are connected."""
+        self.silent: set[int] = set()
+        """Connections that carry nothing, either way."""
         self.connections: dict[int, ModelConnection] = {}
         self.outcomes: list[Call] = []
         self.lost: list[LeaseClock] = []
@@ -77,6 +79,13 @@ class Driver:
         reached: list[bool] = []
         self.at(ms, lambda: reached.append(True))
         self.run(lambda: bool(reached) or self.now_ms > end_ms, ms + 1000)
+
+    def stand_still(self, ms: int) -> None:
+        """The client's process is stopped for that long; what comes meanwhile is read afterwards."""
+        self.now_ms += ms
+        self.cluster.now_ms = self.now_ms
+        self._events = [(max(at, self.now_ms), count, event) for at, count, event in self._events]
+        heapq.heapify(self._events)
 
     def step(self) -> None:
         wake_ms = self._wake_ms
@@ -127,7 +136,7 @@ class Driver:
     def _send(self, connection: int, data: bytes) -> None:
         def arrive(part: bytes) -> None:
             model = self.connections.get(connection)
-            if model is not None and model.node not in self.deaf:
+            if model is not None and model.node not in self.deaf and connection not in self.silent:
                 model.receive(part)
 
         for part in self._cut(data):
@@ -135,7 +144,7 @@ class Driver:
 
     def _reply(self, connection: int, data: bytes) -> None:
         def arrive(part: bytes) -> None:
-            if connection in self.connections:
+            if connection in self.connections and connection not in self.silent:
                 self.core.received(self.now_ms, connection, part)
 
         for part in self._cut(data):

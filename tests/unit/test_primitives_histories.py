@@ -12,6 +12,7 @@ from support_machine import Drive, Who
 from primitives.applier import Applied, ApplierLimits
 from primitives.counter import ADD, GET, CounterMachine
 from primitives.errors import Code
+from primitives.history import HistoryLimits
 from primitives.ids import CATALOG_ID, PrimitiveId
 from primitives.records import (
     Answer,
@@ -32,7 +33,10 @@ from primitives.registry import machines
 
 PROBE = Probe.TYPE
 NOT_TAKEN = (Code.SESSION_LOST, Code.OUT_OF_ORDER, Code.ANSWERS_FULL)
-LIMITS = ApplierLimits(answers_stored_max=6, sessions_max=5, rows_a_command_max=20, cache_bytes_max=2000)
+LIMITS = ApplierLimits(
+    answers_stored_max=6, sessions_max=5, rows_a_command_max=20, cache_bytes_max=2000,
+    history=HistoryLimits(events_max=6, bytes_max=700, age_ms=600_000),
+)  # fmt: skip
 SLOTS = (1, 2)
 CLIENTS = 3
 KEPT = 5
@@ -45,6 +49,9 @@ OPS = st.one_of(
     st.tuples(st.just(Op.ARM), st.tuples(st.integers(0, 3000),
               st.sampled_from([b"x", b"again", b"raise", b"wake"])).map(list)),
     st.tuples(st.just(Op.HOLD), st.integers(1, 2).map(lambda count: [count])),
+    st.tuples(st.just(Op.EMIT), st.tuples(KEYS, st.booleans()).map(list)),
+    st.tuples(st.just(Op.EMIT), st.tuples(KEYS, st.just(True)).map(list)),
+    st.tuples(st.just(Op.RELEASE), KEYS.map(lambda key: [key])),
     st.tuples(st.just(Op.WRITE), st.integers(15, 25).map(lambda rows: [rows])),
     st.tuples(st.just(Op.RAISE), st.integers(0, 4).map(lambda writes: [writes, "value"])),
     st.tuples(st.just(Op.RESULT), st.sampled_from(["refused", "condition", "none"]).map(lambda name: [name])),

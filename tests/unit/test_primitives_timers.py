@@ -202,6 +202,8 @@ def test_nothing_of_an_ended_session_stays_but_its_count_for_a_while() -> None:
     group = Drive({PROBE: Probe()}, slots=(1, 2))
     owner = group.session("owner")
     probes = {slot: group.create(owner, "probe", PROBE, slot=slot) for slot in (1, 2)}
+    for slot, probe in probes.items():  # The history's sums stay, once there are any.
+        group.command(owner, probe, Op.EMIT, [b"k", False], type=PROBE, slot=slot)
     before = group.state().keys()
     who = group.session()
     for slot, probe in probes.items():
