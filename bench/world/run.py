@@ -9,6 +9,8 @@ from random import Random
 from typing import Any, Final
 
 from bench.histories import HistoryViolation
+from bench.reading import ReadWorkload
+from bench.watching import WatchWorkload
 from bench.workloads import CounterWorkload, LockWorkload, RegisterWorkload, Workload
 from bench.world.clients import SimClient
 from bench.world.clock import Heap, Seed, Trace
@@ -49,7 +51,8 @@ class Setting:
 def make_workload(name: str) -> Workload:
     """A fresh workload of that name; raises KeyError."""
     kinds: dict[str, type[Workload]] = {
-        kind.NAME: kind for kind in (CounterWorkload, RegisterWorkload, LockWorkload)
+        kind.NAME: kind
+        for kind in (CounterWorkload, RegisterWorkload, LockWorkload, ReadWorkload, WatchWorkload)
     }
     return kinds[name]()
 
