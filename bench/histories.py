@@ -81,6 +81,11 @@ class History:
         return operation
 
 
+async def within(ground: Ground, limit_ms: int | None, call: Callable[[], Awaitable[T]]) -> T:
+    """The result of ``call``, for which it has ``limit_ms``; None: as long as it takes."""
+    return await (call() if limit_ms is None else ground.within(limit_ms, call))
+
+
 async def complete(
     operation: Operation, ground: Ground, call: Callable[[], Awaitable[T]],
     position: Callable[[T], int | None], limit_ms: int | None = None,
@@ -90,7 +95,7 @@ async def complete(
     Raises HistoryViolation for an error that no fault explains.
     """
     try:
-        result = await (call() if limit_ms is None else ground.within(limit_ms, call))
+        result = await within(ground, limit_ms, call)
     except TimeLimit:
         return None
     except QuorateError as error:

@@ -5,28 +5,22 @@ A workload is shared by all its callers, keeps the history of their calls and ju
 
 from __future__ import annotations
 
-from contextlib import suppress
 from itertools import pairwise
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from bench.histories import (
     Ground,
     History,
     HistoryViolation,
     Operation,
-    TimeLimit,
     check_real_time,
     complete,
     place,
 )
-from primitives.errors import QuorateError, Retry
-from primitives.handle import LeaseState
-from primitives.lock import Grant
-from primitives.map import Map
+from primitives.codec import Value
+from primitives.map import Entry
 from router.openers import Openers
 
-HELD: Final = (LeaseState.CONNECTED, LeaseState.SUSPENDED)
-"""States of a grant in which nobody else may hold the lock."""
 LIMITS_MS: Final = (None, None, None, 200, 2000)
 """Time limits of calls; None: as long as it takes."""
 
@@ -85,6 +79,19 @@ class CounterWorkload(Workload):
         check_real_time(self.history.operations)
 
 
+class Registers(Protocol):
+    """Values by name with revisions, as a map has them."""
+
+    async def put(self, key: str, value: Value) -> int:
+        """Sets a value; its revision."""
+
+    async def replace(self, key: str, value: Value, *, revision: int) -> bool:
+        """Sets a value if it still is of that revision; whether it was."""
+
+    async def entry(self, key: str) -> Entry | None:
+        """A value with its revision, or None."""
+
+
 class RegisterWorkload(Workload):
     """A few entries of a map as registers: puts, conditional replaces and reads, judged by revisions."""
 
@@ -102,7 +109,7 @@ class RegisterWorkload(Workload):
 
     async def call(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
-        registers = client.map(self.name, pinned=self._pinned)
+        registers = self._open(client)
         key = ground.random.choice(self._keys)
         kind = ground.random.randrange(10)
         if kind < 4:
@@ -116,17 +123,20 @@ class RegisterWorkload(Workload):
 
     async def finish(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
-        registers = client.map(self.name, pinned=self._pinned)
+        registers = self._open(client)
         for key in self._keys:
             await self._read(registers, ground, key)
             self._judge(key)
 
-    async def _put(self, registers: Map, ground: Ground, key: str) -> None:
+    def _open(self, client: Openers) -> Registers:
+        return client.map(self.name, pinned=self._pinned)
+
+    async def _put(self, registers: Registers, ground: Ground, key: str) -> None:
         value, operation = self._begin_write(ground, key, "put")
         limit_ms = ground.random.choice(LIMITS_MS)
         await complete(operation, ground, lambda: registers.put(key, value), lambda found: found, limit_ms)
 
-    async def _replace(self, registers: Map, ground: Ground, key: str, revision: int) -> None:
+    async def _replace(self, registers: Registers, ground: Ground, key: str, revision: int) -> None:
         value, operation = self._begin_write(ground, key, f"replace at {revision}")
         call = registers.replace
         done = await complete(operation, ground, lambda: call(key, value, revision=revision), lambda _: None)
@@ -142,7 +152,7 @@ class RegisterWorkload(Workload):
         self._written[value] = (key, operation)
         return value, operation
 
-    async def _read(self, registers: Map, ground: Ground, key: str) -> int | None:
+    async def _read(self, registers: Registers, ground: Ground, key: str) -> int | None:
         """The revision of the entry; 0 if there is none, None if the call failed."""
         operation = self._histories[key].begin(ground, f"read {key}", writes=False)
         entry = await complete(
@@ -178,103 +188,33 @@ class RegisterWorkload(Workload):
                     raise HistoryViolation(f"{operation} succeeded although {between} came between")
 
 
-class Fenced:
-    """What a lock guards, outside the cluster: a number that refuses whoever has a lower fencing token than
-    one it has seen."""
+class _Values:
+    """Registers that are values, each a primitive of its own."""
 
-    __slots__ = ("changes", "number", "token")
+    def __init__(self, client: Openers, name: str) -> None:
+        self._client = client
+        self._name = name
 
-    def __init__(self) -> None:
-        self.token = 0
-        self.number = 0
-        self.changes = 0
+    async def put(self, key: str, value: Value) -> int:
+        """See :class:`Registers`."""
+        return await self._client.value(f"{self._name}/{key}").set(value)
 
-    def read(self, token: int) -> int | None:
-        """The number, or None for a token of the past."""
-        if token < self.token:
-            return None
-        self.token = token
-        return self.number
+    async def replace(self, key: str, value: Value, *, revision: int) -> bool:
+        """See :class:`Registers`."""
+        return await self._client.value(f"{self._name}/{key}").replace(value, revision=revision)
 
-    def write(self, token: int, number: int) -> bool:
-        """Sets the number; False for a token of the past."""
-        if token < self.token:
-            return False
-        self.token = token
-        self.number = number
-        self.changes += 1
-        return True
+    async def entry(self, key: str) -> Entry | None:
+        """See :class:`Registers`."""
+        return await self._client.value(f"{self._name}/{key}").entry()
 
 
-class LockWorkload(Workload):
-    """Contention for one lock that guards a fenced number, which each holder reads, and raises later."""
+class ValueWorkload(RegisterWorkload):
+    """A few values, used and judged like the entries of a map."""
 
-    NAME = "lock"
+    NAME = "value"
 
-    def __init__(self, name: str = "guard") -> None:
-        self.name = name
-        self.guarded = Fenced()
-        self.grants = 0
-        self._granted_last = 0
-        self._holders: dict[int, tuple[Openers, Grant]] = {}
-        """By token, everyone who was granted the lock and has not begun to release it."""
+    def __init__(self, name: str = "values", *, keys: int = 3) -> None:
+        super().__init__(name, keys=keys)
 
-    async def call(self, client: Openers, ground: Ground) -> None:
-        """See :class:`Workload`."""
-        lock = client.lock(self.name)
-        limit = ground.random.choice((100, 1000, 10_000, 60_000))
-        try:
-            if ground.random.randrange(5):
-                grant: Grant | None = await ground.within(limit, lock.acquire)
-            else:
-                grant = await ground.within(limit, lock.try_acquire)
-        except TimeLimit:
-            return
-        except QuorateError as error:
-            if error.retry is Retry.NEVER:
-                raise HistoryViolation(f"{self.name}: {type(error).__name__}: {error}") from error
-            return
-        if grant is not None:
-            self._granted(client, grant)
-            await self._use(grant, ground)
-
-    async def finish(self, client: Openers, ground: Ground) -> None:
-        """See :class:`Workload`."""
-        grant = await client.lock(self.name).acquire()
-        self._granted(client, grant)
-        del self._holders[grant.token]
-        await grant.release()
-        if self.guarded.number != self.guarded.changes:
-            raise HistoryViolation(
-                f"{self.name}: {self.guarded.changes} changes left {self.guarded.number}: one was lost"
-            )
-
-    def died(self, client: Openers) -> None:
-        """See :class:`Workload`."""
-        for token in [token for token, (holder, _) in self._holders.items() if holder is client]:
-            del self._holders[token]
-
-    def _granted(self, client: Openers, grant: Grant) -> None:
-        if grant.state not in HELD:
-            raise HistoryViolation(f"{self.name}: a grant is returned {grant.state}")
-        for token, (_, other) in sorted(self._holders.items()):
-            if other.state in HELD:
-                raise HistoryViolation(
-                    f"{self.name}: {grant.token} is granted while {token} is {other.state}"
-                )
-        if grant.token <= self._granted_last:
-            raise HistoryViolation(f"{self.name}: token {grant.token} is granted after {self._granted_last}")
-        self._granted_last = grant.token
-        self.grants += 1
-        self._holders[grant.token] = (client, grant)
-
-    async def _use(self, grant: Grant, ground: Ground) -> None:
-        number = self.guarded.read(grant.token)
-        await ground.sleep_ms(ground.random.choice((0, 0, 5, 5, 50, 400, 3000)))
-        sure = grant.state in HELD
-        done = number is not None and self.guarded.write(grant.token, number + 1)
-        if sure and not done:
-            raise HistoryViolation(f"{self.name}: {grant.token} is refused while it is held")
-        self._holders.pop(grant.token, None)
-        with suppress(QuorateError):
-            await grant.release()
+    def _open(self, client: Openers) -> Registers:
+        return _Values(client, self.name)

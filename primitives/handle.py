@@ -306,8 +306,8 @@ def to_ttl_ms(ttl: float | None) -> int:
 async def together(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """The results of ``calls``, run at the same time, in their order. The first that raises ends the others,
     and its error is raised as it is."""
-    if len(calls) == 1:
-        return [await calls[0]()]
+    if len(calls) <= 1:
+        return [await call() for call in calls]
     results: dict[int, T] = {}
     errors: list[Exception] = []
 

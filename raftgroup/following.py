@@ -56,6 +56,14 @@ def on_heartbeat(s: State, m: Message) -> None:
     ))  # fmt: skip
 
 
+def on_snapshot(s: State, m: Message) -> None:
+    """A part of a snapshot, or word that one is on its way: the sender leads, as with an append. What the
+    snapshot holds is the host's affair: it installs it and starts the replica anew from what is stored."""
+    if s.leader != m.sender or s.role != Role.FOLLOWER:
+        _follow(s, m)
+    s.elapsed = 0
+
+
 def acknowledge(s: State) -> None:
     """Tells the leader, after the sync, how far the log here is known to equal its own."""
     if s.leader != NOBODY:

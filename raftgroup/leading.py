@@ -67,7 +67,8 @@ def send_entries(s: State, p: Progress) -> None:
         previous = Index(p.next - 1)
         term = log.term(previous)
         if term is None:
-            p.state = ProgressState.SNAPSHOT
+            p.need_snapshot()
+            s.lacking = True
             return
         entries = log.slice(p.next, Index(log.last + 1), config.append_bytes_max)
         send(s, Message(
@@ -135,24 +136,67 @@ def on_heartbeat_reply(s: State, m: Message) -> None:
     if m.context > p.context:
         p.context = m.context
         confirm_reads(s)
-    if p.nudge:
+    if p.state == ProgressState.SNAPSHOT:
+        _meet_again(s, p, m.commit)
+    elif p.nudge:
         p.nudge = False
         _nudge(s, p)
+
+
+def _meet_again(s: State, p: Progress, commit: Index) -> None:
+    """What a member calls committed is in our log too. If that is not cut away there, the logs meet: it has
+    installed a snapshot, or caught up from another leader."""
+    if s.log.first() - 1 <= commit <= s.log.last:
+        p.probe(Index(commit + 1))
+        if commit == s.log.last:
+            _ask_empty(s, p)
+
+
+def needing_snapshot(s: State) -> tuple[ReplicaId, ...]:
+    """Members that need a snapshot and are not being sent one."""
+    found = tuple(p.id for p in s.peers if p.state == ProgressState.SNAPSHOT)
+    s.lacking = bool(found)
+    return tuple(member for member in found if not s.progress[member].pending)
+
+
+def snapshot_sending(s: State, member: ReplicaId, index: Index) -> None:
+    """The host sends a member the state as of ``index``."""
+    p = s.progress.get(member)
+    if p is not None and p.state == ProgressState.SNAPSHOT:
+        p.pending = index
+
+
+def snapshot_ended(s: State, member: ReplicaId, installed: Index) -> None:
+    """The host no longer sends that member a snapshot: it installed the state as of ``installed``, or, if
+    that is 0, nothing came of it."""
+    p = s.progress.get(member)
+    if p is None or p.state != ProgressState.SNAPSHOT:
+        return
+    p.pending = Index(0)
+    s.lacking = True
+    if installed:
+        _meet_again(s, p, installed)
 
 
 def _nudge(s: State, p: Progress) -> None:
     """A heartbeat came back since the last acknowledgement, so entries on their way may be lost. While
     probing, the probe is repeated. Else one message without entries, behind the last sent, finds out: it
     is acknowledged or refused. It takes no place in the window, which may be full."""
-    if p.state == ProgressState.PROBE:
+    if p.state == ProgressState.PROBE and p.next <= s.log.last:
         p.waiting = False
-    elif p.state == ProgressState.REPLICATE:
-        previous = Index(p.next - 1)
-        term = s.log.term(previous)
-        if term is not None:
-            send(s, Message(
-                MessageKind.APPEND, s.id, p.id, s.term, index=previous, log_term=term, commit=s.commit,
-            ))  # fmt: skip
+    else:
+        _ask_empty(s, p)
+
+
+def _ask_empty(s: State, p: Progress) -> None:
+    """Has a member acknowledge or refuse what stands before the next entry to be sent."""
+    previous = Index(p.next - 1)
+    term = s.log.term(previous)
+    if term is not None:
+        p.waiting = p.state == ProgressState.PROBE
+        send(s, Message(
+            MessageKind.APPEND, s.id, p.id, s.term, index=previous, log_term=term, commit=s.commit,
+        ))  # fmt: skip
 
 
 def advance_commit(s: State) -> None:

@@ -125,7 +125,8 @@ class Log:
         moved a bounded number of times.
 
         One look at the store is enough: logs that hold the same entry, by index and term, are equal up to
-        it (thesis, section 3.5), and what the store holds was this log at some time.
+        it (thesis, section 3.5), and what the store holds was this log at some time. What was cut away there
+        was committed, and is nobody's to ask for.
         """
         tail, goal = self._tail, self._tail_bytes_max >> 1
         drop, size = 0, self._tail_bytes
@@ -136,7 +137,9 @@ class Log:
         if not drop:
             return
         last, reader = tail[drop - 1], self._reader
-        if reader.last_index() < last.index or reader.term(last.index) != last.term:
+        if reader.last_index() < last.index:
+            return
+        if last.index >= reader.first_index() - 1 and reader.term(last.index) != last.term:
             return
         del tail[:drop]
         self._tail_bytes = size

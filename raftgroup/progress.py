@@ -16,7 +16,7 @@ class ProgressState:
     REPLICATE: Final = 1
     """Entries are sent ahead of their acknowledgements, as many as the window takes."""
     SNAPSHOT: Final = 2
-    """It needs entries that are no longer in the log: nothing is sent."""
+    """It needs entries that are no longer in the log: none are sent until it has a snapshot."""
 
 
 class Progress:
@@ -27,8 +27,8 @@ class Progress:
     """
 
     __slots__ = (
-        "active", "beat_match", "context", "id", "match", "next", "nudge", "state", "waiting", "window",
-        "window_bytes",
+        "active", "beat_match", "context", "id", "match", "next", "nudge", "pending", "state", "waiting",
+        "window", "window_bytes",
     )  # fmt: skip
 
     def __init__(self, replica: ReplicaId, next_index: Index, active: bool) -> None:
@@ -45,6 +45,8 @@ class Progress:
         self.nudge = False
         """No entry was acknowledged since the heartbeat before, though some are on their way: find out at
         the next sign of life whether they were lost."""
+        self.pending = Index(0)
+        """The last entry of the snapshot that is being sent to it; 0: none is."""
         self.beat_match = Index(0)
         """``match`` at the last heartbeat."""
         self.window: deque[tuple[int, int]] = deque()
@@ -54,6 +56,7 @@ class Progress:
         """Forgets what is on its way and looks for the place where the logs meet, from ``next_index``."""
         self.state = ProgressState.PROBE
         self.next = next_index
+        self.pending = Index(0)
         self.waiting = self.nudge = False
         self.window.clear()
         self.window_bytes = 0
@@ -62,7 +65,15 @@ class Progress:
         """The logs are known to meet at ``match``: from now on entries are sent ahead."""
         self.state = ProgressState.REPLICATE
         self.next = Index(self.match + 1)
+        self.pending = Index(0)
         self.waiting = self.nudge = False
+
+    def need_snapshot(self) -> None:
+        """Its log is not known to meet ours anywhere that is still in the log."""
+        self.state = ProgressState.SNAPSHOT
+        self.waiting = self.nudge = False
+        self.window.clear()
+        self.window_bytes = 0
 
     def sent(self, last: int, size: int) -> None:
         """A message with entries up to ``last``, of ``size`` bytes, is on its way."""

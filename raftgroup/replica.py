@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from raftgroup.election import (
@@ -19,16 +19,19 @@ from raftgroup.election import (
     tick_follower,
     tick_leader,
 )
-from raftgroup.following import acknowledge, on_append, on_heartbeat
+from raftgroup.following import acknowledge, on_append, on_heartbeat, on_snapshot
 from raftgroup.leading import (
     begin_reads,
     change_members,
     lost_messages,
+    needing_snapshot,
     on_append_reply,
     on_heartbeat_reply,
     on_synced,
     propose,
     send_entries,
+    snapshot_ended,
+    snapshot_sending,
     transfer,
 )
 from raftgroup.log import ENTRY_BYTES
@@ -62,6 +65,7 @@ _HANDLERS: Final[dict[int, Callable[[State, Message], None]]] = {
     MessageKind.APPEND: on_append,
     MessageKind.HEARTBEAT: on_heartbeat,
     MessageKind.TIMEOUT_NOW: on_timeout_now,
+    MessageKind.SNAPSHOT: on_snapshot,
 }
 _LEADER_HANDLERS: Final[dict[int, Callable[[State, Message], None]]] = {
     **_HANDLERS,
@@ -83,11 +87,15 @@ class Replica:
 
     def __init__(
         self, replica_id: ReplicaId, membership: Membership, hard_state: HardState, log: LogReader,
-        applied: Index, config: Config, random: Random,
+        applied: Index, config: Config, random: Random, *, unsynced: bool = False,
     ) -> None:  # fmt: skip
-        """Starts as a follower from what is stored. ``applied`` may be ahead of the saved commit. Raises
-        :class:`InvariantViolation` if the hard state does not fit the log."""
-        self._state: Final = State(replica_id, membership, hard_state, log, applied, config, random)
+        """Starts as a follower from what is stored. ``applied`` may be ahead of the saved commit.
+        ``unsynced``: what is stored may not be durable yet, as after the installing of a snapshot, so that
+        nothing leaves before the next sync. Raises :class:`InvariantViolation` if the hard state does not
+        fit the log."""
+        self._state: Final = State(
+            replica_id, membership, hard_state, log, applied, config, random, unsynced
+        )
 
     @property
     def id(self) -> ReplicaId:
@@ -98,6 +106,11 @@ class Replica:
     def term(self) -> Term:
         """The current term."""
         return self._state.term
+
+    @property
+    def vote(self) -> ReplicaId:
+        """Whom it voted for in the current term, else ``NOBODY``."""
+        return self._state.vote
 
     @property
     def role(self) -> int:
@@ -199,6 +212,46 @@ class Replica:
         """Hands leadership over to a voter once it has the whole log; given up after ``election_ticks``.
         Nothing if this replica does not lead."""
         transfer(self._state, to)
+
+    @property
+    def lacking(self) -> tuple[ReplicaId, ...]:
+        """On a leader, the members that need entries which are no longer in the log, and are not being sent
+        a snapshot: nothing but heartbeats goes to them. Cheap while there are none."""
+        return needing_snapshot(self._state) if self._state.lacking else ()
+
+    def snapshot_sending(self, member: ReplicaId, index: Index) -> None:
+        """The host begins to send a member, which is :attr:`lacking`, the state as of ``index``."""
+        snapshot_sending(self._state, member, index)
+
+    def awaits_snapshot(self, member: ReplicaId) -> bool:
+        """Whether the member is being sent a snapshot, as far as this leader knows, and still needs it."""
+        p = self._state.progress.get(member)
+        return p is not None and bool(p.pending)
+
+    def snapshot_failed(self, member: ReplicaId) -> None:
+        """Nothing came of it: the member is :attr:`lacking` again."""
+        snapshot_ended(self._state, member, Index(0))
+
+    def snapshot_installed(self, member: ReplicaId, index: Index) -> None:
+        """The member has installed the state as of ``index``, durably: entries follow from there, unless
+        they were cut away meanwhile. A heartbeat's answer tells as much, later."""
+        snapshot_ended(self._state, member, index)
+
+    def known_by(self, members: Collection[ReplicaId]) -> Index:
+        """On a leader, the last entry that none of these members may still need: each has it, or is being
+        sent a snapshot that does. Members that are lacking one do not count."""
+        s = self._state
+        return Index(min(
+            [p.pending or p.match for p in s.peers
+             if p.id in members and (p.pending or p.state != ProgressState.SNAPSHOT)],
+            default=s.log.last,
+        ))  # fmt: skip
+
+    def is_up_to_date(self, member: ReplicaId, entries: int) -> bool:
+        """On a leader, whether the member follows and lacks at most so many entries."""
+        s = self._state
+        p = s.progress.get(member)
+        return p is not None and p.state == ProgressState.REPLICATE and p.match + entries >= s.log.last
 
     def synced(self, term: Term, index: Index) -> None:
         """Everything up to the write of the entry (``term``, ``index``) is durable, where that was the

@@ -32,7 +32,7 @@ class State:
 
     __slots__ = (
         "acknowledge", "applied", "beat", "candidacy", "clock", "commit", "config", "elapsed", "failures",
-        "handed", "hurry", "id", "incoming", "leader", "log", "membership", "messages",
+        "handed", "hurry", "id", "incoming", "lacking", "leader", "log", "membership", "messages",
         "messages_after_sync", "outgoing", "own", "own_first", "peers", "pending_membership", "prevotes",
         "progress", "random", "reads", "role", "saved_commit", "saved_term", "saved_vote", "term",
         "term_unsynced", "timeout", "transfer_elapsed", "transferee", "uncommitted_bytes", "vote", "voters",
@@ -41,7 +41,7 @@ class State:
 
     def __init__(
         self, replica_id: ReplicaId, membership: Membership, hard_state: HardState, log: LogReader,
-        applied: Index, config: Config, random: Random,
+        applied: Index, config: Config, random: Random, unsynced: bool,
     ) -> None:  # fmt: skip
         self.id: Final = replica_id
         self.config: Final = config
@@ -55,7 +55,7 @@ class State:
         self.vote = self.saved_vote = hard_state.vote
         self.commit = Index(max(hard_state.commit, applied))
         self.saved_commit = hard_state.commit
-        self.term_unsynced = False
+        self.term_unsynced = unsynced
         """The term may not be durable yet, so that no message of it may leave before a sync."""
         self.applied = applied
         self.handed = applied
@@ -94,6 +94,8 @@ class State:
         self.peers: tuple[Progress, ...] = ()
         self.incoming: tuple[Progress, ...] = ()
         self.outgoing: tuple[Progress, ...] = ()
+        self.lacking = False
+        """Some member may need a snapshot."""
         self.uncommitted_bytes = 0
         self.pending_membership = Index(0)
         """No change of membership may be proposed before this entry is applied."""
@@ -146,6 +148,7 @@ def resign(s: State) -> None:
     s.progress = {}
     s.peers = s.incoming = s.outgoing = ()
     s.uncommitted_bytes = 0
+    s.lacking = False
     s.transferee = NOBODY
 
 

@@ -76,7 +76,8 @@ class Message:
     HEARTBEAT                               capped    ``context``: the newest ReadIndex round, 0 if none;
                                                       ``clock``
     HEARTBEAT_REPLY                         own       ``context`` echoed
-    SNAPSHOT         last        its term             ``context``: the transfer's number
+    SNAPSHOT         last        its term             ``context``: the transfer's number; the host sends
+                                                      it with each part of a snapshot
     ===============  ==========  =========  ========  ====================================================
     """
 
@@ -219,4 +220,4 @@ class ReplicaStatus(NamedTuple):
     match: dict[ReplicaId, Index]
     """On a leader, each member's acknowledged index; else empty."""
     snapshot_needed: tuple[ReplicaId, ...] = ()
-    """On a leader, the members that need entries which are no longer in the log; nothing is sent to them."""
+    """On a leader, the members that need entries which are no longer in the log, and so a snapshot."""

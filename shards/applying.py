@@ -31,12 +31,14 @@ class Applying:
 
     __slots__ = (
         "_applier", "_epoch", "_events", "_flushed", "_group", "_hash_due", "_hash_jobs", "_leases", "_store",
-        "_to_apply", "applied", "firing", "waiters",
+        "_to_apply", "applied", "applied_bytes", "firing", "waiters",
     )  # fmt: skip
 
     def __init__(self, stored: StoredReplica, applier: Applier, leases: LeaderLeases, store: Store) -> None:
         self.waiters: Final = Waiters()
         self.applied: Index = stored.applied
+        self.applied_bytes = 0
+        """Of entries' data, since the start."""
         self.firing = False
         """Whether a FIRE of this leader is proposed and not applied."""
         self._group: Final[GroupId] = stored.identity.group
@@ -75,6 +77,7 @@ class Applying:
             self.applied = entry.index
 
     def _apply_entry(self, entry: Entry, now_ms: int, out: Outbox) -> None:
+        self.applied_bytes += len(entry.data)
         pending = self.waiters.pop(entry.index)
         if pending is not None and pending.term != entry.term:
             self.lose(pending.origins, out)
@@ -131,6 +134,11 @@ class Applying:
         return bool(self._hash_due)
 
     @property
+    def flushed_index(self) -> Index:
+        """The last entry whose effects are written."""
+        return self._flushed
+
+    @property
     def is_dirty(self) -> bool:
         """Whether something was applied that is not written."""
         return self.applied != self._flushed
@@ -141,6 +149,12 @@ class Applying:
         batch.applied(self._group, self.applied, membership)
         self._flushed = self.applied
 
+    def discard(self) -> None:
+        """The state is replaced by another: what was applied and not written, or waits, is for nobody."""
+        self._to_apply.clear()
+        self._hash_due.clear()
+        self._flushed = self.applied
+
     # --- Hashes -------------------------------------------------------------------------------------
 
     def flushed(self) -> None:
@@ -149,6 +163,11 @@ class Applying:
             snapshot = self._store.state_snapshot(self._group, self._epoch)
             self._hash_jobs.extend(HashJob(nonce, revision, snapshot) for nonce, revision in self._hash_due)
             self._hash_due = []
+
+    def inherit(self, former: Applying) -> None:
+        """Goes on with hashes of the state that this one has replaced."""
+        self._hash_jobs.extend(former._hash_jobs)
+        former._hash_jobs.clear()
 
     def hash(self) -> StateHash | None:
         """Goes on with a marker's hash; returns one that is done."""

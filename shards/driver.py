@@ -10,10 +10,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+import structlog
 import trio
 
 from primitives.ids import NodeId
 from shards.ports import Effects, Syncer
+
+log = structlog.get_logger()
 
 
 class Rounds(Protocol):
@@ -157,3 +160,5 @@ class Driver:
             self._clients.finish(connection)
         for node, reason in effects.bad_peers:
             self._peers.drop(names[node], reason)
+        for note in effects.notes:
+            log.warning(note)

@@ -25,6 +25,8 @@ from shards.placement import Founding, Placement, machines_of
 from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredReplica
 from shards.questions import ASKED, Questions
 from shards.settings import EngineSettings
+from shards.snapshots import Snapshots
+from shards.snapshotwire import decode_reply, decode_snapshot
 from shards.system import found_record, node_record
 from shards.watching import WATCHED
 from shards.writer import Writer
@@ -37,6 +39,8 @@ PREFERRED_MS: Final = 1500
 """How long the first replica of a new group tries to be its first leader."""
 SYSTEM_RETRY_TICKS: Final = 10
 """This node's own records for group 0 are proposed this often until they show."""
+FOUND_RETRY_TICKS: Final = 2
+"""The founding record likewise: everything else waits for it."""
 
 
 class Engine:
@@ -59,6 +63,7 @@ class Engine:
         self._placement = Placement(node)
         self._dispatch = Dispatch(self)
         self._questions = Questions(self)
+        self.snapshots: Final = Snapshots(self, store, self._writer)
         self._deletions = Deletions(self)
         self._inbox: list[tuple[Any, ...]] = []
         self._active: dict[GroupId, GroupDriver] = {}
@@ -69,6 +74,7 @@ class Engine:
         now_ms = clock.monotonic_ms()
         self._tick_at_ms = now_ms + settings.tick_ms
         self._flush_at_ms = now_ms + settings.flush_interval_ms
+        self._cut_at_ms = now_ms
         self._handlers: Final[dict[str, Callable[..., None]]] = {
             "sections": self._on_sections, "frame": self._dispatch.frame, "synced": self._on_synced,
             "up": self._on_up, "down": self._on_down, "closed": self._on_closed,
@@ -78,8 +84,10 @@ class Engine:
 
     def start(self) -> None:
         """Loads every replica from the store. Raises ``StoreDamaged``."""
-        for stored in self._store.replicas():
+        replicas = list(self._store.replicas())
+        for stored in replicas:
             self._open(stored)
+        self.snapshots.clean(replicas)
         if self.formed and self._placement.refresh(self.groups[SYSTEM_GROUP]):
             self._map_changed(self._clock.monotonic_ms())
 
@@ -105,21 +113,34 @@ class Engine:
         """Whether the map is known and each group with a replica here knows its leader."""
         return self.shard_map is not None and all(driver.replica.leader for driver in self.groups.values())
 
-    def _open(self, stored: StoredReplica) -> GroupDriver:
+    def _open(self, stored: StoredReplica, former: GroupDriver | None = None) -> GroupDriver:
         group = stored.identity.group
         hard_state = stored.hard_state
         if hard_state.commit < stored.applied:  # What was applied is committed, whatever was saved of it.
             hard_state = hard_state._replace(commit=stored.applied)
         replica = Replica(
             stored.identity.replica, stored.membership, hard_state, self._store.log(group), stored.applied,
-            self.settings.raft, self._random,
+            self.settings.raft, self._random, unsynced=former is not None,
         )  # fmt: skip
         applier = Applier(group, self._store.state(group, stored.epoch), machines_of(group))
         nodes = self._placement.nodes_of(group)
-        driver = GroupDriver(self.node, stored, replica, applier, self._store, nodes)
-        driver.local.number_from(int.from_bytes(self.boot_id[:8], "big"))
+        driver = GroupDriver(self.node, stored, replica, applier, self._store, nodes, former)
+        if former is None:
+            driver.local.number_from(int.from_bytes(self.boot_id[:8], "big"))
+        if stored.membership.incoming == (stored.identity.replica,):
+            # Nobody else can lead, so there is nothing to wait for.
+            driver.preferred_until_ms = self._clock.monotonic_ms() + PREFERRED_MS
         self.groups[group] = self._active[group] = driver
+        self.snapshots.opened(stored)
         return driver
+
+    def reopen(self, stored: StoredReplica, former: GroupDriver) -> GroupDriver:
+        """Makes a replica anew whose state was replaced by a snapshot, from what the store has."""
+        return self._open(stored, former)
+
+    def boot_of(self, node: NodeId) -> bytes | None:
+        """The boot id of a peer that is up."""
+        return self.forwarding.up.get(node)
 
     def _create(self, stored: StoredReplica, slots: list[int]) -> GroupDriver:
         """Makes a new replica; all that it starts from is one write, and precedes all that it says."""
@@ -181,11 +202,14 @@ class Engine:
             self._handlers[event[0]](now_ms, *event[1:])
         self._tick(now_ms)
         self._writer.retry()
+        self.snapshots.take_over()
         active = self._advance(now_ms)
         if not self._writer.is_stalled:
             self._apply(now_ms, active)
             self._flush(now_ms, active)
             self._begin_hashes(active)
+            if not self._writer.is_stalled and not self.snapshots.is_idle:
+                self.snapshots.round(now_ms)
         self._hash()
         self._settle()
         effects = self.out.take()
@@ -195,7 +219,8 @@ class Engine:
 
     def touch(self, driver: GroupDriver) -> None:
         """The group has something to do: now, or in the next round if this one has passed it."""
-        self._active[driver.group] = driver
+        if self.groups[driver.group] is driver:
+            self._active[driver.group] = driver
 
     def route(self, origin: Origin, group: GroupId, record: bytes) -> None:
         """Takes an operation to its group's leader, here or on another node, or answers why not."""
@@ -248,7 +273,7 @@ class Engine:
     def _flush(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
         """Writes what was applied, of all groups together: in time, at a size, or when a marker asks."""
         size = self.settings.flush_bytes
-        if now_ms < self._flush_at_ms and not any(
+        if now_ms < self._flush_at_ms and not self.snapshots.wants_flush and not any(
             driver.applying.must_flush or driver.applier.overlay_bytes > size for driver in active.values()
         ):
             return
@@ -258,6 +283,10 @@ class Engine:
         for driver in self.groups.values():
             if driver.applying.is_dirty or driver.applying.must_flush:
                 driver.flush(batch)
+        if now_ms >= self._cut_at_ms:
+            self._cut_at_ms = now_ms + self.settings.log_cut_interval_ms
+            for driver in self.groups.values():
+                driver.cut_log(batch, self.settings, self.forwarding.up)
         self._writer.write(batch, [])
 
     def _begin_hashes(self, active: dict[GroupId, GroupDriver]) -> None:
@@ -308,10 +337,11 @@ class Engine:
         self._questions.tick()
         self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
+        self.snapshots.tick(now_ms)
         if self._dispatch.watching.streams:
             self._dispatch.watching.tick()
         self._ticks += 1
-        if self._ticks % SYSTEM_RETRY_TICKS == 0:
+        if self._ticks % (FOUND_RETRY_TICKS if self.shard_map is None else SYSTEM_RETRY_TICKS) == 0:
             self._tell_system()
 
     def _tell_system(self) -> None:
@@ -342,7 +372,8 @@ class Engine:
         at_ms = self._tick_at_ms
         if self._dirty and self._flush_at_ms < at_ms:
             at_ms = self._flush_at_ms
-        return max(0, at_ms - now_ms)
+        wait_ms = max(0, at_ms - now_ms)
+        return wait_ms if self.snapshots.is_idle else min(wait_ms, self.snapshots.wake_in_ms(now_ms))
 
     # --- Events -------------------------------------------------------------------------------------
 
@@ -351,6 +382,12 @@ class Engine:
             return  # Its connection went down in between; what it carried is lost as on the wire.
         try:
             for kind, part in sections(payload):
+                if kind == SectionKind.SNAPSHOT:
+                    self._on_part(now_ms, node, part)
+                    continue
+                if kind == SectionKind.SNAPSHOT_REPLY:
+                    self.snapshots.on_reply(now_ms, node, decode_reply(part))
+                    continue
                 if kind != SectionKind.RAFT:
                     self._dispatch.section(now_ms, node, kind, part)
                     continue
@@ -362,14 +399,24 @@ class Engine:
         except (ProtocolError, ValueError) as error:
             self.out.effects.bad_peers.append((node, str(error)))
 
+    def _on_part(self, now_ms: int, node: NodeId, payload: bytes) -> None:
+        group, message, part = decode_snapshot(payload)
+        driver = self.groups.get(group)
+        if driver is not None and message.receiver == driver.replica.id:
+            driver.step(message)
+            self._active[group] = driver
+            self.snapshots.on_part(now_ms, node, driver, message, part)
+
     def _on_synced(self, now_ms: int, round_number: int) -> None:
         self._writer.synced(round_number)
         self._release()
+        self.snapshots.synced()
 
     def _on_up(self, now_ms: int, node: NodeId, boot_id: bytes) -> None:
         if self.forwarding.up.get(node, boot_id) != boot_id:
             self._dispatch.lost(self.forwarding.down(node))
         self.forwarding.up[node] = boot_id
+        self.snapshots.peer_up(now_ms, node, boot_id)
 
     def _on_down(self, now_ms: int, node: NodeId) -> None:
         self._dispatch.lost(self.forwarding.down(node))

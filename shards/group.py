@@ -9,7 +9,7 @@ entry and resolved exactly once: answered, or told that its fate is unknown.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
 from primitives.applier import Applier
@@ -42,12 +42,14 @@ from raftgroup.types import Index, Message, MessageKind, ReplicaId, Role, Term
 from shards.applying import Applying
 from shards.leases import LeaderLeases
 from shards.localreads import LocalReads, Verdict
+from shards.logcut import LogCut
 from shards.logtime import LogTime, last_log_time_ms
 from shards.opening import Openings, Question
 from shards.outbox import INTERNAL, Outbox
 from shards.peerwire import encode_read_ask, encode_read_reply
 from shards.ports import Batch, LogReader, Origin, Priority, Store, StoredReplica
 from shards.reads import Asked, Confirm, Proof, Reads
+from shards.settings import EngineSettings
 from shards.waiters import Pending
 
 ENTRY_BYTES_MAX: Final = 1 << 20
@@ -81,8 +83,9 @@ class GroupDriver:
 
     def __init__(
         self, node: NodeId, stored: StoredReplica, replica: Replica, applier: Applier, store: Store,
-        nodes: dict[ReplicaId, NodeId],
+        nodes: dict[ReplicaId, NodeId], former: GroupDriver | None = None,
     ) -> None:  # fmt: skip
+        """``former``: the driver whose state a snapshot has replaced; who waits there now waits here."""
         self.group: Final[GroupId] = stored.identity.group
         self.epoch: Final = stored.epoch
         self.replica: Final = replica
@@ -90,13 +93,18 @@ class GroupDriver:
         self.nodes = nodes
         self.openings: Final = Openings()
         self.leases: Final = LeaderLeases()
-        self.local: Final = LocalReads()
+        self.local: Final[LocalReads] = LocalReads() if former is None else former.local
         self.preferred_until_ms = 0
         self.applying: Final = Applying(stored, applier, self.leases, store)
+        if former is not None:
+            self.applying.inherit(former.applying)
+        self.is_halted = False
+        """Whether another driver takes this one's place: it does nothing more."""
         self._node = node
         self._log: LogReader = store.log(self.group)
         self._written: Index = self._log.last_index()
         self._log_time = LogTime()
+        self._log_cut = LogCut()
         self._led_term = Term(0)
         self._proposals: deque[tuple[bytes, Record, Origin]] = deque()
         self._proposal_bytes = 0
@@ -191,12 +199,16 @@ class GroupDriver:
 
     def step(self, message: Message) -> None:
         """Takes a message of another replica."""
+        if self.is_halted:
+            return
         self.replica.step(message)
         if message.kind == MessageKind.HEARTBEAT and message.term == self.replica.term:
             self._log_time.heard(message.term, message.clock)
 
     def tick(self, now_ms: int) -> None:
         """One tick of the clock went by."""
+        if self.is_halted:
+            return
         replica = self.replica
         if replica.role == Role.LEADER:
             replica.clock = self._log_time.now_ms(now_ms) if self._led_term == replica.term else 0
@@ -214,6 +226,11 @@ class GroupDriver:
                 return True
         return False
 
+    def halt(self) -> None:
+        """A snapshot takes the place of this replica's state: nothing more is done with it, nor said."""
+        self.is_halted = True
+        self.applying.discard()
+
     # --- What to write and send ---------------------------------------------------------------------
 
     def advance(self, now_ms: int, out: Outbox, batch: Batch, stalled: bool) -> SyncWait | None:
@@ -221,6 +238,8 @@ class GroupDriver:
 
         ``stalled``: the store holds back earlier writes, so nothing may be read from it.
         """
+        if self.is_halted:
+            return None
         replica = self.replica
         if (replica.term if replica.role == Role.LEADER else 0) != self._led_term:
             self._role_changed(now_ms, out)
@@ -257,6 +276,8 @@ class GroupDriver:
 
     def synced(self, wait: SyncWait, out: Outbox) -> None:
         """A round that this group wrote in is durable."""
+        if self.is_halted:
+            return
         for message in wait.messages:
             self._send(message, out)
         if wait.last:
@@ -370,6 +391,18 @@ class GroupDriver:
     def flush(self, batch: Batch) -> None:
         """Writes what was applied, with the applied index, into ``batch``."""
         self.applying.flush(batch, self.replica.membership)
+
+    def cut_log(self, batch: Batch, settings: EngineSettings, connected: Container[NodeId]) -> None:
+        """Cuts from the log what is written as state and nobody here needs, in ``batch``, which may have the
+        latest flush too."""
+        if self.is_halted:
+            return
+        needed: Index | None = None
+        if self._led_term:
+            needed = self.replica.known_by([at for at, node in self.nodes.items() if node in connected])
+        index = self._log_cut.due(self.applying, self._log.first_index(), needed, settings)
+        if index:
+            batch.cut_log(self.group, index, self._log.term(index))
 
     # --- Reads --------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@
     ``R``  the replica: its id and the epoch of its state
     ``H``  its hard state
     ``A``  its applied index, with the membership as of it
+    ``B``  where its log begins: index and term of the last entry that was cut away; no row: nothing was
+    ``E``  the last epoch whose number was used for rows of a snapshot that was received, whatever came of it
 
 Every batch begins with its ``W`` row, so that a batch found in the write-ahead log tells its round. Numbers
 are big-endian. A row of ``meta`` starts with the CRC-32C of its key and of all that follows.
@@ -21,6 +23,7 @@ from typing import Final, NamedTuple
 
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
+from raftgroup.membership import BadMembership, decode_membership, encode_membership
 from raftgroup.types import HardState, Index, Membership, ReplicaId, Term
 from shards.checksum import crc32c, crc32c_extend
 from shards.ports import StoreDamaged
@@ -38,7 +41,9 @@ _CRC: Final = struct.Struct(">I")
 _ROUND: Final = struct.Struct(">QQ")
 _REPLICA: Final = struct.Struct(">QI")
 _HARD_STATE: Final = struct.Struct(">QQQ")
-_APPLIED: Final = struct.Struct(">QHHHH")
+_APPLIED: Final = struct.Struct(">Q")
+_BASE: Final = struct.Struct(">QQ")
+_EPOCH: Final = struct.Struct(">I")
 
 
 class RoundRow(NamedTuple):
@@ -63,6 +68,16 @@ def hard_state_key(group: GroupId) -> bytes:
 def applied_key(group: GroupId) -> bytes:
     """Where a group's applied index and membership are."""
     return _GROUP_KEY.pack(b"A", group)
+
+
+def base_key(group: GroupId) -> bytes:
+    """Where it stands how much of a group's log was cut away."""
+    return _GROUP_KEY.pack(b"B", group)
+
+
+def staged_key(group: GroupId) -> bytes:
+    """Where a group's last used epoch is."""
+    return _GROUP_KEY.pack(b"E", group)
 
 
 def group_of_key(key: bytes) -> GroupId:
@@ -139,12 +154,7 @@ def decode_hard_state(group: GroupId, row: bytes) -> HardState:
 
 def encode_applied(group: GroupId, index: Index, membership: Membership) -> bytes:
     """The row of a group's applied index and membership."""
-    sets = (membership.incoming, membership.outgoing, membership.learners, membership.learners_next)
-    members = [replica for replicas in sets for replica in replicas]
-    return sealed(
-        applied_key(group),
-        _APPLIED.pack(index, *map(len, sets)) + struct.pack(f">{len(members)}Q", *members),
-    )
+    return sealed(applied_key(group), _APPLIED.pack(index) + encode_membership(membership))
 
 
 def decode_applied(group: GroupId, row: bytes) -> tuple[Index, Membership]:
@@ -153,11 +163,31 @@ def decode_applied(group: GroupId, row: bytes) -> tuple[Index, Membership]:
     content = opened(key, row)
     if len(content) < _APPLIED.size:
         raise StoreDamaged(f"the row {key!r} has only {len(content)} bytes")
-    index, *counts = _APPLIED.unpack_from(content)
-    numbers = _unpack(struct.Struct(f">{sum(counts)}Q"), key, content[_APPLIED.size :])
-    sets: list[tuple[ReplicaId, ...]] = []
-    begin = 0
-    for count in counts:
-        sets.append(tuple(ReplicaId(number) for number in numbers[begin : begin + count]))
-        begin += count
-    return Index(index), Membership(*sets)
+    try:
+        membership = decode_membership(content[_APPLIED.size :])
+    except BadMembership as error:
+        raise StoreDamaged(f"the row {key!r} has {error}") from error
+    return Index(_APPLIED.unpack_from(content)[0]), membership
+
+
+def encode_base(group: GroupId, index: Index, term: Term) -> bytes:
+    """The row of the last entry that was cut from a group's log."""
+    return sealed(base_key(group), _BASE.pack(index, term))
+
+
+def decode_base(group: GroupId, row: bytes) -> tuple[Index, Term]:
+    """The inverse of :func:`encode_base`; raises :class:`StoreDamaged`."""
+    key = base_key(group)
+    index, term = _unpack(_BASE, key, opened(key, row))
+    return Index(index), Term(term)
+
+
+def encode_staged(group: GroupId, epoch: int) -> bytes:
+    """The row of the last epoch that a received snapshot used."""
+    return sealed(staged_key(group), _EPOCH.pack(epoch))
+
+
+def decode_staged(group: GroupId, row: bytes) -> int:
+    """The inverse of :func:`encode_staged`; raises :class:`StoreDamaged`."""
+    key = staged_key(group)
+    return _unpack(_EPOCH, key, opened(key, row))[0]

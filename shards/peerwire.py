@@ -51,6 +51,9 @@ class SectionKind:
     KEEPALIVE: Final = 4
     KEEPALIVE_REPLY: Final = 5
     HASH: Final = 6
+    SNAPSHOT: Final = 9
+    """A part of a replica's state, for one that lacks it; see ``snapshotwire``."""
+    SNAPSHOT_REPLY: Final = 10
     READ_ASK: Final = 16
     """A replica asks its group's leader how far the group has come, for a round of its own."""
     READ_REPLY: Final = 17
@@ -60,6 +63,8 @@ class SectionKind:
 SECTION_HEADER: Final = struct.Struct(">BI")
 _RAFT: Final = struct.Struct(">IBB9QI")
 _RAFT_SECTION: Final = struct.Struct(">BI" + "IBB9QI")
+RAFT_BYTES: Final = _RAFT.size
+"""Bytes of a consensus message without entries."""
 _FORWARD: Final = struct.Struct(">qQI")
 _FORWARD_SECTION: Final = struct.Struct(">BI" + "qQI")
 _ANSWER: Final = struct.Struct(">qQ")

@@ -37,6 +37,8 @@ class StoredReplica(NamedTuple):
     applied: Index
     epoch: int
     """State epoch: which copy of the group's rows is the valid one."""
+    epoch_used: int = 0
+    """The highest epoch that a snapshot being received used, if above ``epoch``; rows may be left there."""
 
 
 class StateView(Protocol):
@@ -75,6 +77,21 @@ class Batch(Protocol):
 
     def create(self, replica: StoredReplica) -> None:
         """Stores a new replica with everything it starts from."""
+
+    def cut_log(self, group: GroupId, index: Index, term: Term, *, keep: bool = True) -> None:
+        """From now on the log begins behind the entry ``index`` of ``term``, whose term stays known: deletes
+        every entry up to it, and, unless ``keep``, those behind it too. Costs little, however many they are.
+        The batch, or an earlier one, has the effects of what goes."""
+
+    def use_epoch(self, group: GroupId, epoch: int) -> None:
+        """Notes that the epoch's number was used, and deletes whatever rows are left under it. What the
+        batch puts there stays."""
+
+    def drop_state(self, group: GroupId, epoch: int) -> None:
+        """Deletes all rows of a group's epoch. Costs little, however many they are."""
+
+    def switch(self, replica: StoredReplica) -> None:
+        """Rewrites what a stored replica starts from: another epoch becomes the valid one."""
 
 
 class Store(Protocol):
@@ -167,6 +184,8 @@ class Effects:
     """Client connections to close once their frames are sent."""
     bad_peers: list[tuple[NodeId, str]] = field(default_factory=list)
     """Peers that sent what the protocol does not allow, and what; their connections are to be closed."""
+    notes: list[str] = field(default_factory=list)
+    """What people should know, for the log: rare, a line each."""
     sync_round: int | None = None
     """Ask the syncer for this round."""
     wake_in_ms: int = 1000

@@ -35,7 +35,7 @@ from shards.ports import Batch, StateView, StoreDamaged, StoredReplica, StoreFai
 from shards.recovery import judge_log, prepare, view_without_log
 from shards.rocksbatch import FAMILIES, LOG, META, STATE, RocksBatch
 from shards.rocksload import check_logs, stored_replicas
-from shards.rocksviews import GroupLog, GroupRows, GroupRowsAsOf, Moment
+from shards.rocksviews import GroupLog, GroupRows, GroupRowsAsOf, LogEnds, Moment
 
 _MIB: Final = 1 << 20
 
@@ -91,7 +91,7 @@ class RocksStore:
     @classmethod
     def open(cls, directory: StoreDirectory, settings: StoreSettings | None = None) -> RocksStore:
         """Opens the directory's database, making it the first time. Blocks: for the write-ahead log about
-        30 ms a megabyte, for the groups' logs about 2 s for each million entries.
+        30 ms a megabyte, for the groups' logs about 2 s for each million entries that are not cut yet.
 
         Raises :class:`StoreDamaged`, the directory then being marked, or :class:`StoreFailed`.
         """
@@ -139,8 +139,8 @@ class RocksStore:
         if last.round < required:
             raise StoreDamaged(f"its database ends at round {last.round}, and round {required} was synced")
         replicas = {replica.identity.group: replica for replica in stored_replicas(self._meta_reader)}
-        for group, ends in check_logs(self._log_reader, replicas).items():
-            self._logs[group] = GroupLog(self._log_reader, group, self.damaged, *ends)
+        for group, ends in check_logs(self._log_reader, self._meta_reader, replicas).items():
+            self._logs[group] = GroupLog(self._log_reader, group, self.damaged, ends)
         try:
             self._directory.require_round(None)
         except OSError as error:
@@ -169,6 +169,8 @@ class RocksStore:
         rows = WriteBatch(raw_mode=True)
         put, handles = rows.put, self._handles
         put(ROUND_KEY, encode_round(batch.round_number, self._synced), handles[META])
+        for family, begin, end in batch.ranges:
+            rows.delete_range(begin, end, handles[family])
         for family, key, value in batch.rows:
             if value is None:
                 rows.delete(key, handles[family])
@@ -185,6 +187,8 @@ class RocksStore:
         self._last_round = batch.round_number
         for append in batch.appends:
             self.log(append.group).wrote(append.last)
+        for cut in batch.cuts:
+            self.log(cut.group).was_cut(cut.last, cut.last_term, keep=cut.keep)
         return True
 
     def _check(self, batch: RocksBatch) -> None:
@@ -204,6 +208,10 @@ class RocksStore:
             if not 1 <= first <= tail + 1:
                 raise InvariantViolation(f"a gap in the log of group {group}: {first} after {tail}")
             tails[group] = last.index
+        for group, index, _, keep in batch.cuts:
+            log = self.log(group)
+            if index < log.first_index() - 1 or (keep and index > log.last_index()):
+                raise InvariantViolation(f"the log of group {group} is cut at {index}, beyond its ends")
 
     def sync(self) -> None:
         """Makes durable every batch whose :meth:`write` has returned. Blocks for the disk and lets other
@@ -228,9 +236,8 @@ class RocksStore:
         """A group's log, the same object each time; empty for a group that is not stored yet."""
         log = self._logs.get(group)
         if log is None:
-            log = self._logs[group] = GroupLog(
-                self._log_reader, group, self.damaged, Index(1), Index(0), Term(0)
-            )
+            ends = LogEnds(Index(0), Term(0), Index(0), Term(0))
+            log = self._logs[group] = GroupLog(self._log_reader, group, self.damaged, ends)
         return log
 
     def state(self, group: GroupId, epoch: int) -> StateView:

@@ -7,15 +7,20 @@ from typing import Final, NamedTuple
 
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
-from raftgroup.types import Entry, HardState, Index, Membership
+from raftgroup.types import Entry, HardState, Index, Membership, Term
 from shards.layout import (
     LOG_KEY,
     applied_key,
+    base_key,
     encode_applied,
+    encode_base,
     encode_hard_state,
     encode_replica,
+    encode_staged,
     hard_state_key,
     replica_key,
+    staged_key,
+    state_end,
     state_prefix,
 )
 from shards.logrecord import encode_record
@@ -37,21 +42,34 @@ class Append(NamedTuple):
     last_stored: Index
 
 
-class RocksBatch:
-    """See :class:`shards.ports.Batch`. Rows are written in the order in which they were put."""
+class Cut(NamedTuple):
+    """What a cut does to a group's log."""
 
-    __slots__ = ("appends", "round_number", "rows")
+    group: GroupId
+    last: Index
+    last_term: Term
+    keep: bool
+
+
+class RocksBatch:
+    """See :class:`shards.ports.Batch`. Ranges are deleted first, then rows are written in the order in which
+    they were put."""
+
+    __slots__ = ("appends", "cuts", "ranges", "round_number", "rows")
 
     def __init__(self, round_number: int) -> None:
         self.round_number: Final = round_number
         self.rows: list[tuple[int, bytes, bytes | None]] = []
         """Column family, key, and the value or None to delete."""
+        self.ranges: list[tuple[int, bytes, bytes]] = []
+        """Column family, first key that goes, first one behind that stays."""
         self.appends: list[Append] = []
+        self.cuts: list[Cut] = []
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was put into it."""
-        return not self.rows
+        return not (self.rows or self.ranges)
 
     def append(self, group: GroupId, entries: Sequence[Entry], last_stored: Index) -> None:
         """Stores entries and deletes every stored one from ``entries[0].index`` to ``last_stored``."""
@@ -92,3 +110,23 @@ class RocksBatch:
         self.rows.append((META, replica_key(group), row))
         self.hard_state(group, replica.hard_state)
         self.applied(group, replica.applied, replica.membership)
+
+    def cut_log(self, group: GroupId, index: Index, term: Term, *, keep: bool = True) -> None:
+        """The log begins behind that entry; unless ``keep``, nothing is left of it."""
+        end = LOG_KEY.pack(group, index + 1) if keep else LOG_KEY.pack(group + 1, 0)
+        self.ranges.append((LOG, LOG_KEY.pack(group, 0), end))
+        self.rows.append((META, base_key(group), encode_base(group, index, term)))
+        self.cuts.append(Cut(group, index, term, keep))
+
+    def use_epoch(self, group: GroupId, epoch: int) -> None:
+        """Notes that the epoch's number was used, and deletes whatever rows are left under it."""
+        self.rows.append((META, staged_key(group), encode_staged(group, epoch)))
+        self.drop_state(group, epoch)
+
+    def drop_state(self, group: GroupId, epoch: int) -> None:
+        """Deletes all rows of a group's epoch."""
+        self.ranges.append((STATE, state_prefix(group, epoch), state_end(group, epoch)))
+
+    def switch(self, replica: StoredReplica) -> None:
+        """Rewrites what a stored replica starts from."""
+        self.create(replica)

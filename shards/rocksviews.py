@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
@@ -177,21 +177,32 @@ def backward(moment: Moment, begin: bytes, stop: bytes, cut: int) -> Iterator[tu
         raise moment.failure(error) from error
 
 
+class LogEnds(NamedTuple):
+    """What is kept in memory of a stored log."""
+
+    base: Index
+    """The last entry that was cut away; 0: none was."""
+    base_term: Term
+    last: Index
+    """``base`` when no entry is left."""
+    last_term: Term
+
+
 class GroupLog:
     """A group's log, with its ends kept in memory; see :class:`raftgroup.types.LogReader`."""
 
-    __slots__ = ("_damaged", "_first", "_group", "_last", "_last_term", "_reader")
+    __slots__ = ("_base_term", "_damaged", "_first", "_group", "_last", "_last_term", "_reader")
 
     def __init__(
-        self, reader: Reader, group: GroupId, damaged: Callable[[str], StoreDamaged],
-        first: Index, last: Index, last_term: Term,
-    ) -> None:  # fmt: skip
+        self, reader: Reader, group: GroupId, damaged: Callable[[str], StoreDamaged], ends: LogEnds
+    ) -> None:
         self._reader: Final = reader
         self._group: Final = group
         self._damaged: Final = damaged
-        self._first = first
-        self._last = last
-        self._last_term = last_term
+        self._first = Index(ends.base + 1)
+        self._base_term = ends.base_term
+        self._last = ends.last
+        self._last_term = ends.last_term
 
     def first_index(self) -> Index:
         """Index of the first entry kept; 1 when nothing was cut."""
@@ -202,11 +213,12 @@ class GroupLog:
         return self._last
 
     def term(self, index: Index) -> Term:
-        """Term of a stored entry, 0 at index 0. Raises ``StoreFailed``, ``StoreDamaged``."""
+        """Term of a stored entry, or of the one before the first, 0 at index 0. Raises ``StoreFailed``,
+        ``StoreDamaged``."""
         if index == self._last:
             return self._last_term
-        if index == 0:
-            return Term(0)
+        if index == self._first - 1:
+            return self._base_term
         self._check(index)
         record = self._reader.get(LOG_KEY.pack(self._group, index))
         if record is None:
@@ -241,6 +253,13 @@ class GroupLog:
         """A batch that ends the log with ``last`` was written."""
         self._last = last.index
         self._last_term = last.term
+
+    def was_cut(self, index: Index, term: Term, *, keep: bool) -> None:
+        """A batch was written from which on the log begins behind that entry."""
+        self._first = Index(index + 1)
+        self._base_term = term
+        if not keep or index == self._last:
+            self._last, self._last_term = index, term
 
     def _check(self, index: Index) -> None:
         if not self._first <= index <= self._last:

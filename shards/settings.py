@@ -20,6 +20,28 @@ class EngineSettings:
     """A group's unwritten state beyond this is written at once."""
     stall_retry_ms: int = 5
     """A batch that the store refused is tried again after this."""
+    log_cut_interval_ms: int = 500
+    """A group's log is cut at most this often."""
+    log_tail_entries: int = 8192
+    """Applied entries kept in a log behind the written state, for followers that lag."""
+    log_tail_bytes: int = 8 << 20
+    """The same in bytes; the log is cut down to whichever is less."""
+    log_held_bytes: int = 256 << 20
+    """A leader keeps more than the tail, up to so much, for connected followers that still need it."""
+    snapshot_part_bytes: int = 64 << 10
+    """Of a snapshot's part; one row always fits."""
+    snapshot_window_bytes: int = 1 << 20
+    """Sent and not acknowledged, for each snapshot."""
+    snapshot_bytes_a_second: int = 16 << 20
+    """Sent by a node, all its snapshots together."""
+    snapshots_sent_max: int = 2
+    """By a node at a time."""
+    snapshots_received_max: int = 4
+    """By a node at a time."""
+    snapshot_retry_ms: int = 500
+    """A receiver that is busy, or has forgotten a snapshot, is asked again after this."""
+    snapshot_silence_ms: int = 15_000
+    """A snapshot that gets nowhere for so long is given up; one that was refused is tried again after it."""
     hashes_timeout_ms: int = 20_000
     """``status --hashes`` answers with what it has after this."""
     watches_max: int = 100_000

@@ -29,6 +29,21 @@ class Writer:
         self._waits: deque[tuple[int, list[SyncWait]]] = deque()
 
     @property
+    def next_round(self) -> int:
+        """The number of the next batch."""
+        return self._next
+
+    @property
+    def written(self) -> int:
+        """The last batch that is in the store."""
+        return self._written
+
+    @property
+    def synced_round(self) -> int:
+        """The last batch that is known to be durable; below 0 before the first sync."""
+        return self._synced
+
+    @property
     def is_stalled(self) -> bool:
         """Whether the store refused a batch that still waits."""
         return bool(self._refused)

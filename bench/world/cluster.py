@@ -11,6 +11,7 @@ from bench.world.machines import Machines
 from bench.world.nodes import Ledgers, SimNode
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
+from raftgroup.types import Config
 from router.shardmap import NodeInfo
 from shards.peerwire import SectionKind
 from shards.placement import Founding
@@ -28,6 +29,9 @@ class Cluster(Machines[bytes, SimNode]):
         super().__init__(heap, trace, seed, nodes, start_ms=100_000, loose=_is_loose)
         self.founding: Final = Founding(tuple(_info(node) for node in self.nodes), groups, replicas)
         self.ledgers: Final = Ledgers(self.disks, min(replicas, nodes))
+        self.settings: Final = _settings(seed.stream("settings"))
+        self.snapshots = 0
+        """Installed by processes that have ended."""
         self.restarts_failed = False
         """In the liveness phase a node that stopped by itself is started again at once."""
         self.started: Watcher = lambda node: None
@@ -36,6 +40,7 @@ class Cluster(Machines[bytes, SimNode]):
 
     def crash(self, node: NodeId) -> None:
         """See :class:`bench.world.faults.Target`."""
+        self.snapshots += self.up[node].engine.snapshots.installed
         super().crash(node)
         self.stopped(node)
 
@@ -46,7 +51,7 @@ class Cluster(Machines[bytes, SimNode]):
         started = SimNode(
             node=node, boot=self.boots, heap=self.heap, trace=self.trace, seed=self.seed,
             disk=self.disks[node], clock=self.clocks[node], network=self.network, ledgers=self.ledgers,
-            sync_ms=self.sync_ms[node], failed=self._sync_failed, settings=EngineSettings(),
+            sync_ms=self.sync_ms[node], failed=self._sync_failed, settings=self.settings,
         )  # fmt: skip
         self.trace(f"n{node}", f"starts as boot {self.boots}")
         self.up[node] = started
@@ -57,6 +62,11 @@ class Cluster(Machines[bytes, SimNode]):
     def disturb_client(self, random: Random) -> None:
         """See :class:`bench.world.faults.Target`."""
         self.client_disturbed(random)
+
+    @property
+    def installed(self) -> int:
+        """Snapshots that were installed so far."""
+        return self.snapshots + sum(node.engine.snapshots.installed for node in self.up.values())
 
     # --- What is demanded once everything is healed -------------------------------------------------
 
@@ -122,6 +132,20 @@ class Cluster(Machines[bytes, SimNode]):
         self.crash(node)
         if self.restarts_failed:
             self.restart(node)
+
+
+def _settings(random: Random) -> EngineSettings:
+    """Small bounds, so that logs are cut and snapshots sent within seconds; not in every run."""
+    if random.random() < 0.2:
+        return EngineSettings()
+    return EngineSettings(
+        raft=Config(tail_bytes_max=random.choice((1, 2000, 1 << 20))),
+        log_cut_interval_ms=random.choice((20, 200)), log_tail_entries=random.choice((0, 3, 30)),
+        log_tail_bytes=random.choice((100, 10_000)), log_held_bytes=random.choice((2000, 1 << 20)),
+        snapshot_part_bytes=random.choice((2000, 40_000)), snapshot_window_bytes=random.choice((1, 30_000)),
+        snapshot_bytes_a_second=random.choice((1 << 20, 1 << 24)), snapshots_sent_max=random.choice((1, 4)),
+        snapshots_received_max=random.choice((1, 4)), snapshot_silence_ms=random.choice((800, 5000)),
+    )  # fmt: skip
 
 
 def _is_loose(section: bytes) -> bool:

@@ -78,32 +78,37 @@ class Rows:
 
 
 class Log:
-    """The stored part of one group's log, from index 1 on."""
+    """The stored part of one group's log, behind the last entry that was cut away."""
 
-    __slots__ = ("stored",)
+    __slots__ = ("base", "base_term", "stored")
 
-    def __init__(self, stored: Iterable[Entry] = ()) -> None:
+    def __init__(self, stored: Iterable[Entry] = (), base: int = 0, base_term: int = 0) -> None:
         self.stored: list[Entry] = list(stored)
+        self.base = Index(base)
+        """The last entry that was cut away; 0: none was."""
+        self.base_term = Term(base_term)
 
     def first_index(self) -> Index:
         """Index of the first entry kept."""
-        return Index(1)
+        return Index(self.base + 1)
 
     def last_index(self) -> Index:
-        """Index of the last entry stored, 0 when there is none."""
-        return Index(len(self.stored))
+        """Index of the last entry stored, that of the last one cut away when there is none."""
+        return Index(self.base + len(self.stored))
 
     def term(self, index: Index) -> Term:
-        """Term of a stored entry; 0 at index 0."""
-        if index == 0:
-            return Term(0)
-        return self.stored[self._at(index)].term
+        """Term of a stored entry, or of the last one cut away; 0 at index 0."""
+        return self.base_term if index == self.base else self.entry(index).term
+
+    def entry(self, index: Index) -> Entry:
+        """A stored entry."""
+        return self.stored[self._at(index)]
 
     def entries(self, low: Index, high_exclusive: Index, bytes_max: int) -> Sequence[Entry]:
         """Entries from ``low`` on, below ``high_exclusive``: at least one, else ``bytes_max`` at most."""
         found: list[Entry] = []
         size = 0
-        for entry in self.stored[self._at(low) : high_exclusive - 1]:
+        for entry in self.stored[self._at(low) : high_exclusive - self.base - 1]:
             size += len(entry.data)
             if found and size > bytes_max:
                 break
@@ -112,29 +117,47 @@ class Log:
 
     def append(self, entries: Sequence[Entry], last_stored: Index) -> None:
         """Stores ``entries`` in place of what stands from the first one's index on."""
-        if last_stored != len(self.stored):
-            raise InvariantViolation(
-                f"the batch takes {last_stored} for the last stored index, it is {len(self.stored)}"
-            )
+        last = self.last_index()
+        if last_stored != last:
+            raise InvariantViolation(f"the batch takes {last_stored} for the last stored index, it is {last}")
         low = entries[0].index
-        if not 1 <= low <= len(self.stored) + 1:
-            raise InvariantViolation(f"a gap in the log: {low} after {len(self.stored)}")
-        del self.stored[low - 1 :]
+        if not self.base < low <= last + 1:
+            raise InvariantViolation(f"a gap in the log: {low} after {self.base} to {last}")
+        del self.stored[low - self.base - 1 :]
         for entry in entries:
-            if entry.index != len(self.stored) + 1:
+            if entry.index != self.last_index() + 1:
                 raise InvariantViolation(f"entries of a batch are not contiguous: {list(entries)}")
             self.stored.append(entry)
 
+    def cut(self, index: Index, term: Term, *, keep: bool) -> None:
+        """Lets the log begin behind that entry; unless ``keep``, nothing is left of it."""
+        if index < self.base or (keep and (index > self.last_index() or self.term(index) != term)):
+            raise InvariantViolation(
+                f"a log of {self.base} to {self.last_index()} is cut behind {term}/{index}, keep {keep}"
+            )
+        self.stored = self.stored[index - self.base :] if keep else []
+        self.base, self.base_term = index, term
+
+    def holds(self, index: Index, term: Term) -> bool:
+        """Whether that committed entry is here, or was cut away, its effects being here."""
+        return index <= self.base or (index <= self.last_index() and self.term(index) == term)
+
+    def copy(self) -> Log:
+        """An independent copy."""
+        return Log(self.stored, self.base, self.base_term)
+
     def _at(self, index: Index) -> int:
-        if not 1 <= index <= len(self.stored):
-            raise InvariantViolation(f"reads entry {index} of a log that holds 1 to {len(self.stored)}")
-        return index - 1
+        if not self.base < index <= self.last_index():
+            raise InvariantViolation(
+                f"reads entry {index} of a log that holds {self.base + 1} to {self.last_index()}"
+            )
+        return index - self.base - 1
 
 
 class Image:
     """What a store holds at some moment."""
 
-    __slots__ = ("applied", "hard_states", "last_round", "logs", "replicas", "rows")
+    __slots__ = ("applied", "epochs_used", "hard_states", "last_round", "logs", "replicas", "rows")
 
     def __init__(self) -> None:
         self.last_round = 0
@@ -142,6 +165,7 @@ class Image:
         self.hard_states: dict[GroupId, HardState] = {}
         self.applied: dict[GroupId, tuple[Index, Membership]] = {}
         self.replicas: dict[GroupId, StoredReplica] = {}
+        self.epochs_used: dict[GroupId, int] = {}
         self.rows: dict[tuple[GroupId, int], Rows] = {}
 
     def log(self, group: GroupId) -> Log:
@@ -162,10 +186,11 @@ class Image:
         """An independent copy, sharing only what never changes."""
         image = Image()
         image.last_round = self.last_round
-        image.logs = {group: Log(log.stored) for group, log in self.logs.items()}
+        image.logs = {group: log.copy() for group, log in self.logs.items()}
         image.hard_states = dict(self.hard_states)
         image.applied = dict(self.applied)
         image.replicas = dict(self.replicas)
+        image.epochs_used = dict(self.epochs_used)
         image.rows = {key: rows.copy() for key, rows in self.rows.items()}
         return image
 
@@ -173,7 +198,10 @@ class Image:
 class SimBatch:
     """The writes of one round, recorded to be carried out on an image, more than once if need be."""
 
-    __slots__ = ("appends", "applies", "creates", "hard_states", "round_number", "rows")
+    __slots__ = (
+        "appends", "applies", "creates", "cuts", "drops", "epochs", "hard_states", "round_number", "rows",
+        "switches",
+    )  # fmt: skip
 
     def __init__(self, round_number: int) -> None:
         self.round_number: Final = round_number
@@ -182,11 +210,18 @@ class SimBatch:
         self.rows: list[tuple[GroupId, int, bytes, bytes | None]] = []
         self.applies: list[tuple[GroupId, Index, Membership]] = []
         self.creates: list[StoredReplica] = []
+        self.cuts: list[tuple[GroupId, Index, Term, bool]] = []
+        self.epochs: list[tuple[GroupId, int]] = []
+        self.drops: list[tuple[GroupId, int]] = []
+        self.switches: list[StoredReplica] = []
 
     @property
     def is_empty(self) -> bool:
         """See :class:`shards.ports.Batch`."""
-        return not (self.appends or self.hard_states or self.rows or self.applies or self.creates)
+        return not (
+            self.appends or self.hard_states or self.rows or self.applies or self.creates or self.cuts
+            or self.epochs or self.drops or self.switches
+        )  # fmt: skip
 
     def append(self, group: GroupId, entries: Sequence[Entry], last_stored: Index) -> None:
         """See :class:`shards.ports.Batch`."""
@@ -212,6 +247,25 @@ class SimBatch:
         """See :class:`shards.ports.Batch`."""
         self.creates.append(replica)
 
+    def cut_log(self, group: GroupId, index: Index, term: Term, *, keep: bool = True) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.cuts.append((group, index, term, keep))
+
+    def use_epoch(self, group: GroupId, epoch: int) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.epochs.append((group, epoch))
+        self.drops.append((group, epoch))
+
+    def drop_state(self, group: GroupId, epoch: int) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.drops.append((group, epoch))
+
+    def switch(self, replica: StoredReplica) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.switches.append(replica)
+        self.applies.append((replica.identity.group, replica.applied, replica.membership))
+        self.hard_states.append((replica.identity.group, replica.hard_state))
+
     def carry_out(self, image: Image) -> None:
         """Makes the batch's writes in ``image``, but for the rows of state."""
         if self.round_number != image.last_round + 1:
@@ -224,6 +278,15 @@ class SimBatch:
             image.replicas[group] = replica
             image.hard_states[group] = replica.hard_state
             image.applied[group] = (replica.applied, replica.membership)
+        for replica in self.switches:
+            group = replica.identity.group
+            if replica.epoch <= image.replicas[group].epoch:
+                raise InvariantViolation(f"group {group} goes back to epoch {replica.epoch}")
+            image.replicas[group] = replica
+        for group, epoch in self.epochs:
+            if epoch <= max(image.epochs_used.get(group, 0), image.replicas[group].epoch):
+                raise InvariantViolation(f"group {group} uses epoch {epoch} again")
+            image.epochs_used[group] = epoch
         for group, entries, last_stored in self.appends:
             if entries:
                 image.log(group).append(entries, last_stored)
@@ -234,9 +297,15 @@ class SimBatch:
             if index < image.applied[group][0]:
                 raise InvariantViolation(f"group {group}: the stored applied index goes back to {index}")
             image.applied[group] = (index, membership)
+        for group, index, term, keep in self.cuts:
+            if index > image.applied[group][0]:
+                raise InvariantViolation(f"group {group}: the log is cut at {index}, which is not applied")
+            image.log(group).cut(index, term, keep=keep)
 
     def carry_out_rows(self, image: Image) -> None:
         """Makes the batch's writes to rows of state in ``image``."""
+        for state in self.drops:
+            image.rows.pop(state, None)
         by_state: dict[tuple[GroupId, int], dict[bytes, bytes | None]] = {}
         for group, epoch, key, value in self.rows:
             by_state.setdefault((group, epoch), {})[key] = value
@@ -299,7 +368,7 @@ class Disk:
     def _keep(self, count: int) -> None:
         for batch in self.pending[:count]:
             batch.carry_out(self.durable)
-            if batch.rows:
+            if batch.rows or batch.drops:
                 self._rows_behind.append(batch)
         del self.pending[:count]
 
@@ -355,6 +424,7 @@ class SimStore:
             StoredReplica(
                 identity=stored.identity, membership=image.applied[group][1],
                 hard_state=image.hard_states[group], applied=image.applied[group][0], epoch=stored.epoch,
+                epoch_used=image.epochs_used.get(group, 0),
             )
             for group, stored in sorted(image.replicas.items())
         ]  # fmt: skip

@@ -126,6 +126,8 @@ class Nemesis:
 
     def start(self) -> None:
         """Begins, after a quiet moment in which the cluster forms."""
+        if not self.plan.kinds:
+            return
         self._heap.after(self._random.randint(500, 2000), self._next)
 
     def heal(self) -> None:

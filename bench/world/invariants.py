@@ -139,9 +139,10 @@ class GroupChecks:
             kept = durable.log(self.group)
             if kept.last_index() < message.index:
                 self.fail(f"replica {sender} acknowledges {message.index}, keeps {kept.last_index()}")
-            if settled and live.log(self.group).last_index() >= message.index:
-                written = live.log(self.group).term(message.index)
-                if kept.term(message.index) != written:
+            log, index = live.log(self.group), message.index
+            if settled and log.last_index() >= index:
+                written = log.term(index) if index > log.base else self.ledger[index - 1].term
+                if not kept.holds(index, written):
                     self.fail(f"replica {sender} acknowledges {written}/{message.index}, not yet kept")
 
     def flushed(self, index: Index, total: int) -> None:
@@ -163,14 +164,15 @@ class GroupChecks:
         index = len(self.ledger)
         while index and self.ledger[index - 1].known_in >= term:
             index -= 1
-        if index and (log.last_index() < index or log.term(Index(index)) != self.ledger[index - 1].term):
+        if index and not log.holds(Index(index), self.ledger[index - 1].term):
             self.fail(f"leader completeness: {replica.id} leads term {term} without committed entry {index}")
 
     def _observe_commit(self, replica: ReplicaView, seen: _Seen, log: Log) -> None:
         if log.last_index() < replica.commit:
             self.fail(f"replica {replica.id} calls {replica.commit} committed, wrote {log.last_index()}")
-        for index in range(seen.verified + 1, replica.commit + 1):
-            entry = log.stored[index - 1]
+        # What was cut away was verified before, here or by whoever sent the state that stands for it.
+        for index in range(max(seen.verified, log.base) + 1, replica.commit + 1):
+            entry = log.entry(Index(index))
             if index > len(self.ledger):
                 self._check_kept(entry)
                 self.ledger.append(_Committed(entry.term, _digest(entry), replica.term))
@@ -184,7 +186,7 @@ class GroupChecks:
         """What is committed would survive a loss of power everywhere on a majority of the voters."""
         logs = [disk.durable.log(self.group) for disk in self._disks]
         index, term = entry.index, entry.term
-        kept = sum(log.last_index() >= index and log.term(index) == term for log in logs)
+        kept = sum(log.holds(index, term) for log in logs)
         if 2 * kept <= self._voters:
             self.fail(f"entry {entry!r} is called committed, {kept} of {self._voters} disks keep it")
 

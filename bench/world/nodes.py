@@ -30,8 +30,8 @@ from shards.settings import EngineSettings
 
 _SECTION_HEADER_BYTES: Final = 5
 _KIND_AT: Final = _SECTION_HEADER_BYTES + 4
-_UNCHECKED: Final = (MessageKind.APPEND, MessageKind.SNAPSHOT)
-"""Long messages whose promises the leader's vote has covered already."""
+_UNCHECKED: Final = (MessageKind.APPEND,)
+"""A long message whose promises the leader's vote has covered already."""
 
 ROUNDS_A_MS_MAX: Final = 2000
 

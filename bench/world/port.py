@@ -212,8 +212,9 @@ class SimPort:
         pause = Pause()
         core = self._owner.core
         call = core.resolve(self._owner.now_ms(), ref, create=create, token=pause)
+        found_it = await self._outcome(call, pause) is not None
         shard_map = core.shard_map
-        if await self._outcome(call, pause) is None or shard_map is None:
+        if not found_it or shard_map is None:
             return None
         found: dict[int, list[int]] = {}
         for at, key in enumerate(keys):

@@ -9,9 +9,12 @@ from random import Random
 from typing import Any, Final
 
 from bench.histories import HistoryViolation
-from bench.reading import ReadWorkload
-from bench.watching import WatchWorkload
-from bench.workloads import CounterWorkload, LockWorkload, RegisterWorkload, Workload
+from bench.workloads import CounterWorkload, RegisterWorkload, ValueWorkload, Workload
+from bench.workloads_held import ElectionWorkload, LockWorkload
+from bench.workloads_queues import ListWorkload, QueueWorkload
+from bench.workloads_reads import ReadWorkload
+from bench.workloads_sets import SetWorkload
+from bench.workloads_watches import WatchWorkload
 from bench.world.clients import SimClient
 from bench.world.clock import Heap, Seed, Trace
 from bench.world.cluster import Cluster
@@ -48,13 +51,17 @@ class Setting:
     """Kinds to draw from; each seed has its own mix."""
 
 
+_WORKLOADS: Final[dict[str, type[Workload]]] = {
+    kind.NAME: kind for kind in (
+        CounterWorkload, RegisterWorkload, LockWorkload, ValueWorkload, SetWorkload, QueueWorkload,
+        ListWorkload, ElectionWorkload, ReadWorkload, WatchWorkload,
+    )
+}  # fmt: skip
+
+
 def make_workload(name: str) -> Workload:
     """A fresh workload of that name; raises KeyError."""
-    kinds: dict[str, type[Workload]] = {
-        kind.NAME: kind
-        for kind in (CounterWorkload, RegisterWorkload, LockWorkload, ReadWorkload, WatchWorkload)
-    }
-    return kinds[name]()
+    return _WORKLOADS[name]()
 
 
 class World:

@@ -13,6 +13,7 @@ from raftgroup.replica import Replica
 from raftgroup.types import (
     Config,
     Entry,
+    EntryKind,
     HardState,
     Index,
     Membership,
@@ -28,7 +29,8 @@ ROLES = {Role.FOLLOWER: "follower", Role.PRE_CANDIDATE: "pre-candidate", Role.CA
 KINDS = {"prevote": MessageKind.PRE_VOTE, "prevote-reply": MessageKind.PRE_VOTE_REPLY,
          "vote": MessageKind.VOTE, "vote-reply": MessageKind.VOTE_REPLY, "append": MessageKind.APPEND,
          "append-reply": MessageKind.APPEND_REPLY, "heartbeat": MessageKind.HEARTBEAT,
-         "heartbeat-reply": MessageKind.HEARTBEAT_REPLY, "timeout-now": MessageKind.TIMEOUT_NOW}  # fmt: skip
+         "heartbeat-reply": MessageKind.HEARTBEAT_REPLY, "timeout-now": MessageKind.TIMEOUT_NOW,
+         "snapshot": MessageKind.SNAPSHOT}  # fmt: skip
 NAMES = {kind: name for name, kind in KINDS.items()}
 
 
@@ -41,8 +43,8 @@ class Disk:
         self.written: list[Entry] = []
         self.hard = HardState()
         self.round = 0
-        self.outstanding: deque[tuple[int, list[Entry], HardState]] = deque()
-        self.durable: tuple[list[Entry], HardState] = ([], HardState())
+        self.outstanding: deque[tuple[int, list[Entry], HardState, int]] = deque()
+        self.durable: tuple[list[Entry], HardState, int] = ([], HardState(), 0)
 
     def first_index(self) -> Index:
         return Index(self.cut + 1)
@@ -69,18 +71,26 @@ class Disk:
             self.written = self.written[: entries[0].index - 1] + list(entries)
         self.hard = hard or self.hard
         self.round += 1
-        self.outstanding.append((self.round, self.written, self.hard))
+        self.outstanding.append((self.round, self.written, self.hard, self.cut))
         return self.round
+
+    def install(self, term: Term, index: Index, hard: HardState) -> int:
+        """The log begins behind (term, index); what it has beyond stays only if it holds that very entry."""
+        holds = index <= self.last_index() and self.written[index - 1].term == term
+        beyond = self.written[index:] if holds else []
+        below = [Entry(term, Index(at), EntryKind.NORMAL, b"cut") for at in range(1, index + 1)]
+        self.written, self.cut = below + beyond, index
+        return self.write((), hard)
 
     def sync(self) -> None:
         """Everything up to the oldest round that is not durable becomes so."""
         assert self.outstanding, "nothing is unsynced"
-        _, entries, hard = self.outstanding.popleft()
-        self.durable = (entries, hard)
+        _, *durable = self.outstanding.popleft()
+        self.durable = (durable[0], durable[1], durable[2])
 
     def crash(self) -> None:
         self.outstanding.clear()
-        self.written, self.hard = self.durable
+        self.written, self.hard, self.cut = self.durable
 
 
 class Host:
@@ -96,11 +106,12 @@ class Host:
         self.held: deque[tuple[int, list[Message], tuple[Term, Index] | None]] = deque()
         self.seen = ""
 
-    def start(self) -> None:
+    def start(self, *, unsynced: bool = False) -> None:
         disk = self.disk
-        self.held.clear()
+        if not unsynced:
+            self.held.clear()
         self.replica = Replica(self.id, self.membership, disk.hard, disk, self.applied, self.config,
-                               random.Random(self.id))  # fmt: skip
+                               random.Random(self.id), unsynced=unsynced)  # fmt: skip
         self.seen = self.part()
 
     def part(self) -> str:
@@ -139,5 +150,6 @@ def show(m: Message) -> str:
         MessageKind.HEARTBEAT: lambda: f"commit {m.commit}" + (f" round {m.context}" if m.context else ""),
         MessageKind.HEARTBEAT_REPLY: lambda: f"round {m.context}" if m.context else "",
         MessageKind.TIMEOUT_NOW: lambda: "",
+        MessageKind.SNAPSHOT: lambda: f"as of {m.log_term}/{m.index}",
     }
     return f"{head} {details[m.kind]()}".rstrip()

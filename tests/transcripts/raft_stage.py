@@ -19,6 +19,7 @@ from raftgroup.types import (
     Index,
     Membership,
     Message,
+    MessageKind,
     Ready,
     ReplicaId,
     Term,
@@ -66,7 +67,7 @@ class Stage:
         vote, commit = ReplicaId(int(given.get("vote", 0))), Index(int(given.get("commit", 0)))
         host.disk.hard = HardState(term, vote, commit)
         host.applied = Index(int(given.get("applied", 0)))
-        host.disk.durable = (host.disk.written, host.disk.hard)
+        host.disk.durable = (host.disk.written, host.disk.hard, host.disk.cut)
         return []
 
     def start(self, *numbers: str) -> list[str]:
@@ -80,7 +81,7 @@ class Stage:
         for host in self._chosen(numbers):
             host.disk.crash()
             host.replica = None
-            host.applied = min(host.applied, host.disk.hard.commit)
+            host.applied = max(min(host.applied, host.disk.hard.commit), host.disk.cut)
         return []
 
     def cut(self, *pairs: str) -> list[str]:
@@ -133,6 +134,47 @@ class Stage:
     def unreachable(self, number: str, peer: str) -> list[str]:
         """unreachable N M"""
         _replica(self.hosts[ReplicaId(int(number))]).unreachable(ReplicaId(int(peer)))
+        return []
+
+    def snapshot(self, number: str, member: str, entry: str) -> list[str]:
+        """snapshot N M T/I: the host of N begins to send M the state as of that entry, and a part arrives"""
+        term, index = (int(word) for word in entry.split("/"))
+        leader = self.hosts[ReplicaId(int(number))]
+        replica, receiver = _replica(leader), ReplicaId(int(member))
+        replica.snapshot_sending(receiver, Index(index))
+        part = Message(MessageKind.SNAPSHOT, leader.id, receiver, replica.term, index=Index(index),
+                       log_term=Term(term))  # fmt: skip
+        return self._post([part])
+
+    def snapshot_failed(self, number: str, member: str) -> list[str]:
+        """snapshot_failed N M: nothing came of it"""
+        _replica(self.hosts[ReplicaId(int(number))]).snapshot_failed(ReplicaId(int(member)))
+        return []
+
+    def snapshot_installed(self, number: str, member: str, index: str) -> list[str]:
+        """snapshot_installed N M I: the host of N hears that M has the state as of I"""
+        replica = _replica(self.hosts[ReplicaId(int(number))])
+        replica.snapshot_installed(ReplicaId(int(member)), Index(int(index)))
+        return []
+
+    def install(self, number: str, entry: str) -> list[str]:
+        """install N T/I: the host of N installs the state as of that entry; written, not yet synced"""
+        term, index = (int(word) for word in entry.split("/"))
+        host = self.hosts[ReplicaId(int(number))]
+        state = _replica(host).status()
+        hard = HardState(state.term, state.vote, Index(index))
+        round_number = host.disk.install(Term(term), Index(index), hard)
+        host.held.append((round_number, [], None))
+        host.applied = Index(index)
+        host.start(unsynced=True)
+        last = host.disk.last_index()
+        return [f"{host.id} holds the state as of {entry}, log up to {last}, round {round_number}"]
+
+    def cut_log(self, number: str, index: str) -> list[str]:
+        """cut_log N I: the host of N cuts its log up to that entry, durably"""
+        disk = self.hosts[ReplicaId(int(number))].disk
+        disk.cut = int(index)
+        disk.durable = (disk.durable[0], disk.durable[1], disk.cut)
         return []
 
     def ready(self, *numbers: str) -> list[str]:
@@ -334,5 +376,6 @@ def _replica(host: Host) -> Replica:
 COMMANDS = (
     "group", "knows", "disk", "start", "crash", "cut", "heal", "tick", "campaign", "propose", "read",
     "transfer", "leader_down", "unreachable", "ready", "sync", "notice", "deliver", "lose", "wires",
-    "settle", "run", "status", "logs",
+    "settle", "run", "status", "logs", "snapshot", "snapshot_failed", "snapshot_installed",
+    "install", "cut_log",
 )  # fmt: skip

@@ -179,7 +179,8 @@ async def test_a_cleared_list_drops_its_rows_in_slices_and_a_removed_element_its
 
 BAD: list[tuple[int, list[Any], bytes]] = [
     (0, [], b""), (9, [1], b""), (Op.INSERT, [], b""), (Op.INSERT, [None, 1], b"x"),
-    (Op.INSERT, [0, 2], b"x"), (Op.INSERT, [2**63, 1], b"x"), (Op.APPEND, [0, 1], b"x"), (Op.APPEND, [1], b""), (Op.SET, [], b"x"),
+    (Op.INSERT, [0, 2], b"x"), (Op.INSERT, [2**63, 1], b"x"), (Op.APPEND, [0, 1], b"x"),
+    (Op.APPEND, [1], b""), (Op.SET, [], b"x"),
     (Op.SET, [0], b""), (Op.SET, [b"0"], b"x"), (Op.REMOVE, [], b""), (Op.REMOVE, [0], b"x"),
     (Op.REMOVE, [0, 1], b""), (Op.REMOVE, [True], b""), (Op.CLEAR, [1], b""), (Op.CLEAR, [], b"x"),
 ]  # fmt: skip

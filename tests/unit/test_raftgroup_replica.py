@@ -156,9 +156,15 @@ def test_entries_with_a_gap_are_never_taken() -> None:
         made.step(message(MessageKind.APPEND, TWO, 1, index=1, log_term=1, entries=entries(3, 1)))
 
 
-def test_messages_of_unknown_kinds_and_snapshots_change_nothing() -> None:
+def test_a_part_of_a_snapshot_is_word_of_the_leader() -> None:
     made, _ = replica(1)
     made.step(message(MessageKind.SNAPSHOT, TWO, 1, index=7, log_term=1))
+    assert made.leader == TWO
+    assert made.ready() is None
+
+
+def test_messages_of_unknown_kinds_change_nothing() -> None:
+    made, _ = replica(1)
     made.step(message(99, TWO, 1))
     assert made.ready() is None
 

@@ -310,3 +310,69 @@ def test_failing_sync_is_reported_as_failure(opened: Opened) -> None:
 def test_closing_twice_does_nothing(opened: Opened) -> None:
     opened.store.close()
     opened.store.close()
+
+
+def _applied(store: RocksStore, index: int, cut: tuple[int, int] | None = None) -> None:
+    batch = store.batch(store.last_round + 1)
+    batch.applied(GROUP, Index(index), MEMBERS)
+    if cut is not None:
+        batch.cut_log(GROUP, Index(cut[0]), Term(cut[1]))
+    assert store.write(batch)
+
+
+def test_a_log_that_was_cut_begins_behind_a_term_that_stays_known(opened: Opened) -> None:
+    store = opened.store
+    create(store, GROUP)
+    append(store, GROUP, entries(3, *range(1, 101)), 0)
+    _applied(store, 90, (80, 3))
+    _applied(store, 90, (85, 3))
+    opened.close()
+    opened.__init__(opened.directory.path)  # type: ignore[misc]
+    log = opened.store.log(GROUP)
+    assert (log.first_index(), log.last_index()) == (86, 100)
+    assert (log.term(Index(85)), log.term(Index(86))) == (3, 3)
+    assert [entry.index for entry in log.entries(Index(86), Index(90), 1 << 20)] == [86, 87, 88, 89]
+    with pytest.raises(InvariantViolation):
+        log.term(Index(84))
+    append(opened.store, GROUP, entries(4, 96), 100)
+    assert (log.last_index(), log.term(Index(96)), log.term(Index(95))) == (96, 4, 3)
+
+
+def test_a_log_may_be_cut_down_to_nothing_and_goes_on_from_there(opened: Opened) -> None:
+    create(opened.store, GROUP)
+    append(opened.store, GROUP, entries(3, 1, 2, 3), 0)
+    _applied(opened.store, 3, (3, 3))
+    opened.close()
+    opened.__init__(opened.directory.path)  # type: ignore[misc]
+    log = opened.store.log(GROUP)
+    assert (log.first_index(), log.last_index(), log.term(Index(3))) == (4, 3, 3)
+    append(opened.store, GROUP, entries(3, 4), 3)
+    assert [entry.index for entry in log.entries(Index(4), Index(5), 100)] == [4]
+
+
+def test_the_rows_of_an_epoch_go_in_the_write_that_makes_another_one_valid(opened: Opened) -> None:
+    store = opened.store
+    create(store, GROUP)
+    append(store, GROUP, entries(3, 1, 2, 3), 0)
+    put(store, {b"a": b"old", b"b": b"old"})
+    batch = store.batch(store.last_round + 1)
+    batch.use_epoch(GROUP, 2)
+    batch.put_state(GROUP, 2, b"a", b"new")
+    assert store.write(batch)
+    cursor = store.state_snapshot(GROUP, 1)
+    batch = store.batch(store.last_round + 1)
+    batch.drop_state(GROUP, 1)
+    identity = ReplicaIdentity(GROUP, ReplicaId(17))
+    batch.switch(StoredReplica(identity, MEMBERS, HardState(Term(9), ReplicaId(1), Index(50)), Index(50), 2))
+    batch.cut_log(GROUP, Index(50), Term(8), keep=False)
+    assert store.write(batch)
+    assert list(cursor.scan(b"", None)) == [(b"a", b"old"), (b"b", b"old")]
+    del cursor
+    opened.close()
+    opened.__init__(opened.directory.path)  # type: ignore[misc]
+    [stored] = opened.store.replicas()
+    assert (stored.applied, stored.epoch, stored.epoch_used, stored.hard_state.commit) == (50, 2, 2, 50)
+    assert list(opened.store.state(GROUP, 1).scan(b"", None)) == []
+    assert list(opened.store.state(GROUP, 2).scan(b"", None)) == [(b"a", b"new")]
+    log = opened.store.log(GROUP)
+    assert (log.first_index(), log.last_index(), log.term(Index(50))) == (51, 50, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.histories import HistoryViolation, Operation, check_real_time
-from bench.workloads import Fenced
+from bench.workloads_held import Fenced
 
 
 def operation(begun: int, ended: int | None, position: int | None, *, writes: bool = True) -> Operation:

@@ -1,0 +1,99 @@
+"""Each primitive under every fault, its history judged at the end; and planted bugs that must be noticed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.workloads_queues import QueueWorkload
+from bench.world.run import VIOLATIONS, Setting, run_seed
+from primitives import queue, set
+from primitives.candidates import ElectionMachine
+from primitives.machine import Context, Result
+from primitives.queue import QueueMachine
+
+SEEDS = 3
+ALONE = Setting(groups=1, fault_ms=4000)
+
+
+@pytest.mark.parametrize("name", ["value", "set", "queue", "list", "election"])
+def test_a_primitive_holds_under_every_fault(name: str) -> None:
+    calls = 0
+    for seed in range(SEEDS):
+        try:
+            calls += run_seed(seed, replace(ALONE, workloads=(name,))).calls
+        except VIOLATIONS as violation:
+            pytest.fail(f"seed {seed} of {name}: {type(violation).__name__}: {violation}")
+    assert calls > 30
+
+
+def test_all_of_them_hold_together() -> None:
+    names = ("value", "set", "queue", "list", "election", "lock", "counter", "register")
+    for seed in range(100, 104):
+        try:
+            run_seed(seed, Setting(workloads=names, clients=5, callers=3, fault_ms=4000))
+        except VIOLATIONS as violation:
+            pytest.fail(f"seed {seed}: {type(violation).__name__}: {violation}")
+
+
+# --- Planted bugs ---------------------------------------------------------------------------------------
+
+
+def noticed(name: str, count: int = 12) -> str:
+    """What the first violation says."""
+    for seed in range(count):
+        try:
+            run_seed(seed, replace(ALONE, workloads=(name,)))
+        except VIOLATIONS as violation:
+            return str(violation)
+    pytest.fail("no seed noticed")
+
+
+def test_a_planted_element_that_is_delivered_and_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shift = queue._shift
+
+    def forgetful(ctx: Context, state: queue._State) -> tuple[queue._State, Result]:
+        after, answer = shift(ctx, state)
+        if ctx.revision % 40 == 0:
+            queue._append(ctx, answer[1][:8], answer[1][8:])
+            return state, answer
+        return after, answer
+
+    monkeypatch.setattr(queue, "_shift", forgetful)
+    assert "delivered twice" in noticed("queue")
+
+
+def missing(seeds: int) -> int:
+    """Elements that nobody got, though no fault explains it: without faults no session ends."""
+    found = 0
+    for seed in range(seeds):
+        world = run_seed(seed, replace(ALONE, workloads=("queue",), faults=(), sessions_ms=(20_000,)))
+        (workload,) = world.workloads
+        assert isinstance(workload, QueueWorkload)
+        found += workload.missing
+    return found
+
+
+def test_no_element_is_missing_whoever_changes_his_mind() -> None:
+    assert missing(3) == 0
+
+
+def test_planted_elements_that_do_not_go_back_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QueueMachine, "_put_back", lambda self, ctx, index, value: None)
+    assert missing(3) > 0
+
+
+def test_a_planted_leader_that_outlives_its_session_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ElectionMachine, "session_ended", lambda self, ctx, session: True)
+    assert noticed("election")
+
+
+def test_planted_additions_that_nobody_is_told_of_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = set._put
+
+    def shy(ctx: Context, element: bytes, ttl_ms: int) -> bool:
+        return put(ctx, element, ttl_ms) and ctx.revision % 7 > 0
+
+    monkeypatch.setattr(set, "_put", shy)
+    assert "is there" in noticed("set")
