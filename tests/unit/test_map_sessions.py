@@ -262,7 +262,8 @@ def test_many_locks_of_a_dead_session_are_passed_on_in_slices(one: OnePartition)
 @pytest.mark.parametrize(
     ("op", "args", "body"),
     [(Op.LOCK, [], b""), (Op.LOCK, [b"k", 1], b""), (Op.LOCK, [b"", True], b""),
-     (Op.LOCK, [b"k", True], b"x"), (Op.UNLOCK, [b"k"], b""), (Op.UNLOCK, [b"k", -1], b""), (Op.UNLOCK, ["k", 1], b"")],
+     (Op.LOCK, [b"k", True], b"x"), (Op.UNLOCK, [b"k"], b""), (Op.UNLOCK, [b"k", -1], b""),
+     (Op.UNLOCK, ["k", 1], b"")],
 )  # fmt: skip
 def test_a_malformed_command_is_refused(one: OnePartition, op: int, args: list[Any], body: bytes) -> None:
     assert one.do(one.creator, op, *args, body=body).code == Code.BAD_REQUEST
