@@ -47,13 +47,13 @@ class WatchLog:
         return 0 if self.start is None else self.start.revision(partition)
 
 
-class WatchWorkload(Workload):
+class WatchLogWorkload(Workload):
     """Changes of a small map, and logs of what its watchers are told."""
 
-    NAME = "watch"
+    NAME = "watch-log"
     KEYS: ClassVar[int] = 6
 
-    def __init__(self, name: str = "watched", *, logs: int = 4, pinned: bool = False) -> None:
+    def __init__(self, name: str = "logged", *, logs: int = 4, pinned: bool = False) -> None:
         self.name = name
         self._pinned = pinned
         self._partitions = 1 if pinned else 3
@@ -244,10 +244,10 @@ class WatchWorkload(Workload):
                 raise HistoryViolation(f"{self.name}: {operation} was told at {told}")
 
 
-class PinnedWatchWorkload(WatchWorkload):
+class PinnedWatchLogWorkload(WatchLogWorkload):
     """The same with a map of one partition, which is cleared at times."""
 
-    NAME = "watch-pinned"
+    NAME = "watch-log-pinned"
 
-    def __init__(self, name: str = "watched-pinned") -> None:
+    def __init__(self, name: str = "logged-pinned") -> None:
         super().__init__(name, pinned=True)

@@ -13,8 +13,8 @@ from router.watchframes import Mark
 from shards import streams
 from shards.outbox import Outbox
 
-SETTING = Setting(workloads=("watch", "watch-pinned"))
-SEEDS = 40
+SETTING = Setting(workloads=("watch-log", "watch-log-pinned"))
+SEEDS = 25
 PLANTED_SEEDS = 20
 
 
@@ -31,7 +31,7 @@ def test_more_nodes_than_replicas_hold_too() -> None:
 
 
 def noticed() -> None:
-    with pytest.raises(HistoryViolation, match="watched"):
+    with pytest.raises(HistoryViolation, match="logged"):
         for seed in range(PLANTED_SEEDS):
             run_seed(seed, SETTING)
 
