@@ -208,6 +208,11 @@ class Replica:
         """Messages to a member were dropped on this side: goes back to probing it."""
         lost_messages(self._state, replica)
 
+    @property
+    def is_handing_over(self) -> bool:
+        """Whether a transfer of leadership is under way: nothing is proposed meanwhile."""
+        return self._state.transferee != NOBODY
+
     def transfer(self, to: ReplicaId) -> None:
         """Hands leadership over to a voter once it has the whole log; given up after ``election_ticks``.
         Nothing if this replica does not lead."""

@@ -57,6 +57,8 @@ ENTRY_BYTES_MAX: Final = 1 << 20
 PROPOSALS_MAX: Final = 16384
 PROPOSAL_BYTES_MAX: Final = 64 << 20
 FIRE_COUNT: Final = 100
+TRANSFER_LAG_ENTRIES: Final = 256
+"""A replica that lacks more than this is not handed a leadership: writes would wait for it to catch up."""
 OPENED: Final = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
 _UNPROVEN: Final = encode_answer(
@@ -104,7 +106,7 @@ class GroupDriver:
         self._log: LogReader = store.log(self.group)
         self._written: Index = self._log.last_index()
         self._log_time = LogTime()
-        self._log_cut = LogCut()
+        self._log_cut = LogCut(self.group, self._log, self.applying)
         self._led_term = Term(0)
         self._proposals: deque[tuple[bytes, Record, Origin]] = deque()
         self._proposal_bytes = 0
@@ -357,6 +359,15 @@ class GroupDriver:
         self.applying.firing = False
         self._led_term = Term(0)
 
+    def transfer(self, node: NodeId) -> bool:
+        """Begins to hand leadership to the voter on ``node``. False unless this replica leads and that one
+        lacks little. Writes wait meanwhile; after an election timeout this replica leads on."""
+        replica = self.replica
+        for member, at in self.nodes.items():
+            if at == node and self._led_term and replica.is_up_to_date(member, TRANSFER_LAG_ENTRIES):
+                replica.transfer(member)
+        return replica.is_handing_over
+
     def not_leader(self) -> bytes:
         """The answer to who asks a replica that does not lead."""
         leader = self.leader_node
@@ -393,16 +404,11 @@ class GroupDriver:
         self.applying.flush(batch, self.replica.membership)
 
     def cut_log(self, batch: Batch, settings: EngineSettings, connected: Container[NodeId]) -> None:
-        """Cuts from the log what is written as state and nobody here needs, in ``batch``, which may have the
-        latest flush too."""
-        if self.is_halted:
-            return
-        needed: Index | None = None
-        if self._led_term:
-            needed = self.replica.known_by([at for at, node in self.nodes.items() if node in connected])
-        index = self._log_cut.due(self.applying, self._log.first_index(), needed, settings)
-        if index:
-            batch.cut_log(self.group, index, self._log.term(index))
+        """Cuts from the log, in ``batch``, what is written as state and no connected replica needs."""
+        if not self.is_halted:
+            others = [at for at, node in self.nodes.items() if node in connected] if self._led_term else ()
+            needed = self.replica.known_by(others) if self._led_term else None
+            self._log_cut.cut(batch, settings, needed)
 
     # --- Reads --------------------------------------------------------------------------------------
 

@@ -143,13 +143,26 @@ async def _run(
         log.info("node runs", node=config.name, data=str(config.data))
         try:
             with _tuned():
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(clients.run, client_listeners)
-                    nursery.start_soon(mux.run, peer_listeners)
-                    nursery.start_soon(driver.run, syncer)
+                async with trio.open_nursery() as outer:
+                    with trio.CancelScope(shield=True) as scope:
+                        outer.start_soon(_leave, driver, scope)
+                        async with trio.open_nursery() as nursery:
+                            nursery.start_soon(clients.run, client_listeners)
+                            nursery.start_soon(mux.run, peer_listeners)
+                            nursery.start_soon(driver.run, syncer)
         finally:
             syncer.close()
             log.info("node stopped", node=config.name)
+
+
+async def _leave(driver: Driver, scope: trio.CancelScope) -> None:
+    """When the node is told to stop, its leaderships go first: the groups hardly notice."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await driver.hand_over()
+        scope.cancel()
 
 
 def _started(config: NodeConfig) -> Started:

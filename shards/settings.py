@@ -42,6 +42,10 @@ class EngineSettings:
     """A receiver that is busy, or has forgotten a snapshot, is asked again after this."""
     snapshot_silence_ms: int = 15_000
     """A snapshot that gets nowhere for so long is given up; one that was refused is tried again after it."""
+    balance_interval_ms: int = 1000
+    """At most one leadership is handed to where it belongs in this time."""
+    balance_up_ms: int = 5000
+    """A node must have been up for so long before leaderships go back to it."""
     hashes_timeout_ms: int = 20_000
     """``status --hashes`` answers with what it has after this."""
     watches_max: int = 100_000
