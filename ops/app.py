@@ -19,7 +19,13 @@ GLOBAL_OPTIONS: Final = ("-w", "--write", "--url", "--timeout", "--read", "--log
 _GROUPS: Final = {
     "map": ("ops.map_commands:app", "Maps: entries of a key and a value."),
     "counter": ("ops.counter_commands:app", "Counters: replicated 64-bit numbers."),
+    "value": ("ops.value_commands:app", "Values: one value each, set or unset."),
+    "set": ("ops.set_commands:app", "Sets: elements, each there or not."),
+    "queue": ("ops.queue_commands:app", "Queues: elements in the order offered, each for one taker."),
+    "election": ("ops.election_commands:app", "Elections: one leader at a time among those who campaign."),
+    "list": ("ops.list_commands:app", "Lists: elements by index, from 0; negative ones count from the end."),
     "lock": ("ops.lock_commands:app", "Locks, held by one session at a time, first come first served."),
+    "primitive": ("ops.primitive_commands:app", "Primitives of all types: what there is, and where."),
     "slot": ("ops.slot_commands:app", "Slots, the units of placement, and the groups that own them."),
 }
 _COMMANDS: Final = {

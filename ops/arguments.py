@@ -72,6 +72,9 @@ def _exclusive(arguments: Any) -> None:
 
 CONDITIONS: Final = Group("Conditions", validator=_exclusive, help="One of them at the most.", sort_key=50)
 
+Condition = Parameter(group=CONDITIONS)
+"""Marks an option as one of them."""
+
 Whole = Annotated[int, read_by(parse_whole, "N")]
 """A whole number of 64 bits; cyclopts's own conversion rounds."""
 Positive = Annotated[int, read_by(_positive, "N")]

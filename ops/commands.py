@@ -23,7 +23,7 @@ from typing import Annotated, Any, Concatenate, Final, Generic, ParamSpec, TypeV
 
 from cyclopts import App, Parameter
 
-from ops.arguments import Flag, KeyKind, Meaning, ReadOption
+from ops.arguments import Flag, KeyKind, Meaning, Positive, ReadOption
 from ops.common import DEFAULTS, Common, checked_name, lasting, unlimited, within_limit
 from ops.exits import NOT_FOUND, Failure, UsageError, one_line
 from ops.output import Answer, Result, tell_position, write_result
@@ -77,11 +77,20 @@ _MEANT: Final = {_TEXT.name: Meaning.VALUE, _KEY_AS.name: Meaning.KEY}
 _COMMON: Final = Option("common", Common, DEFAULTS, "")
 
 
+SPREAD: Final = (
+    Option("partitions", Positive | None, None,
+           "Spread it over this many, 16 unless told: set if this creates it, else what it must have."),
+    Option("pinned", Flag, False,
+           "Keep all of it in one group: set if this creates it, else as it must be."),
+)  # fmt: skip
+"""Options for the creation of a primitive that is spread over groups."""
+
+
 class Commands(Generic[H]):
     """The commands of one type of primitive, collected by its decorators. ``app`` is the group of them.
 
-    ``noun`` is what the type is called in texts; its own name unless given. ``opening`` are options of every
-    changing command that are handed to the handle's opener, such as a queue's capacity.
+    ``noun`` is what the type is called in texts; its own name unless given. ``opening`` are options of the
+    commands that create a primitive, which are handed to the handle's opener, such as a queue's capacity.
     """
 
     def __init__(
@@ -99,12 +108,17 @@ class Commands(Generic[H]):
     def change(self, body: Body[H, P]) -> Body[H, P]:
         """Declares a command that changes something."""
         text = f"The {self.noun}'s name; the {self.noun} is created if need be."
+        return self._add(body, changing, (_SHOW_POSITION,), text)
+
+    def create(self, body: Body[H, P]) -> Body[H, P]:
+        """Declares a command that changes something, and that has options for the primitive's creation."""
+        text = f"The {self.noun}'s name; the {self.noun} is created if need be."
         return self._add(body, changing, (*self.opening, _SHOW_POSITION), text)
 
     def wait(self, body: Body[H, P]) -> Body[H, P]:
         """Declares a command that waits, without a limit once a node has answered unless it is told one. It
         is cancelled at the limit, and then what it obtained is withdrawn."""
-        return self._add(body, unlimited, self.opening, f"The {self.noun}'s name.")
+        return self._add(body, unlimited, (), f"The {self.noun}'s name.")
 
     def follow(self, body: Body[H, P]) -> Body[H, P]:
         """Declares a command that goes on until it is ended, and writes and ends by itself. It is handed the
@@ -157,8 +171,8 @@ class _Command:
         named = {**bound.kwargs, "common": common} if self._wants_common else bound.kwargs
         opened = {option: extra[option] for option in self._opening if extra[option] is not None}
         async with self._reach(common) as client:
-            handle = client.open(self._type, name, read=extra.get("read", LINEARIZABLE), **opened)
-            with _refusals():
+            with refusals():
+                handle = client.open(self._type, name, read=extra.get("read", LINEARIZABLE), **opened)
                 outcome = await self._body(handle, *bound.args, **named)
                 if extra.get("show_position"):
                     outcome = _with_position(common, outcome, await handle.position())
@@ -195,7 +209,7 @@ def _with_position(common: Common, outcome: Outcome, position: Position | None) 
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """What a handle refuses by Python's own errors is not the program's mistake, but the command line's."""
     try:
         yield

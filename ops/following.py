@@ -86,8 +86,9 @@ count
 """
 
 
-def declare_watch(commands: Commands[Any], *, keyed: bool) -> None:
-    """Gives a type the command ``watch``. ``keyed``: its changes are of keys, and can be chosen by them."""
+def declare_watch(commands: Commands[Any], *, keyed: bool = False, listed: bool = True) -> None:
+    """Gives a type the command ``watch``. ``keyed``: its changes are of keys, and can be chosen by them;
+    ``listed``: what there is can be listed first."""
 
     async def watch_keys(
         handle: Any, /, *, key: KeyArgument | None = None, prefix: KeyArgument | None = None,
@@ -106,7 +107,14 @@ def declare_watch(commands: Commands[Any], *, keyed: bool) -> None:
         opened = handle.watch(position=position, initial=initial, previous=previous)
         return await _watch(opened, common, count, previous=previous)
 
-    body: Any = watch_keys if keyed else watch
+    async def watch_changes(
+        handle: Any, /, *, position: PositionOption | None = None, previous: Flag = False,
+        count: Positive | None = None, common: Common = DEFAULTS,
+    ) -> int:  # fmt: skip
+        opened = handle.watch(position=position, previous=previous)
+        return await _watch(opened, common, count, previous=previous)
+
+    body: Any = watch_keys if keyed else watch if listed else watch_changes
     body.__name__, body.__doc__ = "watch", _HELP
     commands.follow(body)
 

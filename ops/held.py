@@ -39,13 +39,13 @@ class _Run:
 
 async def run_holding(
     what: str, name: str, command: Sequence[str], hold: Hold, common: Common, *, session_timeout: float,
-    grace: float,
+    grace: float, lost_by: tuple[type[QuorateError], ...] = (),
 ) -> int:  # fmt: skip
     """Runs ``command`` while ``hold`` holds ``what`` (a "lock") of that name; its exit code.
 
     The time limit is for the wait; without one there is none once a node has answered. The child gets the
-    token in its environment, and TERM, ``grace`` seconds and KILL when what is held is lost. Raises Failure:
-    not obtained, or lost.
+    token in its environment, and TERM, ``grace`` seconds and KILL when what is held is lost: with the lease,
+    or by an error of ``lost_by``. Raises Failure: not obtained, or lost.
     """
     state = _Run()
     limit = trio.current_time() + (math.inf if common.timeout is None else common.timeout)
@@ -62,7 +62,7 @@ async def run_holding(
                             await _run_child(client, name, command, token, grace, state)
             nursery.cancel_scope.cancel()
     except (QuorateError, BaseExceptionGroup) as error:
-        _judge(what, name, leaf(error), state)
+        _judge(what, name, leaf(error), state, lost_by)
     if state.terminated:
         return _TERMINATED
     if state.code is None:
@@ -83,14 +83,16 @@ async def _run_child(
     state.code = await state.child.wait(grace_s=grace_s)
 
 
-def _judge(what: str, name: str, error: BaseException, state: _Run) -> None:
+def _judge(
+    what: str, name: str, error: BaseException, state: _Run, lost_by: tuple[type[QuorateError], ...]
+) -> None:
     """Raises what ``error`` means for the command. Once the child ended by itself, its exit code is what
     counts: what could not be released comes free with its lease."""
     if not isinstance(error, QuorateError):
         raise error
     if state.code is not None:
         sys.stderr.write(f"quorate: the {what} {name} was not released: {one_line(error)}\n")
-    elif state.child is not None and isinstance(error, SessionLost):
+    elif state.child is not None and isinstance(error, (SessionLost, *lost_by)):
         raise Failure(f"lost the {what} {name} while the command ran; it was stopped", LOST) from None
     else:
         raise error

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
-from cyclopts import Parameter
-
-from ops.arguments import ABSENT, CONDITIONS, Flag, KeyArgument, Positive, Revision, Seconds, ValueArgument
-from ops.commands import Commands
+from ops.arguments import ABSENT, Condition, Flag, KeyArgument, Positive, Revision, Seconds, ValueArgument
+from ops.commands import SPREAD, Commands
 from ops.exits import CONDITION, DONE, NOT_FOUND
 from ops.following import declare_watch
-from ops.output import Answer, Row, Rows
+from ops.output import Answer, Row, Rows, first, met
 from ops.values import show
 from primitives.map import Entry, Map
 
-commands: Final = Commands(Map, "Maps: entries of a key and a value.")
+commands: Final = Commands(Map, "Maps: entries of a key and a value.", opening=SPREAD)
 app: Final = commands.app
 declare_watch(commands, keyed=True)
 
-Condition = Parameter(group=CONDITIONS)
 
-
-@commands.change
+@commands.create
 async def put(
     entries: Map, key: KeyArgument, value: ValueArgument, /, *, ttl: Seconds | None = None,
     prev: Flag = False, if_absent: Annotated[Flag, Condition] = False,
@@ -49,11 +44,11 @@ async def put(
         Only if the entry's value equals this one, read as VALUE is.
     """
     if if_absent:
-        return _met(key, await entries.put_if_absent(key, value, ttl=ttl))
+        return met({"key": key}, await entries.put_if_absent(key, value, ttl=ttl))
     if if_revision is not None:
-        return _met(key, await entries.replace(key, value, revision=if_revision, ttl=ttl))
+        return met({"key": key}, await entries.replace(key, value, revision=if_revision, ttl=ttl))
     if if_value is not ABSENT:
-        return _met(key, await entries.compare_and_set(key, if_value, value, ttl=ttl))
+        return met({"key": key}, await entries.compare_and_set(key, if_value, value, ttl=ttl))
     if prev:
         old = await entries.get_and_put(key, value, ttl=ttl)
         if old is None:
@@ -111,7 +106,8 @@ async def items(entries: Map, /, *, limit: Positive | None = None) -> Rows:
     limit
         Stop after this many entries.
     """
-    return Rows(("key", "value"), _rows(entries, limit))
+    rows = ({"key": key, "value": value} async for key, value in first(entries.items(), limit))
+    return Rows(("key", "value"), rows)
 
 
 @commands.query
@@ -128,20 +124,7 @@ async def clear(entries: Map) -> Answer:
     return Answer({"name": entries.name, "cleared": True})
 
 
-def _met(key: KeyArgument, met: bool) -> Answer:
-    return Answer({"key": key, "done": met}, code=DONE if met else CONDITION)
-
-
 def _parts(entry: Entry) -> Row:
     return {
         "value": entry.value, "revision": entry.revision, "created": entry.created, "expires": entry.expires
     }  # fmt: skip
-
-
-async def _rows(entries: Map, limit: int | None) -> AsyncIterator[Row]:
-    count = 0
-    async for key, value in entries.items():
-        yield {"key": key, "value": value}
-        count += 1
-        if count == limit:
-            return

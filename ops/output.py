@@ -10,9 +10,10 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
-from ops.exits import DONE
+from ops.exits import CONDITION, DONE
 from ops.values import show, to_json
 from primitives.position import Position
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Format = Literal["table", "json", "jsonl", "simple"]
+T = TypeVar("T")
 Row = Mapping[str, Any]
 
 _NUMBER: Final = re.compile(r"-?[0-9.]+( ?[A-Za-z%/]{1,5})?|-")
@@ -27,8 +29,12 @@ _NUMBER: Final = re.compile(r"-?[0-9.]+( ?[A-Za-z%/]{1,5})?|-")
 
 
 def brief(value: Any) -> str:
-    """A fact for people: yes and no, a dash for nothing, else as it is."""
-    return "-" if value is None else ("yes" if value else "no") if isinstance(value, bool) else show(value)
+    """A fact for people: yes and no, a dash for nothing, lists by commas, else as it is."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(brief, value)) if isinstance(value, list) else show(value)
 
 
 class Column(NamedTuple):
@@ -63,6 +69,22 @@ class Rows:
 
 
 Result = Answer | Rows
+
+
+def met(record: Row, done: bool, *, as_: str = "done", otherwise: int = CONDITION) -> Answer:
+    """That something was done, or that a condition kept it from being: told by the exit code, in JSON also
+    under ``as_``."""
+    return Answer({**record, as_: done}, code=DONE if done else otherwise)
+
+
+async def first(rows: AsyncIterator[T], limit: int | None) -> AsyncIterator[T]:
+    """The first ``limit`` of them; all for None."""
+    count = 0
+    async for row in rows:
+        yield row
+        count += 1
+        if count == limit:
+            return
 
 
 async def write_result(format: Format, result: Result) -> int:
@@ -103,7 +125,7 @@ def write_record(format: Format, record: Row) -> None:
         for name, value in record.items():
             write_line(f"{name}\t{show(value)}")
     else:
-        _table(["", ""], [[name, show(value)] for name, value in record.items()], header=False)
+        _table(["", ""], [[name, brief(value)] for name, value in record.items()], header=False)
 
 
 def write_rows(format: Format, columns: Columns, rows: Sequence[Row]) -> None:
@@ -226,10 +248,15 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool
     """A table as wide as the terminal; where there is none, as wide as its contents."""
     from rich.console import Console
 
-    console = Console(file=sys.stdout, highlight=False)
-    if not sys.stdout.isatty():
-        console = Console(file=sys.stdout, highlight=False, width=max(80, _width(titles, rows)))
-    console.print(_made(titles, rows, header=header))
+    table = _made(titles, rows, header=header)
+    if sys.stdout.isatty():
+        Console(file=sys.stdout, highlight=False).print(table)
+        return
+    console = Console(file=StringIO(), highlight=False, width=max(80, _width(titles, rows)))
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        write_line(line.rstrip())
 
 
 def _width(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:

@@ -7,16 +7,22 @@ from typing import Any, Final
 
 from cyclopts import App
 
-from ops.arguments import Flag
+from ops.arguments import Flag, KeyKind
 from ops.commands import reading
-from ops.common import DEFAULTS, Common
-from ops.exits import DONE
+from ops.common import DEFAULTS, Common, checked_name
+from ops.exits import DONE, NOT_FOUND
 from ops.output import Column, Row, write_rows
+from ops.places import node_name, place_of_name, places_of, replicas_of
+from ops.primitive_commands import find
+from ops.values import parse_key
 from router.shardmap import ShardMap
 
 app: Final = App("slot", help="Slots, the units of placement, and the groups that own them.")
 
-_GROUPS: Final = ("group", "slots", Column("leader"), Column("replicas", ", ".join))
+_GROUPS: Final = ("group", "slots", Column("leader"), Column("replicas"))
+_PLACES: Final = (
+    Column("partition"), "slot", "group", Column("leader"), Column("replicas")
+)  # fmt: skip
 _RANGES: Final = ("first", "last", "group", "epoch", Column("leader"))
 
 
@@ -39,10 +45,34 @@ async def map_(*, ranges: Flag = False, common: Common = DEFAULTS) -> int:
     return DONE
 
 
-def node_name(shard_map: ShardMap, node: Any) -> str | None:
-    """A node's name; its number if the map does not know it; None for None."""
-    info = shard_map.nodes.get(node)
-    return None if node is None else str(node) if info is None else info.name
+@app.command
+async def locate(
+    name: str, key: str | None = None, /, *, key_as: KeyKind = "text", common: Common = DEFAULTS
+) -> int:
+    """Print where a primitive lives, or the entry of a key: slots, groups and nodes.
+
+    Exit code 3 if there is none of that name; where its name's own row would be is printed all the same.
+
+    Parameters
+    ----------
+    name
+        The primitive's name.
+    key
+        An entry's key, or an element; only where this one is.
+    key_as
+        How KEY is meant: text, a 64-bit integer, or bytes in hexadecimal.
+    """
+    name = checked_name(name)
+    wanted = None if key is None else parse_key(key, key_as)
+    async with reading(common) as client:
+        one = await find(client, name)
+        shard_map = await client.shard_map()
+        if one is None:
+            places = [place_of_name(shard_map, client.namespace, name)]
+        else:
+            places = places_of(shard_map, client.namespace, one, wanted)
+    write_rows(common.write, _PLACES, [place.row() for place in places])
+    return NOT_FOUND if one is None else DONE
 
 
 def group_row(shard_map: ShardMap, group: Any) -> Row:
@@ -51,7 +81,7 @@ def group_row(shard_map: ShardMap, group: Any) -> Row:
         "group": group,
         "slots": len(shard_map.slots_of(group)),
         "leader": node_name(shard_map, shard_map.leaders.get(group)),
-        "replicas": [node_name(shard_map, node) for _, node in shard_map.groups[group].replicas],
+        "replicas": replicas_of(shard_map, group),
     }
 
 

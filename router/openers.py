@@ -27,6 +27,11 @@ class Openers:
         self._namespace: Final = namespace
         self._port: Final = port
 
+    @property
+    def namespace(self) -> str:
+        """The namespace of names that are given without one."""
+        return self._namespace
+
     def open(self, type_name: str, name: str, *, namespace: str | None = None, **options: Any) -> Handle:
         """A handle of any registered type, by the type's name. Raises ValueError for an unknown type."""
         try:

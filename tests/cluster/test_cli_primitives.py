@@ -1,0 +1,214 @@
+"""The commands of values, sets, queues, lists and elections, read levels and positions: what they print and
+their exit codes. They run in this process, against real nodes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+
+from ops import runner
+from tests.devprocess import COMMAND, Dev, environment
+
+pytestmark = pytest.mark.cluster
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def dev() -> Iterator[Dev]:
+    with Dev() as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture
+def run(dev: Dev, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A command line, run in this process: its exit code, standard output and standard error."""
+    monkeypatch.setenv("QUORATE_URL", dev.url)
+
+    def call(*tokens: str) -> tuple[int, str, str]:
+        code = runner.run(tokens)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_a_value_is_set_compared_and_unset(run: Run) -> None:
+    assert run("value", "get", "v") == (3, "", "")
+    assert run("value", "cas", "v", "null", '{"a": 1}') == (0, "", "")
+    assert run("value", "cas", "v", "null", "2") == (4, "", "")
+    assert run("value", "get", "v") == (0, '{"a": 1}\n', "")
+    revision = json.loads(run("value", "get", "v", "-w", "json")[1])["revision"]
+    assert run("value", "set", "v", "2", "--if-revision", str(revision)) == (0, "", "")
+    assert run("value", "set", "v", "3", "--if-revision", str(revision)) == (4, "", "")
+    assert run("value", "unset", "v", "--if-revision", str(revision)) == (4, "", "")
+    assert run("value", "set", "v", "3", "--if-value", "2") == (0, "", "")
+    assert int(run("value", "set", "v", "5")[1]) > revision
+    assert run("value", "unset", "v") == (0, "", "")
+    assert run("value", "unset", "v") == (3, "", "")
+
+
+def test_a_set_counts_what_changed(run: Run) -> None:
+    assert run("set", "add", "s", "a", "b", "c") == (0, "3\n", "")
+    assert run("set", "add", "s", "c", "d") == (0, "1\n", "")
+    assert run("set", "contains", "s", "d") == (0, "", "")
+    assert run("set", "contains", "s", "e") == (3, "", "")
+    assert sorted(run("set", "items", "s", "-w", "simple")[1].split()) == ["a", "b", "c", "d"]
+    assert len(run("set", "items", "s", "-w", "simple", "--limit", "2")[1].split()) == 2
+    assert run("set", "remove", "s", "a", "z") == (0, "1\n", "")
+    assert run("set", "remove", "s", "a") == (3, "0\n", "")
+    assert run("set", "size", "s") == (0, "3\n", "")
+    assert run("set", "clear", "s") == (0, "", "")
+    assert run("set", "size", "s") == (0, "0\n", "")
+
+
+def test_a_queue_gives_each_element_once_and_in_order(run: Run) -> None:
+    assert run("queue", "poll", "q") == (3, "", "")
+    assert run("queue", "offer", "q", "1", "null", "x") == (0, "", "")
+    assert run("queue", "size", "q") == (0, "3\n", "")
+    assert run("queue", "peek", "q") == (0, "1\n", "")
+    assert run("queue", "take", "q") == (0, "1\n", "")
+    assert run("queue", "items", "q", "-w", "simple") == (0, "null\nx\n", "")
+    assert run("queue", "poll", "q") == (0, "null\n", "")
+    assert run("queue", "poll", "q", "-w", "jsonl") == (0, '{"name": "q", "value": "x"}\n', "")
+    assert run("queue", "peek", "q") == (3, "", "")
+
+
+def test_a_queue_at_its_capacity_is_code_4_and_says_so(run: Run) -> None:
+    assert run("queue", "offer", "small", "1", "2", "--capacity", "2")[0] == 0
+    code, out, err = run("queue", "offer", "small", "3")
+    assert (code, out, err.count("\n")) == (4, "", 1)
+    assert "no room" in err
+    assert run("queue", "offer", "small", "3", "--capacity", "9")[0] == 1
+
+
+def test_a_taker_waits_and_leaves_the_queue_at_its_limit(run: Run) -> None:
+    assert run("queue", "take", "later", "--timeout", "300ms") == (
+        4, "", "quorate: nothing came within 0.3 s\n"
+    )  # fmt: skip
+    run("queue", "offer", "later", "x")
+    assert run("queue", "take", "later") == (0, "x\n", "")
+
+
+def test_a_list_is_changed_by_index(run: Run) -> None:
+    assert run("list", "append", "l", "a", "[1]", "c") == (0, "", "")
+    assert run("list", "insert", "l", "0", "first") == (0, "", "")
+    assert run("list", "get", "l", "-1") == (0, "c\n", "")
+    assert run("list", "set", "l", "1", "b") == (0, "", "")
+    assert run("list", "index", "l", "[1]") == (0, "2\n", "")
+    assert run("list", "remove", "l", "[1]") == (0, "", "")
+    assert run("list", "remove", "l", "[1]") == (3, "", "")
+    assert run("list", "items", "l", "-w", "simple") == (0, "first\nb\nc\n", "")
+    assert run("list", "pop", "l", "0") == (0, "first\n", "")
+    assert run("list", "pop", "l") == (0, "c\n", "")
+    assert run("list", "size", "l") == (0, "1\n", "")
+
+
+@pytest.mark.parametrize("command", [("get", "9"), ("set", "9", "x"), ("pop", "-9")])
+def test_an_index_out_of_range_is_code_3_and_says_so(run: Run, command: tuple[str, ...]) -> None:
+    run("list", "append", "short", "a")
+    code, out, err = run("list", command[0], "short", *command[1:])
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert "has no element" in err
+
+
+def test_the_leader_runs_its_command_and_is_seen_by_others(run: Run, dev: Dev) -> None:
+    assert run("election", "leader", "e") == (3, "", "")
+    command = "echo $QUORATE_NAME $QUORATE_FENCING_TOKEN; read line"
+    with subprocess.Popen(
+        [*COMMAND, "election", "run", "e", "--data", '{"host": "h1"}', "--", "sh", "-c", command],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(QUORATE_URL=dev.url),
+    ) as leader:  # fmt: skip
+        assert leader.stdout is not None
+        name, term = leader.stdout.readline().split()
+        told = json.loads(run("election", "leader", "e", "-w", "jsonl")[1])
+        assert (name, told["name"], told["term"], told["leader"]) == ("e", "e", int(term), {"host": "h1"})
+        code, _, err = run("election", "run", "e", "--timeout", "300ms", "--", "true")
+        assert (code, err) == (4, "quorate: the leadership of e was not obtained\n")
+        leader.communicate("\n", timeout=30)
+        assert leader.returncode == 0
+    assert run("election", "leader", "e") == (3, "", "")
+
+
+def test_a_reading_command_is_answered_at_every_level(run: Run) -> None:
+    _, out, _ = run("map", "put", "m", "k", "1", "--show-position", "-w", "jsonl")
+    position = json.loads(out)["position"]
+    for level in ("linearizable", "sequential", "stale:5s", f"causal:{position}"):
+        assert run("map", "get", "m", "k", "--read", level) == (0, "1\n", "")
+        assert run("map", "size", "m", "--read", level)[0] == 0
+
+
+def test_a_position_is_told_on_standard_error_for_people(run: Run) -> None:
+    run("map", "put", "m", "k", "1")
+    code, out, err = run("map", "get", "m", "k", "--show-position")
+    assert (code, out) == (0, "1\n")
+    assert err.startswith("position: ")
+    assert run("map", "get", "nothing", "k", "--show-position") == (3, "", "")
+
+
+def test_a_position_of_another_primitive_is_refused_in_a_line(run: Run) -> None:
+    _, out, _ = run("map", "put", "m", "k", "1", "--show-position", "-w", "jsonl")
+    run("map", "put", "other", "k", "1")
+    code, out, err = run("map", "get", "other", "k", "--read", f"causal:{json.loads(out)['position']}")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "another primitive" in err
+
+
+@pytest.mark.parametrize(
+    "level", ["fresh", "causal:", "causal:x", "stale:-1", "stale:0", "stale:soon", "sequential:1", ""]
+)
+def test_a_read_level_that_is_none_is_a_usage_error(run: Run, level: str) -> None:
+    code, out, err = run("map", "get", "m", "k", "--read", level)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_name_of_another_type_is_named_with_both(run: Run) -> None:
+    run("counter", "add", "typed")
+    wrong = [("map", "put", "typed", "k", "v"), ("queue", "offer", "typed", "v"), ("set", "size", "typed")]
+    for words in wrong:
+        code, out, err = run(*words)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "counter" in err
+        assert words[0] in err
+
+
+def test_another_shape_than_the_one_asked_for_is_refused(run: Run) -> None:
+    assert run("map", "put", "shaped", "k", "1", "--partitions", "3")[0] == 0
+    assert run("map", "put", "shaped", "k", "2", "--pinned")[0] == 1
+    assert run("map", "put", "shaped", "k", "2", "--pinned", "--partitions", "3")[0] == 2
+    assert run("map", "get", "shaped", "k") == (0, "1\n", "")
+
+
+def test_top_shows_the_cluster_and_ends_by_its_count(run: Run) -> None:
+    code, out, _ = run("top", "--count", "2", "--interval", "50ms", "-w", "jsonl")
+    frames = [json.loads(line) for line in out.splitlines()]
+    assert (code, len(frames)) == (0, 2)
+    assert [group["leader"] for group in frames[-1]["groups"]] == ["n1"] * 5
+    assert frames[-1]["entries_s"] is not None
+
+
+def test_top_and_watches_end_by_an_interrupt_without_a_word(dev: Dev) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "top", "-w", "jsonl"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(QUORATE_URL=dev.url),
+    ) as top:  # fmt: skip
+        assert top.stdout is not None
+        top.stdout.readline()
+        top.send_signal(signal.SIGINT)
+        _, errors = top.communicate(timeout=30)
+    assert (top.returncode, errors) == (130, "")
+
+
+def test_every_slot_has_an_owner(run: Run) -> None:
+    groups = json.loads(run("slot", "map", "-w", "json")[1])
+    assert sum(group["slots"] for group in groups) == 16384
+    runs = json.loads(run("slot", "map", "--ranges", "-w", "json")[1])
+    assert runs[0]["first"] == 0
+    assert runs[-1]["last"] == 16383
+    assert all(one["last"] + 1 == two["first"] for one, two in pairwise(runs))
