@@ -103,10 +103,10 @@ class GroupDriver:
         self.is_halted = False
         """Whether another driver takes this one's place: it does nothing more."""
         self._node = node
-        self._log: LogReader = store.log(self.group)
-        self._written: Index = self._log.last_index()
+        self.log: Final[LogReader] = store.log(self.group)
+        self._written: Index = self.log.last_index()
         self._log_time = LogTime()
-        self._log_cut = LogCut(self.group, self._log, self.applying)
+        self._log_cut = LogCut(self.group, self.log, self.applying)
         self._led_term = Term(0)
         self._proposals: deque[tuple[bytes, Record, Origin]] = deque()
         self._proposal_bytes = 0
@@ -339,8 +339,8 @@ class GroupDriver:
         self._led_term = replica.term
         # Its own first entry is not written yet; all before it is, for its vote request waited for that.
         previous = self._written
-        log_ms = last_log_time_ms(self._log, previous, self.applying.applied, self.applier.log_time_ms)
-        self._log_time.elected(now_ms, self._log.term(previous) if previous else Term(0), log_ms)
+        log_ms = last_log_time_ms(self.log, previous, self.applying.applied, self.applier.log_time_ms)
+        self._log_time.elected(now_ms, self.log.term(previous) if previous else Term(0), log_ms)
         replica.clock = self._log_time.now_ms(now_ms)
         self.leases.elected(now_ms, self.applier.sessions)
         self.preferred_until_ms = 0
