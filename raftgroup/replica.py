@@ -8,6 +8,7 @@ from typing import Final
 from raftgroup.election import (
     HURRIED_PREVOTES,
     admit,
+    applied_all,
     ask_prevotes,
     may_campaign,
     on_pre_vote,
@@ -269,6 +270,8 @@ class Replica:
         if index > s.handed or index < s.applied:
             raise InvariantViolation(f"applied {index}, with {s.applied} to {s.handed} possible")
         s.applied = index
+        if s.summoned and index >= s.commit:
+            applied_all(s)
 
     def set_membership(self, membership: Membership) -> None:
         """A membership takes effect: its entry was applied."""

@@ -28,11 +28,11 @@ class EngineSettings:
     """The same in bytes; the log is cut down to whichever is less."""
     log_held_bytes: int = 256 << 20
     """A leader keeps more than the tail, up to so much, for connected followers that still need it."""
-    snapshot_part_bytes: int = 64 << 10
+    snapshot_part_bytes: int = 32 << 10
     """Of a snapshot's part; one row always fits."""
     snapshot_window_bytes: int = 1 << 20
     """Sent and not acknowledged, for each snapshot."""
-    snapshot_bytes_a_second: int = 16 << 20
+    snapshot_bytes_a_second: int = 8 << 20
     """Sent by a node, all its snapshots together."""
     snapshots_sent_max: int = 2
     """By a node at a time."""
