@@ -15,6 +15,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
 from router.shardmap import NodeInfo, ShardMap
+from shards.admin import ADMIN
 from shards.balance import Balancer
 from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
@@ -223,6 +224,7 @@ class Engine:
                 self.snapshots.round(now_ms)
         self._hash()
         self._settle()
+        self._dispatch.tell_status()
         effects = self.out.take()
         effects.sync_round = self._writer.wanted()
         effects.wake_in_ms = self._wake_in_ms(now_ms, active)
@@ -326,6 +328,8 @@ class Engine:
         for origin, answer in internal:
             if origin.connection in (ASKED, OPENED):
                 self._questions.answered(origin, answer)
+            elif origin.connection == ADMIN:
+                self._dispatch.admin.answered(origin.request, answer)
             elif origin.connection == DELETING:
                 self._deletions.answered(origin.request, answer)
             elif origin.connection == WATCHED:
@@ -348,6 +352,7 @@ class Engine:
         self._questions.tick()
         self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
+        self._dispatch.admin.tick(now_ms)
         self.snapshots.tick(now_ms)
         self._balancer.tick(now_ms)
         if self._dispatch.watching.streams:
