@@ -116,7 +116,7 @@ class GroupDriver:
     @property
     def first_index(self) -> Index:
         """Index of the first log entry that is kept."""
-        return self._log.first_index()
+        return self.log.first_index()
 
     @property
     def leader_node(self) -> NodeId | None:
