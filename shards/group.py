@@ -114,11 +114,6 @@ class GroupDriver:
         return self.replica.role == Role.LEADER
 
     @property
-    def first_index(self) -> Index:
-        """Index of the first log entry that is kept."""
-        return self.log.first_index()
-
-    @property
     def leader_node(self) -> NodeId | None:
         """The node of the leader that this replica knows."""
         return self.nodes.get(self.replica.leader)
