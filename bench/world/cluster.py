@@ -76,7 +76,7 @@ class Cluster(Machines[bytes, SimNode]):
         return sorted({group for node in self.up.values() for group in node.engine.groups})
 
     def has_formed(self) -> bool:
-        """Whether every node is up, knows the map and sees a leader of each group that it has a replica of."""
+        """Whether every node is up, knows the map and sees a leader of each of its groups."""
         return sum(node.engine.ready for node in self.up.values()) == len(self.nodes)
 
     def has_converged(self) -> bool:
