@@ -2,6 +2,9 @@
 
 It sleeps until somebody puts something into the engine's inbox and wakes it, or until the time that the last
 round named. Whoever else is ready to run puts in first, so that one round takes it all.
+
+Inside a user's process an interrupt (KeyboardInterrupt) is for the user's code: it would else be raised in
+the middle of a round. So the tasks of nodes and clients are protected from it.
 """
 
 from __future__ import annotations
@@ -97,6 +100,7 @@ class Doorbell:
         self._parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    @trio.lowlevel.enable_ki_protection
     async def keep_time(self) -> None:
         """Rings when a wait is over; runs for as long as anybody waits."""
         while True:
@@ -133,6 +137,7 @@ class Driver:
         self._failure = self._failure or error
         self._bell.ring()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, syncer: Syncer) -> None:
         """Runs rounds until cancelled. Raises whatever stops the node."""
         async with trio.open_nursery() as nursery:
