@@ -5,7 +5,8 @@
     python examples/configuration.py set log_level debug     # in a third one
 
 A watch begins with a listing and goes on from there without a gap, through lost connections and changes of
-leaders. Should the program have been cut off for longer than the history is kept, it says so, and begins anew.
+leaders. Should the program have been cut off for longer than the history is kept, it says so, and begins
+anew.
 """
 
 from __future__ import annotations

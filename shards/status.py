@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from raftgroup.types import Role
 from shards.core import Core
 
-_ROLES = {
+ROLES: Final = {
     Role.FOLLOWER: "follower", Role.PRE_CANDIDATE: "pre-candidate", Role.CANDIDATE: "candidate",
     Role.LEADER: "leader",
 }  # fmt: skip
@@ -30,6 +30,7 @@ def describe(engine: Core) -> dict[str, Any]:
         "cluster": None if shard_map is None else shard_map.cluster_id.hex(),
         "map_version": None if shard_map is None else shard_map.version,
         "nodes": nodes,
+        "snapshots": {"sent": engine.snapshots.sent, "installed": engine.snapshots.installed},
         "groups": [_group(engine, group) for group in sorted(engine.groups)],
     }
 
@@ -41,12 +42,14 @@ def _group(engine: Core, group: Any) -> dict[str, Any]:
     return {
         "group": group,
         "replica": status.id,
-        "role": _ROLES[status.role],
+        "role": ROLES[status.role],
         "leader": driver.leader_node,
         "term": status.term,
         "commit": status.commit,
         "applied": status.applied,
+        "first": driver.log.first_index(),
         "last": status.last,
+        "snapshots": engine.snapshots.describe(group),
         "revision": driver.applier.revision,
         "sessions": len(driver.applier.sessions),
         "slots": 0 if shard_map is None else len(shard_map.slots_of(group)),

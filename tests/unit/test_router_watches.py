@@ -16,7 +16,7 @@ from primitives.counter import ADD
 from primitives.errors import BadPosition, Code, Compacted, Deleted, Overloaded, TypeMismatch, WatchOverflow
 from primitives.handle import Reference
 from primitives.ids import GroupId
-from primitives.map import Op
+from primitives.mapops import Op
 from primitives.position import WHOLE, Position
 from primitives.watch import PROGRESS, StreamEvent
 from router.session_streams import Watch
@@ -104,7 +104,7 @@ def test_an_answer_waits_for_the_events_of_a_replica_that_lags_and_the_stream_mo
     begun_ms = driver.now_ms
     driver.wait(put(driver, ref, "b"))
     assert keys(events(driver, made)) == ["b"]
-    assert driver.now_ms - begun_ms >= 200
+    assert driver.now_ms - begun_ms >= 20
     assert cluster.streams.streams[0].connection.node == cluster.groups[GroupId(1)].leader
     begun_ms = driver.now_ms
     driver.wait(put(driver, ref, "c"))
@@ -333,7 +333,7 @@ def test_a_cancelled_grant_that_waited_for_events_is_given_back() -> None:
     cluster.lag(1, node)
     other = Reference("", "l2", 18, 0, None)
     acquire = driver.command(other, 1, [], late=True)
-    driver.pass_ms(60)
+    driver.run(lambda: bool(driver.core.watches.holds._held))
     assert not acquire.done
     withdrawal = driver.core.cancel(driver.now_ms, acquire)
     assert withdrawal is not None
