@@ -13,13 +13,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-import structlog
 import trio
 
 from primitives.ids import NodeId
+from shards.logs import log
 from shards.ports import Effects, Syncer
-
-log = structlog.get_logger()
 
 HAND_OVER_S: Final = 1.0
 
