@@ -114,6 +114,8 @@ def settings(options: Options) -> Settings:
     data = Path(_required(options.data, "data"))
     listen = parse_address(_required(options.listen, "listen"), "listen")
     cluster = _cluster(options.cluster)
+    if cluster and name not in cluster:
+        raise Failure(f"--cluster lists {', '.join(sorted(cluster))}, but this node is {name}")
     if options.peer is not None:
         peer = parse_address(options.peer, "peer")
     elif name in cluster:
@@ -121,8 +123,6 @@ def settings(options: Options) -> Settings:
     else:
         raise Failure("--peer is missing")
     cluster = cluster or {name: peer}
-    if name not in cluster:
-        raise Failure(f"--cluster lists {', '.join(sorted(cluster))}, but this node is {name}")
     advertise = listen if options.advertise is None else parse_address(options.advertise, "advertise")
     if not options.allow_plaintext:
         for flag, address in (("listen", listen), ("peer", peer)):

@@ -34,7 +34,8 @@ async def run(settings: Settings, *, until_eof: bool) -> int:
             nursery.start_soon(_until_signal, nursery.cancel_scope, ended)
             if until_eof:
                 nursery.start_soon(_until_eof, nursery.cancel_scope)
-            await nursery.start(run_node, node_config(settings))
+            running = await nursery.start(run_node, node_config(settings))
+            await running.ready.wait()
             sys.stdout.write(f"ready: {settings.advertise}\n")
             sys.stdout.flush()
     except (StartError, NodeFailed, BaseExceptionGroup) as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from ops.replica import Replica, ReplicaConfig
     from primitives.counter import Counter
     from primitives.election import Candidate, Deposed, Election, Leadership, Term
     from primitives.errors import (
@@ -52,10 +53,13 @@ if TYPE_CHECKING:
     from primitives.watch import Event
     from primitives.watching import Watch
     from router.client import Client, Session, connect
+    from shards.config import DirectoryInUse, NodeFailed, StartError
+    from shards.embedding import embedded
 
 __version__: Final = "0.1.0"
 
 _HOMES: Final = {
+    "ops.replica": ("Replica", "ReplicaConfig"),
     "router.client": ("Client", "Session", "connect"),
     "primitives.counter": ("Counter",),
     "primitives.election": ("Candidate", "Deposed", "Election", "Leadership", "Term"),
@@ -74,6 +78,8 @@ _HOMES: Final = {
     "primitives.value": ("Value",),
     "primitives.watch": ("Event",),
     "primitives.watching": ("Watch",),
+    "shards.config": ("DirectoryInUse", "NodeFailed", "StartError"),
+    "shards.embedding": ("embedded",),
 }  # fmt: skip
 _WHERE: Final = {name: module for module, names in _HOMES.items() for name in names}
 _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops")
@@ -81,11 +87,12 @@ _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops
 
 __all__ = [
     "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Candidate", "Causal", "Client", "Compacted",
-    "ConfigMismatch", "Counter", "Deleted", "Deposed", "Election", "Entry", "Event", "Grant", "Holder",
-    "Leadership", "List", "Lock", "Map", "OutcomeUnknown", "OverflowRefused", "Overloaded",
-    "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull", "QuorateError", "ReadLevel",
-    "Retry", "Session", "SessionLost", "Set", "Stale", "Term", "TooLarge", "TypeMismatch", "Unavailable",
-    "Value", "Watch", "WatchOverflow", "connect",
+    "ConfigMismatch", "Counter", "Deleted", "Deposed", "DirectoryInUse", "Election", "Entry", "Event",
+    "Grant", "Holder", "Leadership", "List", "Lock", "Map", "NodeFailed", "OutcomeUnknown",
+    "OverflowRefused", "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull",
+    "QuorateError", "ReadLevel", "Replica", "ReplicaConfig", "Retry", "Session", "SessionLost", "Set",
+    "Stale", "StartError", "Term", "TooLarge", "TypeMismatch", "Unavailable", "Value", "Watch",
+    "WatchOverflow", "connect", "embedded",
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from primitives.position import Position
 from primitives.records import Answer
 from primitives.watch import BUFFER_BYTES, WatchPort
 from router.client_catalog import Catalog, Listing
-from router.client_driver import ClientDriver, StateFeed
+from router.client_driver import ClientDriver, Dial, StateFeed, dial_tcp
 from router.client_leases import HeldLease
 from router.client_watches import ClientWatch
 from router.openers import Openers
@@ -51,13 +51,20 @@ def connect(
         if not url:
             raise ValueError(f"no URL is given, and the environment has no {VARIABLE}")
     where = parse_url(url)
-    space = where.namespace if namespace is None else check_namespace(namespace)
+    space = where.namespace if namespace is None else namespace
+    return attach(where.addresses, dial_tcp, session_timeout=session_timeout, namespace=space, name=name)
+
+
+def attach(
+    addresses: Sequence[str], dial: Dial, *, session_timeout: float = 10.0, namespace: str = "",
+    name: str | None = None,
+) -> AbstractAsyncContextManager[Client]:  # fmt: skip
+    """The client of :func:`connect`, for the cluster that has nodes at ``addresses``, reached by ``dial``."""
+    space = check_namespace(namespace)
     settings = SessionSettings(timeout_ms=round(session_timeout * 1000))
     shown = name if name is not None else f"{socket.gethostname()}/{os.getpid()}"
-    core = SessionCore(
-        secrets.token_bytes(16), where.addresses, SystemRandom(), name=shown, settings=settings
-    )
-    return _connected(Client(ClientDriver(core), space))
+    core = SessionCore(secrets.token_bytes(16), addresses, SystemRandom(), name=shown, settings=settings)
+    return _connected(Client(ClientDriver(core, dial), space))
 
 
 @asynccontextmanager

@@ -20,8 +20,10 @@ class MemoryLink:
     An end that was closed is no longer written to, but what it sent before is still there for the other.
     """
 
-    __slots__ = ("_drainer", "_finishing", "_inbox", "_inbox_bytes", "_lost", "_other", "_receiver", "_runner",
-                 "queue_bytes_max")  # fmt: skip
+    __slots__ = (
+        "_drainer", "_finishing", "_inbox", "_inbox_bytes", "_lost", "_other", "_receiver", "_runner",
+        "queue_bytes_max",
+    )  # fmt: skip
 
     def __init__(self, queue_bytes_max: int) -> None:
         self.queue_bytes_max: Final = queue_bytes_max
@@ -106,8 +108,8 @@ class MemoryLink:
             await trio.lowlevel.wait_task_rescheduled(self._abort_drainer)
 
     def finish(self) -> None:
-        """Takes no more to send, and ends the connection once the other end took what it was sent; :meth:`run`
-        does the rest. Never blocks."""
+        """Takes no more to send, and ends the connection once the other end took what it was sent;
+        :meth:`run` does the rest. Never blocks."""
         self._finishing = True
         self._other._wake_receiver()
         self._wake_runner()

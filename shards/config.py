@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from primitives.errors import QuorateError
 from shards.settings import EngineSettings
 
 Address = tuple[str, int]
 """Host, as a name or a number, and port."""
 
 
-class StartError(Exception):
+class StartError(QuorateError):
     """The node cannot start, or must not: one line for whoever started it. Exit code 1."""
 
 
-class NodeFailed(Exception):
+class DirectoryInUse(StartError):
+    """The data directory is open already, in this process or in another one."""
+
+
+class NodeFailed(QuorateError):
     """A running node stopped because going on would not be safe: one line. Exit code 1."""
 
 
@@ -27,10 +32,10 @@ class NodeConfig:
     name: str
     data: Path
     """Directory of the store; it belongs to this node for good."""
-    listen: Address
-    """For clients."""
-    peer: Address
-    """For other nodes."""
+    listen: Address | None
+    """For clients; None: only from within this process."""
+    peer: Address | None
+    """For other nodes; None: a node by itself."""
     advertise: Address
     """Where clients reach this node."""
     cluster: Mapping[str, Address]
@@ -42,6 +47,9 @@ class NodeConfig:
     clients_max: int | None = None
     """Client connections at a time; by the limit of descriptors unless given."""
     engine: EngineSettings = field(default_factory=EngineSettings)
+    owns_process: bool = True
+    """Whether the process is there for this node, so that what holds for all of it may be set: how it
+    collects garbage and switches threads, and how many descriptors it may have."""
 
 
 def address_text(address: Address) -> str:

@@ -39,6 +39,8 @@ PREFERRED_MS: Final = 1500
 """How long the first replica of a new group tries to be its first leader."""
 SYSTEM_RETRY_TICKS: Final = 10
 """This node's own records for group 0 are proposed this often until they show."""
+FOUND_RETRY_TICKS: Final = 2
+"""The founding record likewise: everything else waits for it."""
 
 
 class Engine:
@@ -125,6 +127,9 @@ class Engine:
         driver = GroupDriver(self.node, stored, replica, applier, self._store, nodes, former)
         if former is None:
             driver.local.number_from(int.from_bytes(self.boot_id[:8], "big"))
+        if stored.membership.incoming == (stored.identity.replica,):
+            # Nobody else can lead, so there is nothing to wait for.
+            driver.preferred_until_ms = self._clock.monotonic_ms() + PREFERRED_MS
         self.groups[group] = self._active[group] = driver
         self.snapshots.opened(stored)
         return driver
@@ -336,7 +341,7 @@ class Engine:
         if self._dispatch.watching.streams:
             self._dispatch.watching.tick()
         self._ticks += 1
-        if self._ticks % SYSTEM_RETRY_TICKS == 0:
+        if self._ticks % (FOUND_RETRY_TICKS if self.shard_map is None else SYSTEM_RETRY_TICKS) == 0:
             self._tell_system()
 
     def _tell_system(self) -> None:

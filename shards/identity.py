@@ -32,6 +32,18 @@ class DirectoryRefused(Exception):
     """The directory cannot be used as asked; the text is one line for whoever started the node."""
 
 
+class InUse(DirectoryRefused):
+    """It is open already."""
+
+
+class OfAnotherNode(DirectoryRefused):
+    """It belongs to the node ``node``."""
+
+    def __init__(self, text: str, node: str) -> None:
+        super().__init__(text)
+        self.node: Final = node
+
+
 class StoreDirectory:
     """An open, locked data directory. :meth:`open` makes one; :meth:`close` lets another process in."""
 
@@ -88,10 +100,10 @@ class StoreDirectory:
                 "of Quorate that wrote it, or a newer one"
             )
         if fields["node"] != name:
-            raise DirectoryRefused(
+            raise OfAnotherNode(
                 f"{path} is the directory of node {fields['node']!r}, not of {name!r}: "
-                "give each node a directory of its own"
-            )
+                "give each node a directory of its own", fields["node"],
+            )  # fmt: skip
         directory = cls(path, name, bytes.fromhex(fields["id"]), lock)
         directory._has_database = fields["database"]
         if founding is not None:
@@ -201,9 +213,11 @@ def _locked(path: Path) -> int:
     except BlockingIOError:
         holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
-        raise DirectoryRefused(
-            f"{path} is in use by process {holder}: stop it, or give this node another directory"
-        ) from None
+        if holder == str(os.getpid()):
+            text = f"{path} is open in this process already: share what uses it, or take another directory"
+        else:
+            text = f"{path} is in use by process {holder}: stop it, or give this node another directory"
+        raise InUse(text) from None
     except BaseException:
         os.close(descriptor)
         raise

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-import structlog
 import trio
 
 from primitives.errors import ProtocolError
@@ -39,14 +38,13 @@ from shards.handshake import (
     encode_refused,
     objection,
 )
+from shards.logs import log
 from shards.peerlink import Frames, PeerLink
 from shards.peerqueue import QueueStatistics
 from shards.peerwire import PeerFrameKind
 
 if TYPE_CHECKING:
     from random import Random
-
-log = structlog.get_logger()
 
 MEETINGS_MAX: Final = 64
 """Connections that came in and have not yet agreed, at a time."""

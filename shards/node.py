@@ -7,28 +7,34 @@ import random
 import resource
 import secrets
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Final, NamedTuple
 
-import structlog
 import trio
 
 from primitives.ids import NodeId
+from router.link import ByteLink
 from shards.clock import SystemClock
-from shards.config import Address, NodeConfig, NodeFailed, StartError, address_text
+from shards.config import (
+    Address,
+    DirectoryInUse,
+    NodeConfig,
+    NodeFailed,
+    StartError,
+    address_text,
+)
 from shards.driver import Doorbell, Driver
 from shards.engine import Engine
 from shards.founding import Founder, ListMismatch, Started
-from shards.identity import DirectoryRefused, StoreDirectory
+from shards.identity import DirectoryRefused, InUse, OfAnotherNode, StoreDirectory
+from shards.logs import log
 from shards.mux import Mux, MuxTiming
 from shards.peers import Peers
 from shards.ports import StoreDamaged, StoreFailed
 from shards.rocks import RocksStore
 from shards.server import ClientServer
 from shards.syncer import SyncThread
-
-log = structlog.get_logger()
 
 DESCRIPTORS_KEPT: Final = 1024
 """Of the process's descriptors, those that are not for clients: the store's files, peers, listeners."""
@@ -45,12 +51,24 @@ class Opened(NamedTuple):
     store: RocksStore
 
 
+class RunningNode(NamedTuple):
+    """A node that runs, for whoever started it."""
+
+    address: str
+    """``host:port`` under which clients find it in the shard map."""
+    ready: trio.Event
+    """Set once every group here has a leader and clients are served."""
+    connect: Callable[[], ByteLink]
+    """A client's end of a new connection that takes no network. Raises ConnectionRefusedError once the node
+    has stopped."""
+
+
 async def run_node(
     config: NodeConfig, *, mux_timing: MuxTiming | None = None,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[RunningNode] = trio.TASK_STATUS_IGNORED,
 ) -> None:  # fmt: skip
-    """Runs a node until cancelled; clients are told then. ``task_status`` is started once every group here
-    has a leader and clients are served.
+    """Runs a node until cancelled; clients are told then. ``task_status`` is started once the store is open
+    and the node listens, with what tells when it serves.
 
     Raises :class:`StartError` if the node cannot or must not run, and :class:`NodeFailed` if it had to stop,
     each with one line. An ``InvariantViolation`` passes through as it is. Opening the store blocks the loop.
@@ -85,7 +103,7 @@ def _opened(config: NodeConfig) -> Iterator[Opened]:
     try:
         directory = StoreDirectory.open(config.data, config.name)
     except (DirectoryRefused, StoreDamaged) as error:
-        raise StartError(str(error)) from error
+        raise _refusal(config, error) from error
     try:
         try:
             store = RocksStore.open(directory)
@@ -102,6 +120,17 @@ def _opened(config: NodeConfig) -> Iterator[Opened]:
         directory.close()
 
 
+def _refusal(config: NodeConfig, error: DirectoryRefused | StoreDamaged) -> StartError:
+    if isinstance(error, InUse):
+        return DirectoryInUse(str(error))
+    if isinstance(error, OfAnotherNode) and config.peer is None:
+        return StartError(
+            f"{config.data} is the directory of node {error.node!r} of a cluster, which alone may open it: "
+            "embed in a directory of its own"
+        )
+    return StartError(str(error))
+
+
 def _mark(directory: StoreDirectory, error: BaseException) -> None:
     """Records damage that the engine found: a store that lost what it acknowledged never votes again."""
     for found in error.exceptions if isinstance(error, BaseExceptionGroup) else [error]:
@@ -112,7 +141,7 @@ def _mark(directory: StoreDirectory, error: BaseException) -> None:
 
 
 async def _run(
-    config: NodeConfig, opened: Opened, mux_timing: MuxTiming, task_status: trio.TaskStatus[None]
+    config: NodeConfig, opened: Opened, mux_timing: MuxTiming, task_status: trio.TaskStatus[RunningNode]
 ) -> None:
     names = sorted(config.cluster)
     node_ids = {name: NodeId(number) for number, name in enumerate(names, start=1)}
@@ -133,20 +162,24 @@ async def _run(
     mux = Mux(config.name, config.cluster, peers, randomness, mux_timing)
     peers.connections = mux
     clients = ClientServer(
-        engine, node=node, boot_id=boot_id, clients_max=config.clients_max or _clients_max(), wake=bell.ring
-    )
+        engine, node=node, boot_id=boot_id, wake=bell.ring,
+        clients_max=config.clients_max or _clients_max(may_raise=config.owns_process),
+    )  # fmt: skip
+    running = RunningNode(address_text(config.advertise), trio.Event(), clients.connect)
     node_names = {number: name for name, number in node_ids.items()}
-    driver = Driver(engine, bell, mux, clients, node_names, task_status.started)
+    driver = Driver(engine, bell, mux, clients, node_names, running.ready.set)
     async with _listening(config) as (client_listeners, peer_listeners):
         peers.begin()
         syncer = SyncThread(opened.store, trio.lowlevel.current_trio_token(), driver.synced, driver.failed)
         log.info("node runs", node=config.name, data=str(config.data))
         try:
-            with _tuned():
+            with _tuned() if config.owns_process else nullcontext():
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(clients.run, client_listeners)
-                    nursery.start_soon(mux.run, peer_listeners)
+                    await nursery.start(clients.run, client_listeners)
+                    if config.peer is not None:
+                        nursery.start_soon(mux.run, peer_listeners)
                     nursery.start_soon(driver.run, syncer)
+                    task_status.started(running)
         finally:
             syncer.close()
             log.info("node stopped", node=config.name)
@@ -192,7 +225,9 @@ async def _listening(config: NodeConfig) -> AsyncIterator[tuple[_Listeners, _Lis
                 listener.socket.close()
 
 
-async def _listen(address: Address, flag: str) -> _Listeners:
+async def _listen(address: Address | None, flag: str) -> _Listeners:
+    if address is None:
+        return []
     host, port = address
     try:
         return await trio.open_tcp_listeners(port, host=host)
@@ -201,14 +236,15 @@ async def _listen(address: Address, flag: str) -> _Listeners:
         raise StartError(f"cannot listen at {flag} {address_text(address)}: {reason}") from error
 
 
-def _clients_max() -> int:
+def _clients_max(*, may_raise: bool) -> int:
     """Client connections that the limit of descriptors leaves room for; raises that limit if it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if may_raise and limit != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard == resource.RLIM_INFINITY:
+        limit = hard
+    if limit == resource.RLIM_INFINITY:
         return 1 << 20
-    return max(hard - DESCRIPTORS_KEPT, hard // 4)
+    return max(limit - DESCRIPTORS_KEPT, limit // 4)
 
 
 @contextmanager

@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-import structlog
-
 from primitives.errors import ProtocolError
 from primitives.ids import NodeId
 from router.shardmap import ShardMap
 from shards.config import NodeFailed, StartError
 from shards.founding import Founder, Statement, Verdict, encode_statement
 from shards.handshake import PEER_VERSION, Hello, Parted, Refusal, RefusalCode
+from shards.logs import log
 from shards.placement import Founding
 from shards.ports import Clock
-
-log = structlog.get_logger()
 
 
 class EnginePort(Protocol):

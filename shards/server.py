@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-import structlog
 import trio
 
 from primitives.errors import ProtocolError
@@ -19,8 +18,7 @@ from router.frames import VERSION, FrameKind, encode_control
 from router.link import ByteLink, Link, LinkLost
 from router.memorylink import memory_pair
 from router.shardmap import ShardMap
-
-log = structlog.get_logger()
+from shards.logs import log
 
 HANDSHAKE_S: Final = 5.0
 CLIENT_QUEUE_BYTES_MAX: Final = 32 << 20
@@ -102,11 +100,15 @@ class ClientServer:
 
     # --- Tasks --------------------------------------------------------------------------------------
 
-    async def run(self, listeners: Sequence[trio.SocketListener]) -> None:
+    async def run(
+        self, listeners: Sequence[trio.SocketListener], *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:  # fmt: skip
         """Serves until cancelled; then says goodbye to every client. Closes ``listeners``, of which there may
-        be none: :meth:`connect` is another way in."""
+        be none: :meth:`connect` is another way in, open from ``task_status`` on."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            task_status.started()
             try:
                 if listeners:
                     nursery.start_soon(trio.serve_listeners, self._accept, list(listeners))

@@ -12,7 +12,9 @@ from bench.histories import HistoryViolation
 from bench.workloads import CounterWorkload, RegisterWorkload, ValueWorkload, Workload
 from bench.workloads_held import ElectionWorkload, LockWorkload
 from bench.workloads_queues import ListWorkload, QueueWorkload
+from bench.workloads_reads import ReadWorkload
 from bench.workloads_sets import SetWorkload
+from bench.workloads_watches import WatchWorkload
 from bench.world.clients import SimClient
 from bench.world.clock import Heap, Seed, Trace
 from bench.world.cluster import Cluster
@@ -52,7 +54,7 @@ class Setting:
 _WORKLOADS: Final[dict[str, type[Workload]]] = {
     kind.NAME: kind for kind in (
         CounterWorkload, RegisterWorkload, LockWorkload, ValueWorkload, SetWorkload, QueueWorkload,
-        ListWorkload, ElectionWorkload,
+        ListWorkload, ElectionWorkload, ReadWorkload, WatchWorkload,
     )
 }  # fmt: skip
 

@@ -104,7 +104,8 @@ def test_planted_retries_that_take_effect_again_are_noticed(monkeypatch: pytest.
         return apply(self, command)
 
     monkeypatch.setattr(Commands, "apply", forgetful)
-    assert "count" in noticed(COUNTER)
+    said = noticed(COUNTER)
+    assert "count is" in said or "differ in their state" in said
 
 
 def test_planted_reads_without_a_quorum_round_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +137,7 @@ def test_planted_confirmation_by_a_leader_of_the_past_is_noticed(monkeypatch: py
         workloads=("lock",), groups=1, clients=5, callers=1, sessions_ms=(1000,), faults=STANDSTILL,
         fault_ms=10_000,
     )  # fmt: skip
-    assert "is granted while" in noticed(setting, first=300, count=10)
+    assert "is granted while" in noticed(setting, first=330, count=60)
 
 
 def test_planted_promises_before_the_sync_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ async def a_config(tmp_path: Path, *, groups: int = 2) -> NodeConfig:
 async def running(config: NodeConfig) -> AsyncIterator[None]:
     async with trio.open_nursery() as nursery:
         with trio.fail_after(5):
-            await nursery.start(run_node, config)
+            node = await nursery.start(run_node, config)
+            await node.ready.wait()
         yield
         nursery.cancel_scope.cancel()
 
@@ -148,7 +149,7 @@ async def test_a_directory_in_use_is_a_clear_line(tmp_path: Path) -> None:
     config = await a_config(tmp_path)
     async with running(config):
         other = replace(config, listen=("127.0.0.1", await a_port()))
-        assert "is in use by process" in await fails(other, StartError)
+        assert "is open in this process already" in await fails(other, StartError)
 
 
 async def test_a_directory_of_another_node_is_a_clear_line(tmp_path: Path) -> None:

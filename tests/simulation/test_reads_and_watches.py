@@ -1,0 +1,73 @@
+"""Reads from any replica and watches under every fault; and planted bugs in both, which must be noticed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.world.run import VIOLATIONS, Setting, run_seed
+from router import session_watches
+from router.session_reads import GroupReads
+from router.session_streams import Stream
+from router.watchframes import WireEvent
+from shards.localreads import LocalReads
+
+READS = Setting(workloads=("reads",), callers=3)
+WATCH = Setting(workloads=("watch",))
+
+
+@pytest.mark.parametrize("setting", [READS, WATCH, replace(WATCH, nodes=5, groups=3)])
+def test_every_seed_holds(setting: Setting) -> None:
+    checked = 0
+    for seed in range(100, 112):
+        try:
+            world = run_seed(seed, setting)
+        except VIOLATIONS as violation:
+            pytest.fail(f"seed {seed}, {setting}: {type(violation).__name__}: {violation}")
+        checked += sum(getattr(one, "reads", 0) + getattr(one, "events", 0) for one in world.workloads)
+    assert checked > 1000
+
+
+def noticed(setting: Setting, count: int = 30) -> str:
+    """What the first seed that notices something says."""
+    for seed in range(count):
+        try:
+            run_seed(seed, setting)
+        except VIOLATIONS as violation:
+            return str(violation)
+    pytest.fail("no seed noticed")
+
+
+def test_planted_reads_that_forget_what_was_seen_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = GroupReads.take
+
+    def forgetful(self: GroupReads, now_ms: int):  # type: ignore[no-untyped-def]  # as it is
+        seen, self.session.seen = self.session.seen, 0
+        yield from take(self, now_ms)
+        self.session.seen = max(seen, self.session.seen)
+
+    monkeypatch.setattr(GroupReads, "take", forgetful)
+    assert "was told" in noticed(READS)
+
+
+def test_planted_stale_reads_without_a_proof_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalReads, "_is_fresh", lambda self, one: True)
+    assert "though it must hold" in noticed(READS)
+
+
+def test_planted_events_that_come_again_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = Stream.take
+
+    def gullible(self: Stream, event: WireEvent, size: int) -> bool:
+        self.mark = 0
+        return take(self, event, size)
+
+    monkeypatch.setattr(Stream, "take", gullible)
+    monkeypatch.setattr(session_watches, "revision_of", lambda mark: max((mark >> 16) - 3, 0))
+    assert "after revision" in noticed(WATCH)
+
+
+def test_planted_streams_that_resume_too_late_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_watches, "revision_of", lambda mark: (mark >> 16) + 2)
+    assert "was not told" in noticed(WATCH)
