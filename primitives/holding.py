@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Generic, NamedTuple, Self, TypeVar
 
 import anyio
 
-from primitives.errors import Code, QuorateError, SessionLost
+from primitives.errors import Code, InvariantViolation, QuorateError, SessionLost
 from primitives.handle import ClientPort, Lease, LeaseState, Reference
 from primitives.records import Answer
 
@@ -140,3 +140,61 @@ class Held:
 
     def __repr__(self) -> str:
         return f"<grant {self.token} of {self._ref.name!r}, {self.state}>"
+
+
+class Holder(NamedTuple):
+    """Who holds a lock."""
+
+    session: int
+    """The holder's number in the lock's group: the revision at which its session registered there."""
+    token: int
+    """The grant's fencing token."""
+
+
+H = TypeVar("H", bound=Held)
+
+
+class Acquirer(Generic[H]):
+    """What locks have in common for those who acquire them: with calls, or ``async with lock as grant``."""
+
+    __slots__ = ()
+
+    _grants: dict[int, list[H]]
+    """For each task, by its id, the grants of the blocks that it is in."""
+
+    async def _ask(self, *, wait: bool) -> H | None:
+        """The grant; None, if it is not to ``wait``, when somebody holds the lock or waits for it."""
+        raise NotImplementedError
+
+    async def acquire(self) -> H:
+        """Waits for the lock, then holds it until the grant is released or its lease lost.
+
+        Raises SessionLost if the lease is lost while waiting, Overloaded if too many wait. Cancelled, it
+        leaves neither a waiter nor a grant behind; it may take a second to withdraw.
+        """
+        grant = await self._ask(wait=True)
+        if grant is None:
+            raise InvariantViolation("who waited for a lock was not granted it")
+        return grant
+
+    async def try_acquire(self) -> H | None:
+        """Holds the lock if nobody does and nobody waits for it, else returns None. Waits for the cluster,
+        not for the lock. Cancelled, it leaves no grant behind."""
+        return await self._ask(wait=False)
+
+    async def __aenter__(self) -> H:
+        """Acquires the lock for a block, like :meth:`acquire`."""
+        grant = await (await self.acquire()).__aenter__()
+        self._grants.setdefault(anyio.get_current_task().id, []).append(grant)
+        return grant
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Releases the lock. Raises SessionLost if it was lost, unless the block raised something itself."""
+        task = anyio.get_current_task().id
+        grants = self._grants[task]
+        grant = grants.pop()
+        if not grants:
+            del self._grants[task]
+        return await grant.__aexit__(kind, error, trace)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import struct
-from types import TracebackType
-from typing import Any, Final, NamedTuple
-
-import anyio
+from typing import Any, Final
 
 from primitives.errors import Code
 from primitives.handle import LINEARIZABLE, ClientPort, Handle, ReadLevel
-from primitives.holding import Held
+from primitives.holding import Acquirer, Held, Holder
 from primitives.locking import Locks
 from primitives.machine import Context, Machine, Result, View
 from primitives.records import U64, Answer
@@ -71,15 +68,6 @@ class LockMachine(Machine):
         return _LOCKS.withdraw(ctx, waiter, granted)
 
 
-class Holder(NamedTuple):
-    """Who holds a lock."""
-
-    session: int
-    """The holder's number in the lock's group: the revision at which its session registered there."""
-    token: int
-    """The grant's fencing token."""
-
-
 class Grant(Held):
     """A lock held. It is held until it is released or its lease is lost, whichever comes first.
 
@@ -95,7 +83,7 @@ class Grant(Held):
         return await self._port.command(self._ref, RELEASE, [self.token], carry_on=True)
 
 
-class Lock(Handle):
+class Lock(Handle, Acquirer[Grant]):
     """Mutual exclusion among all clients of the cluster, first come first served; pinned to one group.
 
     ``async with client.lock("name") as grant:`` acquires it for a block. When the lease under which it is
@@ -116,27 +104,14 @@ class Lock(Handle):
         self, port: ClientPort, namespace: str, name: str, *, read: ReadLevel = LINEARIZABLE
     ) -> None:
         super().__init__(port, namespace, name, partitions=0, read=read)
-        self._grants: Final[dict[int, list[Grant]]] = {}
-        """For each task, by its id, the grants of the blocks that it is in."""
+        self._grants = {}
 
-    async def acquire(self) -> Grant:
-        """Waits for the lock, then holds it until the grant is released or its lease lost.
-
-        Raises SessionLost if the lease is lost while waiting, Overloaded if too many wait. Cancelled, it
-        leaves neither a waiter nor a grant behind; it may take a second to withdraw.
-        """
-        answer = await self._port.command(self._ref, ACQUIRE, [], late=True)
-        return self._granted(answer.result)
-
-    async def try_acquire(self) -> Grant | None:
-        """Holds the lock if nobody does and nobody waits for it, else returns None. Waits for the cluster,
-        not for the lock. Cancelled, it leaves no grant behind."""
-        answer = await self._port.command(self._ref, TRY_ACQUIRE, [], late=True)
-        return self._granted(answer.result) if answer.code == Code.OK else None
-
-    def _granted(self, result: bytes) -> Grant:
+    async def _ask(self, *, wait: bool) -> Grant | None:
+        answer = await self._port.command(self._ref, ACQUIRE if wait else TRY_ACQUIRE, [], late=True)
+        if answer.code != Code.OK:
+            return None
         lease = self._port.lease(self._ref)
-        return Grant(self._port, self._ref, U64.unpack(result)[0], lease)
+        return Grant(self._port, self._ref, U64.unpack(answer.result)[0], lease)
 
     async def holder(self, *, read: ReadLevel | None = None) -> Holder | None:
         """Who holds the lock, or None. ``read``: how fresh, else the handle's level."""
@@ -144,20 +119,3 @@ class Lock(Handle):
         if answer is None or answer.code != Code.OK:
             return None
         return Holder(*_HOLDING.unpack(answer.result))
-
-    async def __aenter__(self) -> Grant:
-        """Acquires the lock for a block, like :meth:`acquire`."""
-        grant = await (await self.acquire()).__aenter__()
-        self._grants.setdefault(anyio.get_current_task().id, []).append(grant)
-        return grant
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        """Releases the lock. Raises SessionLost if it was lost, unless the block raised something itself."""
-        task = anyio.get_current_task().id
-        grants = self._grants[task]
-        grant = grants.pop()
-        if not grants:
-            del self._grants[task]
-        return await grant.__aexit__(kind, error, trace)

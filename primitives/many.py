@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
+from primitives.errors import Unavailable
 from primitives.handle import ClientPort, ReadLevel, Reference, together
 from primitives.limits import ARGUMENT_BYTES_MAX, PAGE_ROWS_MAX, VALUE_BYTES_MAX
 from primitives.pages import decode_page, decode_series
@@ -94,6 +95,14 @@ def fitting(sizes: Sequence[int], bytes_max: int) -> int:
 def head(keys: Iterable[bytes]) -> int:
     """How many of the first ``keys`` fit into one command's or query's arguments."""
     return fitting([len(key) + _KEY_OVERHEAD_BYTES for key in keys], _KEYS_BYTES_MAX)
+
+
+async def partition_of(port: ClientPort, ref: Reference, key: bytes) -> int:
+    """The partition that holds a key of a primitive, which is created if need be."""
+    spread = await port.spread(ref, [key], create=True)
+    if not spread:
+        raise Unavailable("where the key is kept is not known yet")
+    return spread[0][0]
 
 
 async def everywhere(port: ClientPort, ref: Reference, call: Callable[[int], Awaitable[T]]) -> list[T]:

@@ -43,9 +43,10 @@ if TYPE_CHECKING:
         WatchOverflow,
     )
     from primitives.handle import LINEARIZABLE, SEQUENTIAL, Causal, ReadLevel, Stale
+    from primitives.holding import Holder
     from primitives.list import List
-    from primitives.lock import Grant, Holder, Lock
-    from primitives.map import Entry, Map
+    from primitives.lock import Grant, Lock
+    from primitives.map import Entry, KeyGrant, KeyLock, Map
     from primitives.position import Position
     from primitives.queue import Queue, QueueFull
     from primitives.set import Set
@@ -69,9 +70,10 @@ _HOMES: Final = {
         "TypeMismatch", "Unavailable", "WatchOverflow",
     ),
     "primitives.handle": ("LINEARIZABLE", "SEQUENTIAL", "Causal", "ReadLevel", "Stale"),
+    "primitives.holding": ("Holder",),
     "primitives.list": ("List",),
-    "primitives.lock": ("Grant", "Holder", "Lock"),
-    "primitives.map": ("Entry", "Map"),
+    "primitives.lock": ("Grant", "Lock"),
+    "primitives.map": ("Entry", "KeyGrant", "KeyLock", "Map"),
     "primitives.position": ("Position",),
     "primitives.queue": ("Queue", "QueueFull"),
     "primitives.set": ("Set",),
@@ -88,11 +90,11 @@ _PACKAGES: Final = ("primitives", "router", "raftgroup", "shards", "bench", "ops
 __all__ = [
     "LINEARIZABLE", "SEQUENTIAL", "BadPosition", "Candidate", "Causal", "Client", "Compacted",
     "ConfigMismatch", "Counter", "Deleted", "Deposed", "DirectoryInUse", "Election", "Entry", "Event",
-    "Grant", "Holder", "Leadership", "List", "Lock", "Map", "NodeFailed", "OutcomeUnknown",
-    "OverflowRefused", "Overloaded", "PermissionDenied", "Position", "ProtocolError", "Queue", "QueueFull",
-    "QuorateError", "ReadLevel", "Replica", "ReplicaConfig", "Retry", "Session", "SessionLost", "Set",
-    "Stale", "StartError", "Term", "TooLarge", "TypeMismatch", "Unavailable", "Value", "Watch",
-    "WatchOverflow", "connect", "embedded",
+    "Grant", "Holder", "KeyGrant", "KeyLock", "Leadership", "List", "Lock", "Map", "NodeFailed",
+    "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied", "Position", "ProtocolError",
+    "Queue", "QueueFull", "QuorateError", "ReadLevel", "Replica", "ReplicaConfig", "Retry", "Session",
+    "SessionLost", "Set", "Stale", "StartError", "Term", "TooLarge", "TypeMismatch", "Unavailable", "Value",
+    "Watch", "WatchOverflow", "connect", "embedded",
 ]  # fmt: skip
 
 

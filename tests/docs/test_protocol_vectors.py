@@ -10,7 +10,7 @@ import pytest
 from primitives.codec import encode_key, encode_value
 from primitives.errors import Code
 from primitives.ids import PrimitiveId, Revision, SlotId
-from primitives.map import MapMachine, Op
+from primitives.mapops import MapMachine, Op
 from primitives.records import (
     Command,
     Register,

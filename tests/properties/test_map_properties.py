@@ -16,7 +16,7 @@ from primitives.errors import Code
 from primitives.history import AGE_SLACK_MS
 from primitives.layout import HostTable, host_prefix
 from primitives.limits import HISTORY_AGE_MS, INT_MAX, INT_MIN
-from primitives.map import Ask, Flag, MapMachine, Op
+from primitives.mapops import Ask, Flag, MapMachine, Op
 from primitives.pages import decode_page, decode_series
 from primitives.records import Answer
 

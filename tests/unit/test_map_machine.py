@@ -13,7 +13,7 @@ from primitives.errors import Code
 from primitives.layout import HostTable, host_prefix
 from primitives.limits import INT_MAX, INT_MIN, KEY_BYTES_MAX, PAGE_BYTES_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
 from primitives.many import PUT_MANY_MAX
-from primitives.map import Ask, Flag, MapMachine, Op
+from primitives.mapops import Ask, Flag, MapMachine, Op
 from primitives.pages import decode_page, decode_series
 from primitives.records import Answer
 
@@ -255,7 +255,8 @@ BAD_COMMANDS: list[tuple[int, list[Any], bytes]] = [
     *[(Op.PUT_MANY, [0, key, 1], b"v") for key in BAD_KEYS],
     (Op.PUT, [], b"v"), (Op.PUT, [b"k", 0], b"v"), (Op.PUT, [b"k"], b""), (Op.PUT, [b"k", 0, 0, 0, 0], b"v"),
     (Op.PUT, [b"k", -1, 0, 0], b"v"), (Op.PUT, [b"k", 1.0, 0, 0], b"v"), (Op.PUT, [b"k", True, 0, 0], b"v"),
-    (Op.PUT, [b"k", TTL_MS_MAX + 1, 0, 0], b"v"), (Op.PUT, [b"k", 0, 16, 0], b"v"),
+    (Op.PUT, [b"k", TTL_MS_MAX + 1, 0, 0], b"v"), (Op.PUT, [b"k", 0, 32, 0], b"v"),
+    (Op.PUT, [b"k", 1, 16, 0], b"v"),
     (Op.PUT, [b"k", 0, 2, -1], b"v"), (Op.PUT, [b"k", 0, 2, 2**63], b"v"), (Op.PUT, [b"k", 0, 2, None], b"v"),
     (Op.REMOVE, [], b""), (Op.REMOVE, [b"k", 2], b""), (Op.REMOVE, [b"k", "2", 0], b""),
     (Op.REMOVE, [b"k", 2, b""], b""), (Op.INCREMENT, [b"k"], b""), (Op.INCREMENT, [b"k", 2**63], b""),

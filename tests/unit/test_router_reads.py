@@ -14,7 +14,7 @@ from primitives.counter import ADD, GET
 from primitives.errors import BadPosition
 from primitives.handle import SEQUENTIAL, Causal, ReadLevel, Reference, Stale
 from primitives.ids import GroupId
-from primitives.map import Ask, Op
+from primitives.mapops import Ask, Op
 from primitives.records import Answer
 
 

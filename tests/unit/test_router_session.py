@@ -22,7 +22,7 @@ from primitives.errors import (
 from primitives.handle import Reference
 from primitives.ids import SLOTS, GroupId, NodeId
 from primitives.lock import ACQUIRE, HOLDER, RELEASE
-from primitives.map import Ask, Op
+from primitives.mapops import Ask, Op
 from router.session_settings import SessionSettings
 from router.shardmap import ShardMap
 

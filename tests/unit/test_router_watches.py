@@ -16,7 +16,7 @@ from primitives.counter import ADD
 from primitives.errors import BadPosition, Code, Compacted, Deleted, Overloaded, TypeMismatch, WatchOverflow
 from primitives.handle import Reference
 from primitives.ids import GroupId
-from primitives.map import Op
+from primitives.mapops import Op
 from primitives.position import WHOLE, Position
 from primitives.watch import PROGRESS, StreamEvent
 from router.session_streams import Watch

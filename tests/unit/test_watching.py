@@ -8,7 +8,7 @@ from watch_stage import GROUP, Stage, number
 from primitives.applier import ApplierLimits
 from primitives.errors import Code, ProtocolError
 from primitives.history import HistoryLimits
-from primitives.map import MapMachine, Op
+from primitives.mapops import MapMachine, Op
 from primitives.records import encode_answer
 from primitives.watch import EventKind
 from router.frames import FrameKind

@@ -9,7 +9,7 @@ from local_group import EPOCH, Group, MemoryRows, Session, create
 from primitives.applier import Applier, ApplierLimits
 from primitives.history import HistoryLimits
 from primitives.ids import GroupId, NodeId
-from primitives.map import MapMachine, Op
+from primitives.mapops import MapMachine, Op
 from primitives.records import U64, Query, decode_query, encode_answer
 from primitives.registry import machines
 from raftgroup.types import Membership, ReplicaId
