@@ -19,6 +19,7 @@ from primitives.errors import Code
 from primitives.execution import FAILED, Execution
 from primitives.history import HISTORY_LIMITS, TRIM_TIMER, Histories, History, HistoryLimits
 from primitives.ids import GROUP_SLOT, GroupId, PrimitiveId, Revision, SlotId
+from primitives.inspection import Inspection
 from primitives.instances import Instance, Instances
 from primitives.layout import (
     HOST_ID,
@@ -35,6 +36,7 @@ from primitives.machine import Machine
 from primitives.records import (
     U32,
     U64,
+    Close,
     Command,
     Delete,
     Deleted,
@@ -143,12 +145,15 @@ class Applier:
             self._execution, self._sessions, self._instances, self._histories, self._tables, self._timers,
             self._owned, limits.rows_a_command_max,
         )  # fmt: skip
+        self.closed: list[int] = []
+        """Sessions whose leases are renewed no more from now on, for the group's leader to take away. No
+        replicated state."""
         self._applied = Applied([], [], [], [], [])
         self._appliers: Final[dict[type, Callable[[Any], bytes | None]]] = {
             Command: self._commands.apply, Register: self._register, EndSession: self._end_session,
             Expire: self._end_session, Fire: self._fire, Marker: self._marker, Open: self._open,
             Internal: self._internal, Delete: self._deleting.delete,
-            Deleted: self._deleting.deleted,
+            Deleted: self._deleting.deleted, Close: self._close,
         }  # fmt: skip
 
     # -- what the group is asked ---------------------------------------------------------------------------
@@ -173,6 +178,16 @@ class Applier:
     def sessions(self) -> list[SessionInfo]:
         """Live sessions in the order of their registration: a copy."""
         return [session.info for session in self._alive.values()]
+
+    @property
+    def inspection(self) -> Inspection:
+        """What administrators ask about the group's state."""
+        return Inspection(self._tables, self._sessions, self._instances)
+
+    @property
+    def closing(self) -> list[int]:
+        """Numbers of live sessions whose leases are renewed no more."""
+        return [number for number, session in self._alive.items() if session.closing]
 
     def session(self, number: int) -> SessionInfo | None:
         """A live session."""
@@ -278,6 +293,15 @@ class Applier:
         if former is not None:
             self._end(former)
         return encode_answer(code, number or self._context.revision)
+
+    def _close(self, record: Close) -> bytes:
+        session = self._sessions.find(record.session_id, record.number)
+        if session is None:
+            return self._refusal(Code.SESSION_LOST)
+        if not session.closing:  # Again, it would only put the end off.
+            self._sessions.close(session)
+            self.closed.append(record.number)
+        return self._refusal(Code.OK)
 
     def _end_session(self, record: EndSession | Expire) -> bytes:
         session = self._alive.get(record.number)

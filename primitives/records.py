@@ -35,6 +35,7 @@ class Kind:
     INTERNAL: Final = 8
     DELETE: Final = 9
     DELETED: Final = 10
+    CLOSE: Final = 11
     QUERY: Final = 16
 
 
@@ -137,6 +138,13 @@ class Expire(NamedTuple):
     number: int
 
 
+class Close(NamedTuple):
+    """Somebody wants the session to end: from here on no leader renews its lease, so that it expires."""
+
+    session_id: bytes
+    number: int
+
+
 class Fire(NamedTuple):
     """Fires at most ``count`` timers due at the entry's log time, in order of (deadline, creation)."""
 
@@ -185,7 +193,7 @@ class Internal(NamedTuple):
     body: bytes
 
 
-Record = Command | Register | EndSession | Expire | Fire | Marker | Open | Internal | Delete | Deleted
+Record = Command | Register | EndSession | Expire | Fire | Marker | Open | Internal | Delete | Deleted | Close
 
 
 class BadRecord(ValueError):
@@ -253,6 +261,11 @@ def encode_end_session(record: EndSession) -> bytes:
 def encode_expire(record: Expire) -> bytes:
     """The record by which a leader ends a session that it no longer hears."""
     return SESSION_RECORD.pack(Kind.EXPIRE, record.session_id, record.number)
+
+
+def encode_close(record: Close) -> bytes:
+    """The record by which a lease is renewed no more."""
+    return SESSION_RECORD.pack(Kind.CLOSE, record.session_id, record.number)
 
 
 def encode_fire(record: Fire) -> bytes:
@@ -369,6 +382,7 @@ _DECODERS: Final[dict[int, Callable[[bytes], Record]]] = {
     Kind.REGISTER: lambda data: Register(*REGISTER_RECORD.unpack(data)[1:]),
     Kind.END_SESSION: lambda data: EndSession(*SESSION_RECORD.unpack(data)[1:]),
     Kind.EXPIRE: lambda data: Expire(*SESSION_RECORD.unpack(data)[1:]),
+    Kind.CLOSE: lambda data: Close(*SESSION_RECORD.unpack(data)[1:]),
     Kind.FIRE: lambda data: Fire(*FIRE_RECORD.unpack(data)[1:]),
     Kind.MARKER: lambda data: Marker(data[1:]),
     Kind.OPEN: _decode_open,

@@ -22,7 +22,10 @@ SESSION_FORMER_KEPT_MS: Final = 600_000
 was repeated or delayed does not bring it back."""
 
 _SESSION: Final = struct.Struct(">B16sII")
-"""Whether it lives, its id, count and timeout; its slots follow, in the order of first use."""
+"""Its state, id, count and timeout; its slots follow, in the order of first use."""
+_ENDED: Final = 0
+_ALIVE: Final = 1
+_CLOSING: Final = 2
 _FORMER: Final = struct.Struct(">IQ")
 """Count and number."""
 
@@ -39,7 +42,7 @@ class SessionInfo(NamedTuple):
 class Session:
     """One session's state in this group."""
 
-    __slots__ = ("alive", "count", "id", "info", "number", "numberings")
+    __slots__ = ("alive", "closing", "count", "id", "info", "number", "numberings")
 
     def __init__(self, number: int, session_id: bytes, count: int, timeout_ms: int) -> None:
         self.number: Final = number
@@ -47,12 +50,15 @@ class Session:
         self.count: Final = count
         self.info: Final = SessionInfo(number, session_id, timeout_ms)
         self.alive = True
+        self.closing = False
+        """Whether its lease is renewed no more, while it lives."""
         self.numberings: dict[int, Numbering] = {}
         """By slot, in the order of first use."""
 
     def row(self) -> bytes:
         """The session's own row."""
-        head = _SESSION.pack(self.alive, self.id, self.count, self.info.timeout_ms)
+        state = (_CLOSING if self.closing else _ALIVE) if self.alive else _ENDED
+        head = _SESSION.pack(state, self.id, self.count, self.info.timeout_ms)
         return head + struct.pack(f">{len(self.numberings)}H", *self.numberings)
 
 
@@ -91,12 +97,13 @@ class SessionTable:
         prefix = host_prefix(GROUP_SLOT, HostTable.SESSION)
         for key, row in rows.scan(prefix, after(prefix)):
             (number,) = U64.unpack_from(key, len(prefix))
-            alive, session_id, count, timeout_ms = _SESSION.unpack_from(row)
+            state, session_id, count, timeout_ms = _SESSION.unpack_from(row)
             session = Session(number, session_id, count, timeout_ms)
             slots = row[_SESSION.size :]
             for slot in struct.unpack(f">{len(slots) // 2}H", slots):
                 session.numberings[slot] = decode_numbering(rows, number, slot)
-            if alive:
+            session.closing = state == _CLOSING
+            if state != _ENDED:
                 self.alive[number] = self._by_id[session_id] = session
             else:
                 session.alive = False
@@ -113,7 +120,8 @@ class SessionTable:
         present = self._by_id.get(record.session_id)
         if present is not None:
             if record.count == present.count:
-                return Registered(Code.OK, present.number, None)
+                code = Code.SESSION_LOST if present.closing else Code.OK
+                return Registered(code, present.number, None)
             if record.count < present.count:
                 return Registered(Code.REGISTRATION_OLD, 0, None)
         else:
@@ -130,10 +138,20 @@ class SessionTable:
         self._dirty[revision] = session
         return Registered(Code.OK, revision, present)
 
+    def number_of(self, session_id: bytes) -> int | None:
+        """The number of the live session with that id."""
+        session = self._by_id.get(session_id)
+        return None if session is None else session.number
+
     def find(self, session_id: bytes, number: int) -> Session | None:
         """The live session of that pair."""
         session = self.alive.get(number)
         return session if session is not None and session.id == session_id else None
+
+    def close(self, session: Session) -> None:
+        """The session's lease is renewed no more."""
+        session.closing = True
+        self._dirty[session.number] = session
 
     def end(self, session: Session) -> bool:
         """Ends a live session: from now on nothing that it holds is held. Its rows stay, for slices. Whether

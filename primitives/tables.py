@@ -143,6 +143,11 @@ class Tables:
             table.restore(key, previous)
         self.bytes = self._saved_bytes
 
+    @property
+    def cache_bytes(self) -> int:
+        """About how much the clean rows in memory take, but for those of the older generation."""
+        return self._young_bytes
+
     def take(self, kind: int) -> None:
         """Counts a row against the present command's bound; raises :class:`RowsExceeded`."""
         left = self.room[kind]

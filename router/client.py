@@ -18,6 +18,7 @@ from primitives.handle import ReadLevel, Reference
 from primitives.position import Position
 from primitives.records import Answer
 from primitives.watch import BUFFER_BYTES, WatchPort
+from router.client_admin import Administrator
 from router.client_catalog import Catalog, Listing
 from router.client_driver import ClientDriver, Dial, StateFeed, dial_tcp
 from router.client_leases import HeldLease
@@ -145,6 +146,7 @@ class Client(Openers):
         self._driver: Final = driver
         self._core: Final = driver.core
         self._catalog: Final = Catalog(driver)
+        self._administrator: Final = Administrator(driver)
         self.session: Final = Session(driver)
         """The client's session."""
 
@@ -265,13 +267,30 @@ class Client(Openers):
     async def status(self, *, hashes: bool = False) -> Mapping[str, Any]:
         """What a node that is connected says of itself, its cluster and its groups. ``hashes``: with the
         state hashes of all replicas at one point of their logs, which takes a while. Waits for a node."""
-        answer = await self._driver.outcome(self._core.status(hashes))
+        answer = await self._driver.outcome(self._core.questions.status(hashes))
         if answer is None:
             raise InvariantViolation("a status without an answer")
         status = decode_value(answer.result)
         if not isinstance(status, dict):
             raise ProtocolError("a status that is no map")
         return status
+
+    async def admin(self, operation: str, *arguments: Any) -> Any:
+        """Does an administrator's operation, and returns what it came to, in plain values:
+
+        - ``groups``: each group as its leader sees it; ``group``, its number: one of them; ``replicas``:
+          those of the node that is asked, as they are there.
+        - ``group-transfer``, a group and a node id: begins to hand the leadership to that node's replica.
+          True if there was anything to do.
+        - ``sessions``, a group and a number: a page of its sessions above that number, in order; ``behind``
+          is the number for the next page, or None. ``session``, an id: its registrations in all groups.
+        - ``session-end``, an id: its leases are renewed no more, in any group, so that what it holds is void
+          after its timeout. The groups that knew it.
+        - ``primitive-info``, a name: its type, id, configuration and partitions; None if it means nothing.
+
+        Raises ``Unavailable`` if a group's leader is not reached, ``ProtocolError`` for a request that makes
+        no sense."""
+        return await self._administrator.ask(self._namespace, operation, arguments)
 
     async def shard_map(self) -> ShardMap:
         """The cluster's shard map as a node that is connected has it: which group owns which slots, and where

@@ -29,7 +29,7 @@ from router.session_links import Link
 from router.session_network import FAR_MS, Network
 from router.session_reads import ReplicaReads
 from router.session_settings import SessionSettings
-from router.session_status import Statuses
+from router.session_status import Questions
 from router.session_streams import Watch
 from router.session_watches import Watches
 from router.shardmap import ShardMap
@@ -88,7 +88,7 @@ class SessionCore:
         self.catalogs: Final = Catalogs(self._ledger)
         self._cluster_id: bytes | None = None
         self._closing = False
-        self._statuses: Final = Statuses(self._network)
+        self.questions: Final = Questions(self._network, self._ledger)
 
     # --- What users want ----------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class SessionCore:
         call.done = True
         self._ledger.forget(call)
         if call.kind == CallKind.STATUS:
-            self._statuses.call_off(call)
+            self.questions.call_off(call)
             return None
         if call.queue is not None:
             call.queue.call_off(call)
@@ -152,12 +152,6 @@ class SessionCore:
             self._ledger.count(withdrawal)
             self._dirty[group.group] = group
         return withdrawal
-
-    def status(self, with_hashes: bool, *, token: Any = None) -> Call:
-        """Begins to ask some node for its status; the answer's result is a CBOR map."""
-        call = self._statuses.ask(with_hashes)
-        call.token = token
-        return self._ledger.count(call)
 
     def let_go(self, now_ms: int) -> bool:
         """The client is leaving: lets all its leases go. True once nothing is left to be done; until then
@@ -242,7 +236,7 @@ class SessionCore:
 
     def _dropped(self, link: Link) -> None:
         """What was sent on a link that is gone is sent again another way."""
-        self._statuses.dropped(link)
+        self.questions.dropped(link)
         self._reads.dropped(link)
         self.watches.dropped(link)
         for group in self.groups.values():
@@ -279,8 +273,8 @@ class SessionCore:
                 self._keepalives.replied(now_ms, items, self.groups, self._dirty)
             elif kind == FrameKind.LEADERS:
                 self._on_leaders(items)
-            elif kind == FrameKind.STATUS:
-                self._statuses.answered(items, blob, self._shared)
+            elif kind in (FrameKind.STATUS, FrameKind.ADMIN_REPLY):
+                self.questions.answered(kind, items, blob)
             else:  # GOODBYE: what is asked is still answered.
                 link.leaving = True
                 self._dirty.update(self.groups)
@@ -405,7 +399,7 @@ class SessionCore:
             self._flush(now_ms)
             self._settle(now_ms)
         watches.send(now_ms)
-        self._statuses.send()
+        self.questions.send()
         frames, close, dial = network.take()
         finished, self._ledger.finished = self._ledger.finished, []
         lost, self._shared.lost = self._shared.lost, []

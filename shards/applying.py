@@ -97,6 +97,8 @@ class Applying:
                     self._applied_own(record, answer, now_ms)
         if applied.late or applied.ended:
             self._resolve(applied, out)
+        if self._applier.closed:
+            self._close(now_ms)
         if applied.events:
             self._events += applied.events
         self._hash_due.extend(applied.markers)
@@ -106,6 +108,11 @@ class Applying:
             self.firing = False
         elif isinstance(record, Register) and answer is not None and answer[0] == Code.OK:
             self._leases.registered(now_ms, int.from_bytes(answer[1:9], "big"), record.timeout_ms)
+
+    def _close(self, now_ms: int) -> None:
+        for number in self._applier.closed:
+            self._leases.closing(now_ms, number)
+        self._applier.closed.clear()
 
     def _resolve(self, applied: Applied, out: Outbox) -> None:
         for number, slot, sequence, answer in applied.late:

@@ -9,6 +9,7 @@ from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
 from primitives.records import Kind, encode_answer, is_near
 from router.frames import FrameKind, decode_control, decode_requests, encode_control
+from shards.admin import Administration
 from shards.core import Core
 from shards.markers import Markers
 from shards.peerwire import (
@@ -33,7 +34,7 @@ _UNAVAILABLE: Final = encode_answer(Code.UNAVAILABLE, 0, b"the group has no lead
 class Dispatch:
     """Takes frames and sections to where they belong. A client's mistake closes its connection only."""
 
-    __slots__ = ("_engine", "_map_blob", "_map_told", "markers", "watching")
+    __slots__ = ("_asked_status", "_engine", "_map_blob", "_map_told", "admin", "markers", "watching")
 
     def __init__(self, engine: Core) -> None:
         self._engine = engine
@@ -41,6 +42,9 @@ class Dispatch:
         self._map_blob = b""
         """The map's bytes as they were last told, for whoever asks next."""
         self.markers: Final = Markers(engine)
+        self.admin: Final = Administration(engine)
+        self._asked_status: list[tuple[int, int]] = []
+        """Requests for status that came in this round: all get one answer at its end."""
         self.watching: Final = Watching(engine)
 
     # --- Clients ------------------------------------------------------------------------------------
@@ -61,6 +65,8 @@ class Dispatch:
                 self._map(connection)
             elif kind == FrameKind.STATUS_REQUEST:
                 self._status(now_ms, connection, envelope)
+            elif kind == FrameKind.ADMIN:
+                self.admin.frame(now_ms, connection, envelope)
             else:
                 raise ProtocolError(f"a frame of kind {kind} is not for a node")
         except ProtocolError as error:
@@ -150,12 +156,20 @@ class Dispatch:
         if with_hashes:
             self.markers.ask(now_ms, connection, request)
         else:
-            self.answer_status(connection, request, None, [])
+            self._asked_status.append((connection, request))
+
+    def tell_status(self) -> None:
+        """Answers the requests for status of a round: described and encoded once, however many they are."""
+        if self._asked_status:
+            value = encode_value(describe(self._engine))
+            for connection, request in self._asked_status:
+                self._engine.out.client(connection, encode_control(FrameKind.STATUS, [request], value))
+            self._asked_status.clear()
 
     def answer_status(
         self, connection: int, request: int, hashes: list[dict[str, Any]] | None, missing: list[list[int]]
     ) -> None:
-        """Answers a STATUS_REQUEST, with the hashes of replicas if they were asked for."""
+        """Answers a STATUS_REQUEST for the hashes of replicas."""
         status = describe(self._engine)
         if hashes is not None:
             status["hashes"] = hashes
@@ -190,6 +204,10 @@ class Dispatch:
             if group in engine.groups:
                 engine.groups[group].local.proven(number, index)
                 engine.touch(engine.groups[group])
+        elif kind == SectionKind.ADMIN:
+            self.admin.section(now_ms, node, payload)
+        elif kind == SectionKind.ADMIN_REPLY:
+            self.admin.replied(payload)
         elif kind == SectionKind.HASH:
             self.markers.on_section(payload)
         else:

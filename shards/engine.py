@@ -15,6 +15,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
 from router.shardmap import NodeInfo, ShardMap
+from shards.admin import ADMIN
 from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
@@ -212,6 +213,7 @@ class Engine:
                 self.snapshots.round(now_ms)
         self._hash()
         self._settle()
+        self._dispatch.tell_status()
         effects = self.out.take()
         effects.sync_round = self._writer.wanted()
         effects.wake_in_ms = self._wake_in_ms(now_ms, active)
@@ -315,6 +317,8 @@ class Engine:
         for origin, answer in internal:
             if origin.connection in (ASKED, OPENED):
                 self._questions.answered(origin, answer)
+            elif origin.connection == ADMIN:
+                self._dispatch.admin.answered(origin.request, answer)
             elif origin.connection == DELETING:
                 self._deletions.answered(origin.request, answer)
             elif origin.connection == WATCHED:
@@ -337,6 +341,7 @@ class Engine:
         self._questions.tick()
         self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
+        self._dispatch.admin.tick(now_ms)
         self.snapshots.tick(now_ms)
         if self._dispatch.watching.streams:
             self._dispatch.watching.tick()

@@ -41,7 +41,7 @@ from raftgroup.replica import Replica
 from raftgroup.types import Index, Message, MessageKind, ReplicaId, Role, Term
 from shards.applying import Applying
 from shards.leases import LeaderLeases
-from shards.localreads import LocalReads, Verdict
+from shards.localreads import AHEAD, UNPROVEN, LocalReads, Verdict
 from shards.logcut import LogCut
 from shards.logtime import LogTime, last_log_time_ms
 from shards.opening import Openings, Question
@@ -59,12 +59,6 @@ PROPOSAL_BYTES_MAX: Final = 64 << 20
 FIRE_COUNT: Final = 100
 OPENED: Final = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
-_UNPROVEN: Final = encode_answer(
-    Code.UNAVAILABLE, 0, b"the replica could not prove in time that its state is as fresh as asked for"
-)
-_AHEAD: Final = encode_answer(
-    Code.BAD_REQUEST, 0, b"the position is ahead of the group: it is of another cluster, or of a restored one"
-)
 NOBODY: Final = Origin(NodeId(0), INTERNAL, 0)
 
 
@@ -116,6 +110,11 @@ class GroupDriver:
     def leads(self) -> bool:
         """Whether this replica believes that it leads."""
         return self.replica.role == Role.LEADER
+
+    @property
+    def first_index(self) -> Index:
+        """Index of the first log entry that is kept."""
+        return self._log.first_index()
 
     @property
     def leader_node(self) -> NodeId | None:
@@ -170,7 +169,8 @@ class GroupDriver:
 
     def _submit_near(self, origin: Origin, query: Query, out: Outbox) -> None:
         """Takes a query that any voter may answer. What a learner has may be nothing yet."""
-        if self.replica.id in self.replica.membership.learners or not self.local.add(origin, query):
+        learns = self.replica.id in self.replica.membership.learners
+        if learns or self.is_halted or not self.local.add(origin, query):
             out.answer(origin, self.not_leader())
 
     def _is_unknown(self, asked: Command | Query) -> bool:
@@ -341,6 +341,8 @@ class GroupDriver:
         self._log_time.elected(now_ms, self._log.term(previous) if previous else Term(0), log_ms)
         replica.clock = self._log_time.now_ms(now_ms)
         self.leases.elected(now_ms, self.applier.sessions)
+        for number in self.applier.closing:
+            self.leases.closing(now_ms, number)
         self.preferred_until_ms = 0
 
     def _deposed(self, out: Outbox) -> None:
@@ -412,10 +414,10 @@ class GroupDriver:
             if isinstance(asked, Confirm):
                 self._serve_confirm(asked, out)
             elif asked[1].read and asked[1].bound > self.applier.revision:
-                out.answer(asked[0], _AHEAD)
+                out.answer(asked[0], AHEAD)
             else:
                 out.answer(asked[0], self.applier.query(asked[1]))
-        if self.local.has_waiting:
+        if self.local.has_waiting and not self.is_halted:
             self._serve_near(now_ms, out)
 
     def _serve_near(self, now_ms: int, out: Outbox) -> None:
@@ -424,7 +426,7 @@ class GroupDriver:
             now_ms, self.applying.applied, applier.revision, leads=leads
         ):
             if verdict is Verdict.UNPROVEN:
-                out.answer(origin, _UNPROVEN)
+                out.answer(origin, UNPROVEN)
             elif verdict is Verdict.BEHIND and leads:
                 self._reads.add((origin, query))  # If it is not there then, it is nowhere.
             elif verdict is Verdict.BEHIND or not self._has(query):

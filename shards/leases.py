@@ -13,12 +13,13 @@ from collections.abc import Iterable
 class LeaderLeases:
     """Leases of one group while this replica leads it."""
 
-    __slots__ = ("_due", "_elected_ms", "_expiring", "_heard")
+    __slots__ = ("_closing", "_due", "_elected_ms", "_expiring", "_heard")
 
     def __init__(self) -> None:
         self._heard: dict[int, int] = {}
         self._due: list[tuple[int, int, int]] = []
         self._expiring: set[int] = set()
+        self._closing: set[int] = set()
         self._elected_ms = 0
 
     def elected(self, now_ms: int, sessions: Iterable[tuple[int, bytes, int]]) -> None:
@@ -26,8 +27,15 @@ class LeaderLeases:
         self._elected_ms = now_ms
         self._heard.clear()
         self._expiring.clear()
+        self._closing.clear()
         self._due = [(now_ms + timeout_ms, number, timeout_ms) for number, _, timeout_ms in sessions]
         heapq.heapify(self._due)
+
+    def closing(self, now_ms: int, number: int) -> None:
+        """The session is to end: its lease is renewed no more, and expires a full timeout from now, when no
+        confirmation that was given before counts any more."""
+        self._closing.add(number)
+        self._heard[number] = now_ms
 
     def confirmed(self, now_ms: int, sessions: Iterable[tuple[int, bytes, int]]) -> None:
         """The leader's own first entry is applied, and with it all that former leaders logged: sessions that
@@ -41,6 +49,7 @@ class LeaderLeases:
         """Forgets everything: another leader counts now."""
         self._heard.clear()
         self._expiring.clear()
+        self._closing.clear()
         self._due.clear()
 
     def registered(self, now_ms: int, number: int, timeout_ms: int) -> None:
@@ -50,7 +59,12 @@ class LeaderLeases:
 
     def arrived(self, now_ms: int, number: int) -> None:
         """A keepalive of the session arrived."""
-        self._heard[number] = now_ms
+        if number not in self._closing:
+            self._heard[number] = now_ms
+
+    def heard_ms(self, number: int) -> int:
+        """When the session was last heard, or its lease counted from."""
+        return self._heard.get(number, self._elected_ms)
 
     def paused(self, gap_ms: int) -> None:
         """The process stood still for ``gap_ms``: keepalives that came meanwhile are not read yet, so that
@@ -63,10 +77,12 @@ class LeaderLeases:
         """The session's end was applied."""
         self._heard.pop(number, None)
         self._expiring.discard(number)
+        self._closing.discard(number)
 
     def is_expiring(self, number: int) -> bool:
-        """Whether this leader proposed the session's expiry; such a lease is confirmed no more."""
-        return number in self._expiring
+        """Whether this leader proposed the session's expiry, or somebody its end; such a lease is confirmed
+        no more."""
+        return number in self._expiring or number in self._closing
 
     def expired(self, now_ms: int) -> list[int]:
         """Sessions not heard for their timeout, each returned once; the caller proposes their expiry."""

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final, NamedTuple
 
-from primitives.records import Query, Read
+from primitives.errors import Code
+from primitives.records import Query, Read, encode_answer
 from raftgroup.types import Index
 from shards.ports import Origin
 
@@ -25,6 +26,12 @@ WAIT_MS: Final = 300
 ROUND_MS: Final = 100
 """A round that is not answered for so long is given up for another one."""
 WAITING_MAX: Final = 8192
+UNPROVEN: Final = encode_answer(
+    Code.UNAVAILABLE, 0, b"the replica could not prove in time that its state is as fresh as asked for"
+)
+AHEAD: Final = encode_answer(
+    Code.BAD_REQUEST, 0, b"the position is ahead of the group: it is of another cluster, or of a restored one"
+)
 DRIFT_PART: Final = 50
 """Ages are counted longer by a 50th, for clocks that run slow."""
 

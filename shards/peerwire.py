@@ -58,6 +58,11 @@ class SectionKind:
     """A replica asks its group's leader how far the group has come, for a round of its own."""
     READ_REPLY: Final = 17
     """The answer: the commit index of a ReadIndex round that was begun after the question."""
+    ADMIN: Final = 18
+    """An administrator's request, passed on to the node that leads its group: [number, operation, group,
+    arguments…]."""
+    ADMIN_REPLY: Final = 19
+    """The reply to an ADMIN: [number, code, text, encoded value]."""
 
 
 SECTION_HEADER: Final = struct.Struct(">BI")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from raftgroup.types import Role
 from shards.core import Core
 
-_ROLES = {
+ROLES: Final = {
     Role.FOLLOWER: "follower", Role.PRE_CANDIDATE: "pre-candidate", Role.CANDIDATE: "candidate",
     Role.LEADER: "leader",
 }  # fmt: skip
@@ -41,7 +41,7 @@ def _group(engine: Core, group: Any) -> dict[str, Any]:
     return {
         "group": group,
         "replica": status.id,
-        "role": _ROLES[status.role],
+        "role": ROLES[status.role],
         "leader": driver.leader_node,
         "term": status.term,
         "commit": status.commit,
