@@ -29,8 +29,11 @@ _GROUPS: Final = (
 )  # fmt: skip
 _REPLICAS: Final = ("replica", "node", Column("match"), Column("behind"), Column("snapshot"))
 _BYTES: Final = ("overlay_bytes", "cache_bytes")
-_HIDDEN: Final = ("replicas", "needs_snapshot", "more_primitives")
-"""What the record of a group leaves to its table of replicas."""
+_FIRST: Final = (
+    "group", "leader", "term", "revision", "first", "commit", "applied", "last", "sessions", "primitives"
+)
+_HIDDEN: Final = ("role", "replicas", "needs_snapshot", "more_primitives")
+"""What the record of a group leaves to its table of replicas, or says otherwise."""
 
 
 @app.command
@@ -71,7 +74,8 @@ async def show(group: Whole, /, *, common: Common = DEFAULTS) -> int:
     record = {**told, "leader": node_name(shard_map, told["leader"])}
     if common.write in ("json", "jsonl"):
         return await write_result(common.write, Answer({**record, "replicas": replicas}))
-    shown = {name: value for name, value in record.items() if name not in _HIDDEN}
+    names = [*_FIRST, *(name for name in sorted(record) if name not in (*_FIRST, *_HIDDEN))]
+    shown = {name: record[name] for name in names}
     if common.write == "table":
         shown |= {name: show_bytes(shown[name]) for name in _BYTES if shown.get(name) is not None}
     write_record(common.write, shown)

@@ -28,6 +28,7 @@ _SESSIONS: Final = (
     "id", Column("groups"), Column("holdings", title="holds"), Column("timeout_ms", _ms, "timeout"),
     Column("heard_ms_ago", _ms, "heard"), Column("ending"),
 )  # fmt: skip
+_PARTS: Final = ("group", "id", "number", "timeout_ms", "heard_ms_ago", "ending", "holdings")
 _REGISTRATIONS: Final = (
     "group", "number", Column("holdings", title="holds"), Column("timeout_ms", _ms, "timeout"),
     Column("heard_ms_ago", _ms, "heard"), Column("ending"),
@@ -64,7 +65,7 @@ async def show(id: str, /, *, common: Common = DEFAULTS) -> int:
         told = [] if found is None else await client.admin("session", found)
     if not told:
         return NOT_FOUND
-    write_rows(common.write, _REGISTRATIONS, told)
+    write_rows(common.write, _REGISTRATIONS, [{name: one[name] for name in _PARTS} for one in told])
     return DONE
 
 
