@@ -18,6 +18,9 @@ from router.session_links import Link
 from router.session_network import Network
 from router.session_streams import Stream, Streams
 
+LEADER_MS: Final = 20
+"""A stream that keeps an answer waiting for so long moves to the leader's node, if it is connected: there,
+events come before the answers that they led to."""
 LAG_MS: Final = 200
 """A stream that keeps an answer waiting for so long moves to a node that must know more."""
 FULL_MS: Final = 1000
@@ -71,7 +74,7 @@ class Holds:
         if call.entry is not None or answer.revision <= self._complete(group):
             return False
         self._held.setdefault(group, []).append(Held(call, call.request, answer, link, now_ms))
-        self._network.wake(now_ms + LAG_MS)
+        self._network.wake(now_ms + LEADER_MS)
         return True
 
     def _complete(self, group: GroupId) -> int:
@@ -108,11 +111,15 @@ class Holds:
 
     def tick(self, now_ms: int) -> None:
         """Deals with streams that keep answers waiting."""
-        for group, held in list(self._held.items()):
+        for group in list(self._held):
+            self.release(now_ms, group)  # An event says that all before it came, without a mark.
+            held = self._held.get(group)
+            if held is None:
+                continue
             first = held[0]
             waited_ms = now_ms - first.since_ms
-            self._network.wake(max(first.since_ms + LAG_MS, now_ms + LAG_MS // 4))
-            if waited_ms < LAG_MS:
+            self._network.wake(max(first.since_ms, now_ms) + LEADER_MS)
+            if waited_ms < LEADER_MS:
                 continue
             for stream in list(self._owner.streams.get(group, ())):
                 if stream.holds and stream.complete < first.answer.revision:
@@ -129,17 +136,19 @@ class Holds:
             text = "no replica in reach told the watch what other calls were told: go on from its position"
             self._owner.fail(now_ms, stream, Unavailable(text))
         elif stream.is_standing and now_ms >= stream.moved_ms + MOVE_MS:
-            link = self._ahead(stream, first)
+            link = self._ahead(stream, first, waited_ms)
             if link is not None:
                 stream.moved_ms = now_ms
                 self._owner.ask(now_ms, stream, link)
 
-    def _ahead(self, stream: Stream, first: Held) -> Link | None:
+    def _ahead(self, stream: Stream, first: Held, waited_ms: int) -> Link | None:
         """The link to a node that has applied what was answered: the leader's, or the one that answered,
         which may have passed the call on, though."""
         routes = self._network.routes
         leader = routes.leaders.get(GroupId(first.call.group))
-        for link in (None if leader is None else routes.nodes.get(leader), first.link):
-            if link is not None and link.is_up and link is not stream.link:
-                return link
+        link = None if leader is None else routes.nodes.get(leader)
+        if link is not None and link.is_up and link is not stream.link:
+            return link
+        if waited_ms >= LAG_MS and first.link.is_up and first.link is not stream.link:
+            return first.link
         return None

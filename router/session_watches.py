@@ -51,8 +51,8 @@ OVERLOADED_MAX: Final = 8
 class Watches:
     """A session's watches. Their events are taken through :meth:`pop`."""
 
-    __slots__ = ("_avoided", "_by_id", "_due", "_idle", "_ledger", "_network", "_next", "_owing", "_watches",
-                 "holds", "streams", "woken")  # fmt: skip
+    __slots__ = ("_asking", "_avoided", "_by_id", "_due", "_idle", "_ledger", "_network", "_next", "_owing",
+                 "_watches", "holds", "streams", "woken")  # fmt: skip
 
     def __init__(self, ledger: Ledger, network: Network) -> None:
         self._ledger: Final = ledger
@@ -63,6 +63,8 @@ class Watches:
         """Watches with something new for their users."""
         self._watches: dict[Watch, None] = {}
         self._by_id: dict[int, Stream] = {}
+        self._asking: dict[Stream, None] = {}
+        """Streams that a node is asked for and has not answered."""
         self._idle: dict[Stream, None] = {}
         """Streams that nobody is asked for at present."""
         self._owing: dict[Stream, None] = {}
@@ -140,8 +142,9 @@ class Watches:
     # --- What it is that is watched -----------------------------------------------------------------
 
     def _resolve(self, now_ms: int, watch: Watch) -> None:
-        """Finds out what the watch's name means."""
+        """Finds out what the watch's name means, from the catalog: what was found out long ago may be gone."""
         watch.resolving = True
+        self._ledger.directory.forget_name((watch.ref.namespace, watch.ref.name))
         watch.retry_ms = None
         try:
             call = self._ledger.make(CallKind.RESOLVE, watch.ref, 0, [], b"", None, None)
@@ -260,6 +263,7 @@ class Watches:
         stream.link = link
         link.streams += 1
         stream.asked_ms = now_ms
+        self._asking[stream] = None
         stream.covered = False
         stream.credit = max(stream.window - stream.buffered, 0)
         stream.owed = 0
@@ -285,6 +289,7 @@ class Watches:
     def _forget(self, stream: Stream, link: Link) -> None:
         del self._by_id[stream.id]
         self._owing.pop(stream, None)
+        self._asking.pop(stream, None)
         link.streams -= 1
         stream.link = stream.asked_ms = None
         stream.covered = False
@@ -312,6 +317,7 @@ class Watches:
         if stream is None:
             return
         stream.stand(revision)
+        self._asking.pop(stream, None)
         watch = stream.watch
         if not watch.is_standing and all(one.mark is not None and one.is_standing for one in watch.streams):
             watch.is_standing = True
@@ -426,9 +432,8 @@ class Watches:
 
     def patient(self, now_ms: int) -> None:
         """The process stood still: nobody was slow."""
-        for stream in self._by_id.values():
-            if stream.asked_ms is not None:
-                stream.asked_ms = now_ms
+        for stream in self._asking:
+            stream.asked_ms = now_ms
 
     def tick(self, now_ms: int) -> None:
         """Does what time asks for."""
@@ -441,7 +446,7 @@ class Watches:
         due, self._due = self._due, {}
         for watch in due:
             self._tell_progress(now_ms, watch)
-        for stream in list(self._by_id.values()):
+        for stream in list(self._asking):
             link, asked_ms = stream.link, stream.asked_ms
             if link is None or asked_ms is None or stream.session is None:
                 continue
