@@ -40,8 +40,8 @@ def decode_membership(data: bytes) -> Membership:
 
 
 def left(membership: Membership) -> Membership:
-    """What a joint membership becomes when it is left (thesis, section 4.3): the incoming half, and those that
-    were to be learners as such."""
+    """What a joint membership becomes when it is left (thesis, section 4.3): the incoming half, and those
+    that were to be learners as such."""
     return Membership(
         membership.incoming, learners=tuple(sorted({*membership.learners, *membership.learners_next}))
     )

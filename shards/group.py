@@ -360,7 +360,7 @@ class GroupDriver:
         self._led_term = Term(0)
 
     def transfer(self, node: NodeId) -> bool:
-        """Begins to hand leadership to a voter's node. False unless this one leads and that one lacks little."""
+        """Begins to hand leadership to a voter's node. False unless this one leads, and that lacks little."""
         replica = self.replica
         for member, at in self.nodes.items():
             if at == node and self._led_term and replica.is_up_to_date(member, TRANSFER_LAG_ENTRIES):
