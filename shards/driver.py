@@ -2,6 +2,9 @@
 
 It sleeps until somebody puts something into the engine's inbox and wakes it, or until the time that the last
 round named. Whoever else is ready to run puts in first, so that one round takes it all.
+
+Inside a user's process an interrupt (KeyboardInterrupt) is for the user's code: it would else be raised in
+the middle of a round. So the tasks of nodes and clients are protected from it.
 """
 
 from __future__ import annotations
@@ -10,13 +13,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-import structlog
 import trio
 
 from primitives.ids import NodeId
+from shards.logs import log
 from shards.ports import Effects, Syncer
-
-log = structlog.get_logger()
 
 HAND_OVER_S: Final = 1.0
 
@@ -106,6 +107,7 @@ class Doorbell:
         self._parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    @trio.lowlevel.enable_ki_protection
     async def keep_time(self) -> None:
         """Rings when a wait is over; runs for as long as anybody waits."""
         while True:
@@ -156,6 +158,7 @@ class Driver:
         with trio.move_on_after(HAND_OVER_S):
             await self._left.wait()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, syncer: Syncer) -> None:
         """Runs rounds until cancelled. Raises whatever stops the node."""
         async with trio.open_nursery() as nursery:

@@ -69,4 +69,4 @@ async def test_a_planted_element_that_does_not_go_back_is_noticed(
 ) -> None:
     monkeypatch.setattr(QueueMachine, "_put_back", lambda self, ctx, index, value: None)
     with pytest.raises((HistoryViolation, ExceptionGroup)):
-        await cancelled(2, 300)
+        await cancelled(2, 1500)
