@@ -22,6 +22,7 @@ from hdrh.histogram import HdrHistogram
 from rich.console import Console
 from rich.table import Table
 
+from primitives.handle import LINEARIZABLE, SEQUENTIAL, Stale
 from primitives.ids import SYSTEM_GROUP
 from router.client import Client, connect
 
@@ -31,7 +32,9 @@ OPERATIONS_MAX: Final = 4_000_000
 """A measurement ends at so many operations, however long it was to take."""
 LATENCY_US_MAX: Final = 60_000_000
 WARM_UP_SECONDS: Final = 1.0
-WORKLOADS: Final = ("write", "read", "counter", "lock")
+LEVELS: Final = {"sequential": SEQUENTIAL, "stale": Stale(1.0)}
+"""Workloads that read as ``read`` does, at another level."""
+WORKLOADS: Final = ("write", "read", "counter", "lock", *LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Figures:
 
 async def prepare(client: Client, workload: str, shape: Shape) -> None:
     """Creates what the workload needs, outside the measurement."""
-    if workload in ("write", "read"):
+    if workload in ("write", "read", *LEVELS):
         entries = client.map("bench-entries")
         value = b"x" * shape.value_bytes
         for low in range(0, shape.keys, 100):
@@ -73,8 +76,8 @@ def operation(client: Client, workload: str, caller: int, shape: Shape) -> Opera
     if workload == "write":
         put, value = client.map("bench-entries").put, b"x" * shape.value_bytes
         return lambda: put(f"key{draw(shape.keys):06}", value)
-    if workload == "read":
-        get = client.map("bench-entries").get
+    if workload == "read" or workload in LEVELS:
+        get = client.map("bench-entries", read=LEVELS.get(workload, LINEARIZABLE)).get
         return lambda: get(f"key{draw(shape.keys):06}")
     if workload == "counter":
         return client.counter("bench-count").increment

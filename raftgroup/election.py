@@ -162,8 +162,19 @@ def on_vote_reply(s: State, m: Message) -> None:
 
 
 def on_timeout_now(s: State, m: Message) -> None:
-    """The leader hands over: stands at once, without pre-votes, and voters may disregard their leases."""
+    """The leader hands over: stands at once, without pre-votes, and voters may disregard their leases. If the
+    replica has yet to apply what it was just told to be committed, it stands when it has: the leader takes
+    no proposals meanwhile."""
     if may_campaign(s):
+        stand(s, transfer=True)
+    else:
+        s.summoned = s.term
+
+
+def applied_all(s: State) -> None:
+    """What was committed is applied: a replica that was summoned to lead its term's successor stands now."""
+    summoned, s.summoned = s.summoned, Term(0)
+    if summoned == s.term and may_campaign(s):
         stand(s, transfer=True)
 
 

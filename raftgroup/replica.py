@@ -8,6 +8,7 @@ from typing import Final
 from raftgroup.election import (
     HURRIED_PREVOTES,
     admit,
+    applied_all,
     ask_prevotes,
     may_campaign,
     on_pre_vote,
@@ -208,6 +209,11 @@ class Replica:
         """Messages to a member were dropped on this side: goes back to probing it."""
         lost_messages(self._state, replica)
 
+    @property
+    def is_handing_over(self) -> bool:
+        """Whether a transfer of leadership is under way: nothing is proposed meanwhile."""
+        return self._state.transferee != NOBODY
+
     def transfer(self, to: ReplicaId) -> None:
         """Hands leadership over to a voter once it has the whole log; given up after ``election_ticks``.
         Nothing if this replica does not lead."""
@@ -264,6 +270,8 @@ class Replica:
         if index > s.handed or index < s.applied:
             raise InvariantViolation(f"applied {index}, with {s.applied} to {s.handed} possible")
         s.applied = index
+        if s.summoned and index >= s.commit:
+            applied_all(s)
 
     def set_membership(self, membership: Membership) -> None:
         """A membership takes effect: its entry was applied."""

@@ -34,7 +34,7 @@ class State:
         "acknowledge", "applied", "beat", "candidacy", "clock", "commit", "config", "elapsed", "failures",
         "handed", "hurry", "id", "incoming", "lacking", "leader", "log", "membership", "messages",
         "messages_after_sync", "outgoing", "own", "own_first", "peers", "pending_membership", "prevotes",
-        "progress", "random", "reads", "role", "saved_commit", "saved_term", "saved_vote", "term",
+        "progress", "random", "reads", "role", "saved_commit", "saved_term", "saved_vote", "summoned", "term",
         "term_unsynced", "timeout", "transfer_elapsed", "transferee", "uncommitted_bytes", "vote", "voters",
         "votes",
     )  # fmt: skip
@@ -76,6 +76,8 @@ class State:
         self.votes: dict[ReplicaId, bool] = {}
         self.candidacy = Term(0)
         """The term that this object stood in and neither won nor left: votes for it still count."""
+        self.summoned = Term(0)
+        """The term whose leader asked this replica to stand, which waits until all is applied; 0: none."""
         self.failures = 0
         """Candidacies in a row that came to nothing."""
         self.hurry = 0

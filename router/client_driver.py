@@ -135,6 +135,7 @@ class ClientDriver:
 
     # --- The pump -------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, nursery: trio.Nursery) -> None:
         """Drives the core until it is cancelled; connections are served by tasks of ``nursery``."""
         self._nursery = nursery
@@ -195,6 +196,7 @@ class ClientDriver:
                 feed.tell("lost" if out.lost else state)
                 feed.tell(state)
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self, connection: int, address: str) -> None:
         """One connection, from its dialing to its end."""
         link: ByteLink | None = None

@@ -158,6 +158,7 @@ class Link:
             drainer, self._drainer = self._drainer, None
             trio.lowlevel.reschedule(drainer)
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Sends what is queued, until the link is lost. Run it in one task at a time."""
         while self._lost is None:

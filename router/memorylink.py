@@ -92,6 +92,7 @@ class MemoryLink:
             other._wake_runner()
         return data
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Waits until the link is lost; there is nothing to be done for it."""
         while self._lost is None:

@@ -111,7 +111,11 @@ class Holds:
 
     def tick(self, now_ms: int) -> None:
         """Deals with streams that keep answers waiting."""
-        for group, held in list(self._held.items()):
+        for group in list(self._held):
+            self.release(now_ms, group)  # An event says that all before it came, without a mark.
+            held = self._held.get(group)
+            if held is None:
+                continue
             first = held[0]
             waited_ms = now_ms - first.since_ms
             self._network.wake(max(first.since_ms, now_ms) + LEADER_MS)

@@ -142,8 +142,9 @@ class Watches:
     # --- What it is that is watched -----------------------------------------------------------------
 
     def _resolve(self, now_ms: int, watch: Watch) -> None:
-        """Finds out what the watch's name means."""
+        """Asks the catalog what the watch's name means: what was found out before may be gone."""
         watch.resolving = True
+        self._ledger.directory.forget_name((watch.ref.namespace, watch.ref.name))
         watch.retry_ms = None
         try:
             call = self._ledger.make(CallKind.RESOLVE, watch.ref, 0, [], b"", None, None)

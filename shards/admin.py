@@ -223,7 +223,7 @@ class Administration:
         return {
             "group": driver.group, "role": ROLES[status.role], "leader": driver.leader_node,
             "term": status.term, "commit": status.commit, "applied": status.applied,
-            "first": driver.first_index, "last": status.last, "revision": applier.revision,
+            "first": driver.log.first_index(), "last": status.last, "revision": applier.revision,
             "log_time_ms": applier.log_time_ms, "replicas": replicas,
             "needs_snapshot": list(status.snapshot_needed), "sessions": inspection.session_count,
             "primitives": names, "more_primitives": more, "overlay_bytes": applier.overlay_bytes,

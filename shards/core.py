@@ -12,6 +12,7 @@ from shards.group import GroupDriver
 from shards.outbox import Outbox
 from shards.ports import Origin
 from shards.settings import EngineSettings
+from shards.snapshots import Snapshots
 
 
 class Core(Protocol):
@@ -48,6 +49,10 @@ class Core(Protocol):
     @property
     def out(self) -> Outbox:
         """Where this round's effects go."""
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Snapshots of the replicas here, on their way."""
 
     def touch(self, driver: GroupDriver) -> None:
         """The group has something to do."""

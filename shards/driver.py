@@ -2,6 +2,9 @@
 
 It sleeps until somebody puts something into the engine's inbox and wakes it, or until the time that the last
 round named. Whoever else is ready to run puts in first, so that one round takes it all.
+
+Inside a user's process an interrupt (KeyboardInterrupt) is for the user's code: it would else be raised in
+the middle of a round. So the tasks of nodes and clients are protected from it.
 """
 
 from __future__ import annotations
@@ -10,13 +13,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-import structlog
 import trio
 
 from primitives.ids import NodeId
+from shards.logs import log
 from shards.ports import Effects, Syncer
 
-log = structlog.get_logger()
+HAND_OVER_S: Final = 1.0
 
 
 class Rounds(Protocol):
@@ -31,6 +34,13 @@ class Rounds(Protocol):
 
     def sync_done(self, round_number: int) -> None:
         """Everything written up to this round is durable."""
+
+    def leave(self) -> None:
+        """The node is about to stop: hands over what it leads."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether something is still to be handed over."""
 
 
 class PeerSender(Protocol):
@@ -97,6 +107,7 @@ class Doorbell:
         self._parked = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    @trio.lowlevel.enable_ki_protection
     async def keep_time(self) -> None:
         """Rings when a wait is over; runs for as long as anybody waits."""
         while True:
@@ -122,6 +133,9 @@ class Driver:
         self._names: Final = names
         self._ready: Callable[[], object] | None = ready
         self._failure: Exception | None = None
+        self._running = False
+        self._left: trio.Event | None = None
+        """From :meth:`hand_over` on: set once everything is handed over that can be."""
 
     def synced(self, round_number: int) -> None:
         """A sync is done; on the loop's thread."""
@@ -133,20 +147,40 @@ class Driver:
         self._failure = self._failure or error
         self._bell.ring()
 
+    async def hand_over(self) -> None:
+        """Hands the leaderships here to other nodes, before this one stops; takes ``HAND_OVER_S`` at the
+        most, and no time if there is nobody to take them. Rounds go on meanwhile."""
+        if not self._running:
+            return
+        self._left = trio.Event()
+        self._engine.leave()
+        self._bell.ring()
+        with trio.move_on_after(HAND_OVER_S):
+            await self._left.wait()
+
+    @trio.lowlevel.enable_ki_protection
     async def run(self, syncer: Syncer) -> None:
         """Runs rounds until cancelled. Raises whatever stops the node."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._bell.keep_time)
-            while True:
-                self._bell.hush()
-                if self._failure is not None:
-                    raise self._failure
-                effects = self._engine.round()
-                self._carry_out(effects, syncer)
-                if self._ready is not None and self._engine.ready:
-                    ready, self._ready = self._ready, None
-                    ready()
-                await self._bell.wait(effects.wake_in_ms)
+            self._running = True
+            try:
+                while True:
+                    self._bell.hush()
+                    if self._failure is not None:
+                        raise self._failure
+                    effects = self._engine.round()
+                    self._carry_out(effects, syncer)
+                    if self._ready is not None and self._engine.ready:
+                        ready, self._ready = self._ready, None
+                        ready()
+                    if self._left is not None and not self._engine.is_leaving:
+                        self._left.set()
+                    await self._bell.wait(effects.wake_in_ms)
+            finally:
+                self._running = False
+                if self._left is not None:
+                    self._left.set()
 
     def _carry_out(self, effects: Effects, syncer: Syncer) -> None:
         names = self._names

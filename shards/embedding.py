@@ -127,6 +127,7 @@ class _NodeTask:
         self.failure: StartError | NodeFailed | None = None
         """Why the node could not start, or had to stop."""
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, block: trio.CancelScope) -> None:
         """Runs the node until :meth:`stop`; if it fails before, so does the block."""
         with self._shelter:

@@ -16,6 +16,7 @@ from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
 from router.shardmap import NodeInfo, ShardMap
 from shards.admin import ADMIN
+from shards.balance import Balancer
 from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
@@ -65,6 +66,7 @@ class Engine:
         self._dispatch = Dispatch(self)
         self._questions = Questions(self)
         self.snapshots: Final = Snapshots(self, store, self._writer)
+        self._balancer = Balancer(self)
         self._deletions = Deletions(self)
         self._inbox: list[tuple[Any, ...]] = []
         self._active: dict[GroupId, GroupDriver] = {}
@@ -188,6 +190,15 @@ class Engine:
     def client_closed(self, connection: int) -> None:
         """A client's connection is gone."""
         self._inbox.append(("closed", connection))
+
+    def leave(self) -> None:
+        """The node is about to stop: it hands over what it leads, in the rounds that follow."""
+        self._balancer.leave()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the node is about to stop, and leads something that another node could take."""
+        return self._balancer.is_leaving
 
     def sync_done(self, round_number: int) -> None:
         """Everything written up to ``round_number`` is durable."""
@@ -343,6 +354,7 @@ class Engine:
         self._dispatch.markers.tick(now_ms)
         self._dispatch.admin.tick(now_ms)
         self.snapshots.tick(now_ms)
+        self._balancer.tick(now_ms)
         if self._dispatch.watching.streams:
             self._dispatch.watching.tick()
         self._ticks += 1

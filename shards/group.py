@@ -37,8 +37,9 @@ from primitives.records import (
     encode_open,
     is_near,
 )
+from raftgroup.membership import encode_membership, left
 from raftgroup.replica import Replica
-from raftgroup.types import Index, Message, MessageKind, ReplicaId, Role, Term
+from raftgroup.types import EntryKind, Index, Message, MessageKind, ReplicaId, Role, Term
 from shards.applying import Applying
 from shards.leases import LeaderLeases
 from shards.localreads import AHEAD, UNPROVEN, LocalReads, Verdict
@@ -57,6 +58,8 @@ ENTRY_BYTES_MAX: Final = 1 << 20
 PROPOSALS_MAX: Final = 16384
 PROPOSAL_BYTES_MAX: Final = 64 << 20
 FIRE_COUNT: Final = 100
+TRANSFER_LAG_ENTRIES: Final = 256
+"""A replica that lacks more than this is not handed a leadership: writes would wait for it to catch up."""
 OPENED: Final = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
 NOBODY: Final = Origin(NodeId(0), INTERNAL, 0)
@@ -95,10 +98,10 @@ class GroupDriver:
         self.is_halted = False
         """Whether another driver takes this one's place: it does nothing more."""
         self._node = node
-        self._log: LogReader = store.log(self.group)
-        self._written: Index = self._log.last_index()
+        self.log: Final[LogReader] = store.log(self.group)
+        self._written: Index = self.log.last_index()
         self._log_time = LogTime()
-        self._log_cut = LogCut()
+        self._log_cut = LogCut(self.group, self.log, self.applying)
         self._led_term = Term(0)
         self._proposals: deque[tuple[bytes, Record, Origin]] = deque()
         self._proposal_bytes = 0
@@ -110,11 +113,6 @@ class GroupDriver:
     def leads(self) -> bool:
         """Whether this replica believes that it leads."""
         return self.replica.role == Role.LEADER
-
-    @property
-    def first_index(self) -> Index:
-        """Index of the first log entry that is kept."""
-        return self._log.first_index()
 
     @property
     def leader_node(self) -> NodeId | None:
@@ -212,6 +210,8 @@ class GroupDriver:
         replica = self.replica
         if replica.role == Role.LEADER:
             replica.clock = self._log_time.now_ms(now_ms) if self._led_term == replica.term else 0
+            if replica.membership.outgoing:  # A joint one is left as soon as it took effect.
+                replica.propose(encode_membership(left(replica.membership)), EntryKind.MEMBERSHIP)
         elif now_ms < self.preferred_until_ms and replica.role == Role.FOLLOWER and not replica.leader:
             replica.campaign()
         replica.tick()
@@ -337,8 +337,8 @@ class GroupDriver:
         self._led_term = replica.term
         # Its own first entry is not written yet; all before it is, for its vote request waited for that.
         previous = self._written
-        log_ms = last_log_time_ms(self._log, previous, self.applying.applied, self.applier.log_time_ms)
-        self._log_time.elected(now_ms, self._log.term(previous) if previous else Term(0), log_ms)
+        log_ms = last_log_time_ms(self.log, previous, self.applying.applied, self.applier.log_time_ms)
+        self._log_time.elected(now_ms, self.log.term(previous) if previous else Term(0), log_ms)
         replica.clock = self._log_time.now_ms(now_ms)
         self.leases.elected(now_ms, self.applier.sessions)
         for number in self.applier.closing:
@@ -358,6 +358,14 @@ class GroupDriver:
         self.leases.deposed()
         self.applying.firing = False
         self._led_term = Term(0)
+
+    def transfer(self, node: NodeId) -> bool:
+        """Begins to hand leadership to a voter's node. False unless this one leads, and that lacks little."""
+        replica = self.replica
+        for member, at in self.nodes.items():
+            if at == node and self._led_term and replica.is_up_to_date(member, TRANSFER_LAG_ENTRIES):
+                replica.transfer(member)
+        return replica.is_handing_over
 
     def not_leader(self) -> bytes:
         """The answer to who asks a replica that does not lead."""
@@ -387,24 +395,20 @@ class GroupDriver:
 
     def apply(self, now_ms: int, out: Outbox) -> None:
         """Applies committed entries, up to a marker."""
-        self.applying.apply(now_ms, self._led_term, out)
+        membership = self.applying.apply(now_ms, self._led_term, out)
         self.replica.applied_to(self.applying.applied)
+        if membership is not None:
+            self.replica.set_membership(membership)
 
     def flush(self, batch: Batch) -> None:
         """Writes what was applied, with the applied index, into ``batch``."""
         self.applying.flush(batch, self.replica.membership)
 
     def cut_log(self, batch: Batch, settings: EngineSettings, connected: Container[NodeId]) -> None:
-        """Cuts from the log what is written as state and nobody here needs, in ``batch``, which may have the
-        latest flush too."""
-        if self.is_halted:
-            return
-        needed: Index | None = None
-        if self._led_term:
-            needed = self.replica.known_by([at for at, node in self.nodes.items() if node in connected])
-        index = self._log_cut.due(self.applying, self._log.first_index(), needed, settings)
-        if index:
-            batch.cut_log(self.group, index, self._log.term(index))
+        """Cuts from the log, in ``batch``, what is written as state and no connected replica needs."""
+        if not self.is_halted:
+            others = [at for at, node in self.nodes.items() if node in connected]
+            self._log_cut.cut(batch, settings, self.replica.known_by(others) if self._led_term else None)
 
     # --- Reads --------------------------------------------------------------------------------------
 

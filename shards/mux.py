@@ -151,6 +151,7 @@ class Mux:
 
     # --- Tasks --------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Listens, dials and keeps connections until cancelled. Closes ``listeners``."""
         async with trio.open_nursery() as nursery:
@@ -164,6 +165,7 @@ class Mux:
                 for peer in list(self._up.values()):
                     peer.beat(self._timing.silent_beats_max)
 
+    @trio.lowlevel.enable_ki_protection
     async def _accept(self, stream: trio.SocketStream) -> None:
         if self._meetings >= MEETINGS_MAX:
             self._note("", f"more than {MEETINGS_MAX} connections that have not said who they are")
@@ -171,6 +173,7 @@ class Mux:
             return
         await self._connection(stream, "", Purpose.CARRY)
 
+    @trio.lowlevel.enable_ki_protection
     async def _keep_dialling(self, name: str) -> None:
         timing = self._timing
         pause_s = timing.pause_s_min
@@ -179,6 +182,7 @@ class Mux:
             pause_s = timing.pause_s_min if was_up else min(2 * pause_s, timing.pause_s_max)
             await trio.sleep(pause_s * self._random.uniform(0.5, 1.0))
 
+    @trio.lowlevel.enable_ki_protection
     async def _keep_probing(self) -> None:
         """Asks nodes that should dial this one, and do not, what they were started with: a node that stands
         in nobody's list would else wait for good without a word."""

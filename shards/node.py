@@ -174,15 +174,28 @@ async def _run(
         log.info("node runs", node=config.name, data=str(config.data))
         try:
             with _tuned() if config.owns_process else nullcontext():
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(clients.run, client_listeners)
-                    if config.peer is not None:
-                        nursery.start_soon(mux.run, peer_listeners)
-                    nursery.start_soon(driver.run, syncer)
-                    task_status.started(running)
+                async with trio.open_nursery() as outer:
+                    with trio.CancelScope(shield=True) as scope:
+                        outer.start_soon(_leave, driver, scope)
+                        async with trio.open_nursery() as nursery:
+                            await nursery.start(clients.run, client_listeners)
+                            if config.peer is not None:
+                                nursery.start_soon(mux.run, peer_listeners)
+                            nursery.start_soon(driver.run, syncer)
+                            task_status.started(running)
         finally:
             syncer.close()
             log.info("node stopped", node=config.name)
+
+
+async def _leave(driver: Driver, scope: trio.CancelScope) -> None:
+    """When the node is told to stop, its leaderships go first: the groups hardly notice."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await driver.hand_over()
+        scope.cancel()
 
 
 def _started(config: NodeConfig) -> Started:

@@ -46,6 +46,7 @@ class PeerLink:
         self.ended = self.ended or reason
         self.link.close()
 
+    @trio.lowlevel.enable_ki_protection
     async def send_backlog(self) -> None:
         """Sends what waits, whenever the connection takes more."""
         while not self.link.is_lost:

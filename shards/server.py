@@ -128,6 +128,7 @@ class ClientServer:
     async def _accept(self, stream: trio.SocketStream) -> None:
         await self._serve(Link(stream, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX))
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self, link: ByteLink) -> None:
         if self._connections >= self._clients_max:
             self._refuse_full(link)

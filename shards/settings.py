@@ -28,11 +28,11 @@ class EngineSettings:
     """The same in bytes; the log is cut down to whichever is less."""
     log_held_bytes: int = 256 << 20
     """A leader keeps more than the tail, up to so much, for connected followers that still need it."""
-    snapshot_part_bytes: int = 64 << 10
+    snapshot_part_bytes: int = 32 << 10
     """Of a snapshot's part; one row always fits."""
     snapshot_window_bytes: int = 1 << 20
     """Sent and not acknowledged, for each snapshot."""
-    snapshot_bytes_a_second: int = 16 << 20
+    snapshot_bytes_a_second: int = 8 << 20
     """Sent by a node, all its snapshots together."""
     snapshots_sent_max: int = 2
     """By a node at a time."""
@@ -42,6 +42,10 @@ class EngineSettings:
     """A receiver that is busy, or has forgotten a snapshot, is asked again after this."""
     snapshot_silence_ms: int = 15_000
     """A snapshot that gets nowhere for so long is given up; one that was refused is tried again after it."""
+    balance_interval_ms: int = 1000
+    """At most one leadership is handed to where it belongs in this time."""
+    balance_up_ms: int = 5000
+    """A node must have been up for so long before leaderships go back to it."""
     hashes_timeout_ms: int = 20_000
     """``status --hashes`` answers with what it has after this."""
     watches_max: int = 100_000

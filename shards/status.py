@@ -30,6 +30,7 @@ def describe(engine: Core) -> dict[str, Any]:
         "cluster": None if shard_map is None else shard_map.cluster_id.hex(),
         "map_version": None if shard_map is None else shard_map.version,
         "nodes": nodes,
+        "snapshots": {"sent": engine.snapshots.sent, "installed": engine.snapshots.installed},
         "groups": [_group(engine, group) for group in sorted(engine.groups)],
     }
 
@@ -46,7 +47,9 @@ def _group(engine: Core, group: Any) -> dict[str, Any]:
         "term": status.term,
         "commit": status.commit,
         "applied": status.applied,
+        "first": driver.log.first_index(),
         "last": status.last,
+        "snapshots": engine.snapshots.describe(group),
         "revision": driver.applier.revision,
         "sessions": len(driver.applier.sessions),
         "slots": 0 if shard_map is None else len(shard_map.slots_of(group)),

@@ -143,6 +143,7 @@ def _settings(random: Random) -> EngineSettings:
         log_cut_interval_ms=random.choice((20, 200)), log_tail_entries=random.choice((0, 3, 30)),
         log_tail_bytes=random.choice((100, 10_000)), log_held_bytes=random.choice((2000, 1 << 20)),
         snapshot_part_bytes=random.choice((2000, 40_000)), snapshot_window_bytes=random.choice((1, 30_000)),
+        balance_interval_ms=random.choice((100, 1000)), balance_up_ms=random.choice((300, 3000)),
         snapshot_bytes_a_second=random.choice((1 << 20, 1 << 24)), snapshots_sent_max=random.choice((1, 4)),
         snapshots_received_max=random.choice((1, 4)), snapshot_silence_ms=random.choice((800, 5000)),
     )  # fmt: skip

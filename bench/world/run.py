@@ -16,6 +16,7 @@ from bench.workloads_queues import ListWorkload, QueueWorkload
 from bench.workloads_reads import ReadWorkload
 from bench.workloads_sets import SetWorkload
 from bench.workloads_watches import WatchWorkload
+from bench.workloads_watchlogs import PinnedWatchLogWorkload, WatchLogWorkload
 from bench.world.clients import SimClient
 from bench.world.clock import Heap, Seed, Trace
 from bench.world.cluster import Cluster
@@ -55,7 +56,8 @@ class Setting:
 _WORKLOADS: Final[dict[str, type[Workload]]] = {
     kind.NAME: kind for kind in (
         CounterWorkload, RegisterWorkload, LockWorkload, ValueWorkload, SetWorkload, QueueWorkload,
-        ListWorkload, ElectionWorkload, ReadWorkload, WatchWorkload, NamesWorkload,
+        ListWorkload, ElectionWorkload, ReadWorkload, WatchWorkload, WatchLogWorkload,
+        PinnedWatchLogWorkload, NamesWorkload,
     )
 }  # fmt: skip
 

@@ -200,11 +200,15 @@ def test_no_campaign_before_all_that_is_known_to_be_committed_is_applied() -> No
         made.tick()
     made.campaign()
     made.campaign(force=True)
-    made.step(message(MessageKind.TIMEOUT_NOW, TWO, 1))
     assert (made.role, made.term) == (Role.FOLLOWER, 1)
     take(made, log)
     made.tick()
     assert made.role == Role.PRE_CANDIDATE
+    summoned, log = replica(1, 1, commit=2)
+    summoned.step(message(MessageKind.TIMEOUT_NOW, TWO, 1))
+    assert (summoned.role, summoned.term) == (Role.FOLLOWER, 1)
+    take(summoned, log)
+    assert (summoned.role, summoned.term) == (Role.CANDIDATE, 2)
 
 
 def test_timeouts_are_spread_over_the_injected_range() -> None:

@@ -15,7 +15,7 @@ from primitives.codec import encode_key, encode_value
 from primitives.counter import ADD
 from primitives.errors import BadPosition, Code, Compacted, Deleted, Overloaded, TypeMismatch, WatchOverflow
 from primitives.handle import Reference
-from primitives.ids import GroupId
+from primitives.ids import GroupId, Revision
 from primitives.mapops import Op
 from primitives.position import WHOLE, Position
 from primitives.watch import PROGRESS, StreamEvent
@@ -173,6 +173,19 @@ def test_a_watch_waits_for_its_primitive_and_begins_with_the_first_event() -> No
     driver.wait(*(put(driver, ref, f"k{at}") for at in range(20)))
     assert sorted(keys(told(driver, made, 20))) == sorted(f"k{at}" for at in range(20))
     assert not made.existed
+
+
+def test_a_watch_asks_what_its_name_means_though_it_was_known_before() -> None:
+    driver = connected(ModelCluster())
+    ref = spread_map("m")
+    driver.wait(put(driver, ref, "a"))
+    entry = driver.core._ledger.directory._entries["", "m"]
+    assert entry.found is not None
+    entry.found = entry.found._replace(revision=Revision(1))  # As of one that was deleted since.
+    made = watch(driver, spread_map("m"))
+    assert made.primitive == ref.primitive
+    driver.wait(put(driver, ref, "b"))
+    assert keys(events(driver, made)) == ["b"]
 
 
 def test_a_watch_of_a_key_asks_its_partition_alone() -> None:

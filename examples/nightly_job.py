@@ -1,7 +1,7 @@
 """A job that at most one machine runs at a time, and whose results a paused former holder cannot spoil.
 
     quorate dev                                  # in another terminal
-    python examples/nightly_lock.py & python examples/nightly_lock.py
+    python examples/nightly_job.py & python examples/nightly_job.py
 
 The lock alone is not enough: a process may be paused, lose the lock, wake up and write before it notices. So
 every write carries the grant's fencing token, and what is written to refuses a token lower than the highest
