@@ -93,9 +93,8 @@ class Cluster(Machines[bytes, SimNode]):
         return sorted({group for node in self.up.values() for group in node.engine.groups})
 
     def has_formed(self) -> bool:
-        """Whether every node is up and sees a leader of every group."""
-        found = [len(node.engine.groups) for node in self.up.values() if node.engine.ready]
-        return len(found) == len(self.nodes) and min(found) > 1
+        """Whether every node is up, knows the map and sees a leader of each of its groups."""
+        return sum(node.engine.ready for node in self.up.values()) == len(self.nodes)
 
     def has_converged(self) -> bool:
         """Whether all replicas of each group are at one index, applied and written, with one hash."""
