@@ -26,10 +26,8 @@ KINDS: Final = (
     "crash", "crash_minority", "crash_all", "isolate", "split", "one_way", "weather", "slow_sync", "refuse",
     "sync_failure", "clock", "freeze", "client",
 )  # fmt: skip
-"""Every kind of fault that is drawn unless others are named. A ``client`` fault is left to the world: a pause,
-lost connections or a death."""
-
-
+"""Every kind of fault that is drawn unless others are named. A ``client`` fault is left to the world: a
+pause, lost connections or a death."""
 TRANSFER: Final = "transfer"
 """Leaderships are handed over, to any replica, at any time; only where it is named."""
 
