@@ -142,7 +142,7 @@ class Watches:
     # --- What it is that is watched -----------------------------------------------------------------
 
     def _resolve(self, now_ms: int, watch: Watch) -> None:
-        """Finds out what the watch's name means, from the catalog: what was found out long ago may be gone."""
+        """Asks the catalog what the watch's name means: what was found out before may be gone."""
         watch.resolving = True
         self._ledger.directory.forget_name((watch.ref.namespace, watch.ref.name))
         watch.retry_ms = None

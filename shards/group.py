@@ -37,8 +37,9 @@ from primitives.records import (
     encode_open,
     is_near,
 )
+from raftgroup.membership import encode_membership, left
 from raftgroup.replica import Replica
-from raftgroup.types import Index, Message, MessageKind, ReplicaId, Role, Term
+from raftgroup.types import EntryKind, Index, Message, MessageKind, ReplicaId, Role, Term
 from shards.applying import Applying
 from shards.leases import LeaderLeases
 from shards.localreads import AHEAD, UNPROVEN, LocalReads, Verdict
@@ -209,6 +210,8 @@ class GroupDriver:
         replica = self.replica
         if replica.role == Role.LEADER:
             replica.clock = self._log_time.now_ms(now_ms) if self._led_term == replica.term else 0
+            if replica.membership.outgoing:  # A joint one is left as soon as it took effect.
+                replica.propose(encode_membership(left(replica.membership)), EntryKind.MEMBERSHIP)
         elif now_ms < self.preferred_until_ms and replica.role == Role.FOLLOWER and not replica.leader:
             replica.campaign()
         replica.tick()
@@ -357,8 +360,7 @@ class GroupDriver:
         self._led_term = Term(0)
 
     def transfer(self, node: NodeId) -> bool:
-        """Begins to hand leadership to the voter on ``node``. False unless this replica leads and that one
-        lacks little. Writes wait meanwhile; after an election timeout this replica leads on."""
+        """Begins to hand leadership to a voter's node. False unless this one leads, and that lacks little."""
         replica = self.replica
         for member, at in self.nodes.items():
             if at == node and self._led_term and replica.is_up_to_date(member, TRANSFER_LAG_ENTRIES):
@@ -393,8 +395,10 @@ class GroupDriver:
 
     def apply(self, now_ms: int, out: Outbox) -> None:
         """Applies committed entries, up to a marker."""
-        self.applying.apply(now_ms, self._led_term, out)
+        membership = self.applying.apply(now_ms, self._led_term, out)
         self.replica.applied_to(self.applying.applied)
+        if membership is not None:
+            self.replica.set_membership(membership)
 
     def flush(self, batch: Batch) -> None:
         """Writes what was applied, with the applied index, into ``batch``."""
@@ -403,9 +407,8 @@ class GroupDriver:
     def cut_log(self, batch: Batch, settings: EngineSettings, connected: Container[NodeId]) -> None:
         """Cuts from the log, in ``batch``, what is written as state and no connected replica needs."""
         if not self.is_halted:
-            others = [at for at, node in self.nodes.items() if node in connected] if self._led_term else ()
-            needed = self.replica.known_by(others) if self._led_term else None
-            self._log_cut.cut(batch, settings, needed)
+            others = [at for at, node in self.nodes.items() if node in connected]
+            self._log_cut.cut(batch, settings, self.replica.known_by(others) if self._led_term else None)
 
     # --- Reads --------------------------------------------------------------------------------------
 
