@@ -145,6 +145,9 @@ class Applier:
             self._execution, self._sessions, self._instances, self._histories, self._tables, self._timers,
             self._owned, limits.rows_a_command_max,
         )  # fmt: skip
+        self.deletions: Final = self._deleting.due
+        """Primitives whose deletion is to go on, with their partitions: the group's leader takes them away.
+        No replicated state."""
         self.closed: list[int] = []
         """Sessions whose leases are renewed no more from now on, for the group's leader to take away. No
         replicated state."""
@@ -213,12 +216,6 @@ class Applier:
         if instance.type != query.type:
             return encode_answer(Code.TYPE_MISMATCH, revision)
         return self._execution.ask(instance, query.op, query.args, query.body)
-
-    @property
-    def deletions(self) -> dict[PrimitiveId, int]:
-        """Primitives whose deletion is to go on, with their partitions: the group's leader takes them away.
-        No replicated state."""
-        return self._deleting.due
 
     @property
     def watched(self) -> set[bytes]:
