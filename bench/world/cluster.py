@@ -13,6 +13,7 @@ from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
 from raftgroup.types import Config
 from router.shardmap import NodeInfo
+from shards.group import GroupDriver
 from shards.peerwire import SectionKind
 from shards.placement import Founding
 from shards.settings import EngineSettings
@@ -58,6 +59,22 @@ class Cluster(Machines[bytes, SimNode]):
         self.network.attach(started)
         started.start(self.founding)
         self.started(node)
+
+    def transfer(self, random: Random) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        led = [
+            (node, driver) for _, node in sorted(self.up.items())
+            for _, driver in sorted(node.engine.groups.items()) if driver.leads
+        ]  # fmt: skip
+        if led:
+            node, driver = random.choice(led)
+            to = random.choice(self.nodes)
+            node.run(lambda: self._transfer(node, driver, to))
+
+    def _transfer(self, node: SimNode, driver: GroupDriver, to: NodeId) -> None:
+        self.trace(f"n{node.node}", f"hands g{driver.group} to n{to}: {driver.transfer(to)}")
+        node.engine.touch(driver)
+        node.wake(0)
 
     def disturb_client(self, random: Random) -> None:
         """See :class:`bench.world.faults.Target`."""
