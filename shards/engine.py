@@ -139,7 +139,10 @@ class Engine:
 
     def reopen(self, stored: StoredReplica, former: GroupDriver) -> GroupDriver:
         """Makes a replica anew whose state was replaced by a snapshot, from what the store has."""
-        return self._open(stored, former)
+        driver = self._open(stored, former)
+        if driver.group in self._hashing:
+            self._hashing[driver.group] = driver
+        return driver
 
     def boot_of(self, node: NodeId) -> bytes | None:
         """The boot id of a peer that is up."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from by_snapshot import GROUP, Engines
 
@@ -9,6 +11,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import NodeId
 from raftgroup.types import Index, Membership, Message, MessageKind, ReplicaId, Term
 from shards import snapshotwire
+from shards.hashing import HashJob
 from shards.snapshotwire import (
     SNAPSHOT_VERSION,
     End,
@@ -168,6 +171,35 @@ def test_a_snapshot_whose_receiver_is_not_connected_costs_no_round() -> None:
     engines.turn(leader.node)
     assert not leader.snapshots.is_idle
     assert max(leader.round().wake_in_ms for _ in range(3)) > 0
+
+
+class Endless:
+    """Rows without end, until they are to end."""
+
+    ends = False
+
+    def get(self, key: bytes) -> bytes | None:
+        raise AssertionError
+
+    def scan(
+        self, start: bytes, end: bytes | None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        while not self.ends:
+            yield b"key", b"value"
+
+
+def test_a_hash_of_the_state_that_was_replaced_is_gone_on_with_and_its_cursor_let_go() -> None:
+    engines = behind()
+    receiver = engines.up[NodeId(3)]
+    driver, rows = receiver.groups[GROUP], Endless()
+    driver.applying._hash_jobs.append(HashJob(b"n" * 16, 1, rows))
+    receiver._hashing[GROUP] = driver
+    engines.run(1000)
+    assert receiver.snapshots.installed
+    assert receiver.groups[GROUP].applying.is_hashing
+    rows.ends = True
+    engines.run(50)
+    assert not receiver.groups[GROUP].applying.is_hashing
 
 
 def test_a_replica_of_another_version_refuses_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
