@@ -9,7 +9,7 @@ from primitives.applier import ApplierLimits
 from primitives.errors import Code, ProtocolError
 from primitives.history import HistoryLimits
 from primitives.mapops import MapMachine, Op
-from primitives.records import encode_answer
+from primitives.records import Delete, encode_answer, encode_delete
 from primitives.watch import EventKind
 from router.frames import FrameKind
 from router.watchframes import EVENT_OVERHEAD_BYTES, WatchFlag
@@ -371,3 +371,23 @@ def test_marks_of_many_idle_connections_are_spread_over_time_and_come_at_once_wi
     stage.round()
     assert all(client.marked[1] == second for client in stage.clients.values())
     assert sum(len(client.frames) for client in stage.clients.values()) <= 203
+
+
+def test_a_deletion_is_the_last_event_and_ends_the_watch() -> None:
+    stage = Stage()
+    client, slow = stage.client(5), stage.client(6)
+    client.watch(1, filter=b"some key")
+    slow.watch(1, credit=0)
+    stage.round()
+    stage.put(b"k")
+    stage.group.apply(encode_delete(Delete(stage.slot, stage.primitive, 0)))
+    stage.rounds()
+    assert [event.kind for event in client.events[1]] == [EventKind.DELETED]
+    assert client.ended == {1: Code.UNKNOWN_PRIMITIVE}
+    assert slow.ended == {}
+    for _ in range(ASK_TICKS):
+        stage.watching.tick()
+    stage.watching.answered(stage.routed[-1][0], encode_answer(Code.UNKNOWN_PRIMITIVE, 0))
+    stage.round()
+    assert slow.ended == {1: Code.UNKNOWN_PRIMITIVE}, "who has no credit learns it from the leader"
+    assert stage.watching.streams == 0
