@@ -6,10 +6,12 @@ import pytest
 from watch_stage import GROUP, Stage, number
 
 from primitives.applier import ApplierLimits
+from primitives.catalog import CatalogOp
 from primitives.errors import Code, ProtocolError
 from primitives.history import HistoryLimits
+from primitives.ids import CATALOG_ID
 from primitives.mapops import MapMachine, Op
-from primitives.records import Delete, encode_answer, encode_delete
+from primitives.records import Type, encode_answer
 from primitives.watch import EventKind
 from router.frames import FrameKind
 from router.watchframes import EVENT_OVERHEAD_BYTES, WatchFlag
@@ -137,6 +139,24 @@ def test_a_stream_without_credit_stops_and_goes_on_where_it_was() -> None:
     assert client.events[1] == other.events[1]
     assert client.covered == {1}
     assert client.marked[1] == revisions[-1]
+
+
+def test_a_deletion_ends_streams_that_lag_and_calls_them_complete_in_nothing() -> None:
+    """What they lack is gone with the primitive."""
+    stage = Stage()
+    slow, other = stage.client(5), stage.client(6)
+    slow.watch(1, credit=1)
+    other.watch(1)
+    stage.rounds()
+    revisions = [stage.put(number(n), b"0123456789") for n in range(5)]
+    stage.rounds()
+    assert slow.marked[1] < revisions[1]
+    stage.session.send(stage.slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.DELETE, ["", "m", MapMachine.TYPE])
+    slow.allow(1, 100)
+    stage.rounds()
+    assert slow.marked[1] < revisions[1]
+    assert [client.ended for client in (slow, other)] == 2 * [{1: Code.UNKNOWN_PRIMITIVE}]
+    assert [event.revision for event in other.events[1]][:-1] == revisions
 
 
 def test_an_event_larger_than_all_the_credit_arrives() -> None:
@@ -371,23 +391,3 @@ def test_marks_of_many_idle_connections_are_spread_over_time_and_come_at_once_wi
     stage.round()
     assert all(client.marked[1] == second for client in stage.clients.values())
     assert sum(len(client.frames) for client in stage.clients.values()) <= 203
-
-
-def test_a_deletion_is_the_last_event_and_ends_the_watch() -> None:
-    stage = Stage()
-    client, slow = stage.client(5), stage.client(6)
-    client.watch(1, filter=b"some key")
-    slow.watch(1, credit=0)
-    stage.round()
-    stage.put(b"k")
-    stage.group.apply(encode_delete(Delete(stage.slot, stage.primitive, 0)))
-    stage.rounds()
-    assert [event.kind for event in client.events[1]] == [EventKind.DELETED]
-    assert client.ended == {1: Code.UNKNOWN_PRIMITIVE}
-    assert slow.ended == {}
-    for _ in range(ASK_TICKS):
-        stage.watching.tick()
-    stage.watching.answered(stage.routed[-1][0], encode_answer(Code.UNKNOWN_PRIMITIVE, 0))
-    stage.round()
-    assert slow.ended == {1: Code.UNKNOWN_PRIMITIVE}, "who has no credit learns it from the leader"
-    assert stage.watching.streams == 0
