@@ -56,7 +56,7 @@ class Engine:
         self.boot_id: Final = boot_id
         self.settings: Final = settings
         self.groups: Final[dict[GroupId, GroupDriver]] = {}
-        self.forwarding: Final = Forwarding()
+        self.forwarding: Final = Forwarding(boot_id)
         self.out: Final = Outbox(node)
         self._store = store
         self._clock = clock

@@ -385,7 +385,7 @@ class GroupDriver:
         applying = self.applying
         if self.replica.commit > applying.applied:  # One Ready hands out a bounded part of what is committed.
             return True
-        if self._reads.has_proofs_to_begin:
+        if self._reads.proving:
             return True
         deadline_ms = self.applier.next_deadline_ms
         return (

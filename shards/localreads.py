@@ -65,11 +65,14 @@ class _Proof(NamedTuple):
 class LocalReads:
     """The queries that wait at one replica, and how fresh its state is known to be."""
 
-    __slots__ = ("_new", "_number", "_proofs", "_proven_ms", "_rounds", "_waiting")
+    __slots__ = ("_new", "_number", "_proofs", "_proven_ms", "_rounds", "_waiting",
+                 "has_waiting")  # fmt: skip
 
     def __init__(self) -> None:
         self._new: list[tuple[Origin, Query]] = []
         self._waiting: list[Waiting] = []
+        self.has_waiting = False
+        """Whether any query waits."""
         self._number = 0
         self._rounds: dict[int, int] = {}
         """When rounds that are not answered began, by number."""
@@ -83,16 +86,12 @@ class LocalReads:
         round is not taken for one to this boot's."""
         self._number = number
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether any query waits."""
-        return bool(self._new or self._waiting)
-
     def add(self, origin: Origin, query: Query) -> bool:
         """Takes a query, which arrived in this round of the engine. False: too many wait."""
         if len(self._new) + len(self._waiting) >= WAITING_MAX:
             return False
         self._new.append((origin, query))
+        self.has_waiting = True
         return True
 
     def due(
@@ -116,6 +115,7 @@ class LocalReads:
                 yield one, otherwise
             else:
                 self._waiting.append(one)
+        self.has_waiting = bool(self._waiting)
 
     def _is_fresh(self, one: Waiting) -> bool:
         if self._proven_ms is None:

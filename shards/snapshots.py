@@ -35,6 +35,10 @@ class Host(Protocol):
     """What snapshots need of the engine."""
 
     @property
+    def boot_id(self) -> bytes:
+        """Tells this start of the node from all others."""
+
+    @property
     def groups(self) -> dict[GroupId, GroupDriver]:
         """The replicas here."""
 
@@ -66,6 +70,7 @@ class _Installing(NamedTuple):
 
 
 _Key = tuple[GroupId, ReplicaId]
+_TRANSFER_MAX: Final = (1 << 64) - 1
 
 
 class Snapshots:
@@ -75,7 +80,9 @@ class Snapshots:
         self._engine: Final = engine
         self._store: Final = store
         self._writer: Final = writer
-        self._transfers = 0
+        self._transfers = int.from_bytes(engine.boot_id[:8], "big")
+        """The number of the last transfer. A receiver may still have parts of one that a former boot began,
+        and must not take those of another one for their continuation."""
         self._wanted: dict[_Key, NodeId] = {}
         """Followers whose snapshot is taken as soon as the overlay is written."""
         self._sending: dict[_Key, Sending] = {}
@@ -122,10 +129,10 @@ class Snapshots:
 
     def wake_in_ms(self, now_ms: int) -> int:
         """When there is something to do next, by the clock alone."""
-        if self._abandoned or self._wanted or any(one.has_parts for one in self._staging.values()):
+        staged = any(one.has_parts or one.is_whole for one in self._staging.values())
+        if self._abandoned or self._wanted or staged:
             return 0
-        window = self._engine.settings.snapshot_window_bytes
-        if any(one.may_send(window) for one in self._sending.values()):
+        if any(self._may_send(one) for one in self._sending.values()):
             return max(self._part_at_ms - now_ms, 0)
         return self._engine.settings.snapshot_silence_ms
 
@@ -190,7 +197,7 @@ class Snapshots:
             index = driver.applying.applied
             view = self._store.state_snapshot(group, driver.epoch)
             term = self._store.log(group).term(index)
-            self._transfers += 1
+            self._transfers = (self._transfers + 1) & _TRANSFER_MAX
             self._sending[key] = Sending(
                 group, driver.replica.id, member, (node, boot_id), self._transfers, (term, index),
                 driver.replica.membership, view, now_ms,
@@ -204,15 +211,16 @@ class Snapshots:
             driver = self._engine.groups[key[0]]
             if not driver.leads:
                 del self._sending[key]
-            elif (
-                now_ms >= self._part_at_ms
-                and self._engine.boot_of(sending.node)
-                and sending.may_send(settings.snapshot_window_bytes)
-            ):
+            elif now_ms >= self._part_at_ms and self._may_send(sending):
                 size = sending.send(driver.replica.term, settings.snapshot_part_bytes, out)
                 self._part_at_ms = now_ms + size * 1000 // settings.snapshot_bytes_a_second
                 self._sending[key] = self._sending.pop(key)
                 break
+
+    def _may_send(self, sending: Sending) -> bool:
+        """Whether the receiver is connected, and has room."""
+        window_bytes = self._engine.settings.snapshot_window_bytes
+        return self._engine.boot_of(sending.node) is not None and sending.may_send(window_bytes)
 
     def on_reply(self, now_ms: int, node: NodeId, reply: Reply) -> None:
         """What the receiver of a transfer says."""
@@ -254,7 +262,7 @@ class Snapshots:
         if message.term < driver.replica.term or driver.is_halted:
             return
         staging = self._staging.get(group)
-        if staging is not None and (staging.node, staging.transfer) == (node, message.context):
+        if staging is not None and staging.is_of(node, message):
             if not staging.take(number, part, now_ms):
                 self._reply(message, node, group, Taken.GOING_ON, staging.expected)
         elif message.index <= driver.replica.commit:

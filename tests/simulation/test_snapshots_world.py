@@ -1,4 +1,4 @@
-"""Logs that are cut and replicas that need snapshots, in the simulated world; bugs that it must notice."""
+"""Logs that are cut, replicas that need snapshots, leaderships that move; bugs that the world must notice."""
 
 from __future__ import annotations
 
@@ -69,3 +69,11 @@ def test_planted_epoch_that_is_used_again_is_noticed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Staging, "__init__", frugal)
     assert "epoch" in noticed(AWAY, first=500)
+
+
+def test_storms_of_transfers_lose_nothing() -> None:
+    calls = 0
+    for seed in range(600, 610):
+        faults = ("transfer",) if seed % 2 else ("transfer", "crash", "split")
+        calls += run_seed(seed, Setting(faults=faults, fault_ms=5000)).calls
+    assert calls > 500
