@@ -152,10 +152,13 @@ class Replica:
     def clock(self, clock: int) -> None:
         self._state.clock = clock
 
-    def tick(self) -> None:
-        """One unit of time passed, see :class:`Config`."""
+    def tick(self, phase: int | None = None) -> None:
+        """One unit of time passed, see :class:`Config`. ``phase``, 0 to ``heartbeat_ticks`` - 1, counted
+        by the host, has the heartbeats of all groups leave at the same ticks; else each counts for itself."""
         s = self._state
         if s.role == Role.LEADER:
+            if phase is not None:
+                s.beat = phase
             tick_leader(s)
         else:
             tick_follower(s)

@@ -14,6 +14,7 @@ from primitives.applier import Applier
 from primitives.errors import ProtocolError
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
+from raftgroup.types import Message
 from router.shardmap import NodeInfo, ShardMap
 from shards.admin import ADMIN
 from shards.balance import Balancer
@@ -22,7 +23,7 @@ from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
 from shards.group import OPENED, GroupDriver, SyncWait
 from shards.outbox import INTERNAL, Outbox
-from shards.peerwire import SectionKind, decode_raft, sections
+from shards.peerwire import SectionKind, decode_beats, decode_raft, sections
 from shards.placement import Founding, Placement, machines_of
 from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredReplica
 from shards.questions import ASKED, Questions
@@ -72,6 +73,8 @@ class Engine:
         self._active: dict[GroupId, GroupDriver] = {}
         self._hashing: dict[GroupId, GroupDriver] = {}
         self._ticks = 0
+        self._phase = 0
+        """Of the heartbeats: all groups led here beat at the same ticks, in one section for each peer."""
         self._dirty = False
         """Whether something was applied since the last flush."""
         now_ms = clock.monotonic_ms()
@@ -347,7 +350,8 @@ class Engine:
                 driver.leases.paused(ticks * self.settings.tick_ms)
         for _ in range(min(ticks, TICKS_A_ROUND_MAX)):
             for driver in self.groups.values():
-                driver.tick(now_ms)
+                driver.tick(now_ms, self._phase)
+            self._phase = (self._phase + 1) % self.settings.raft.heartbeat_ticks
         self._active.update(self.groups)
         self._questions.tick()
         self._deletions.tick(now_ms)
@@ -399,6 +403,10 @@ class Engine:
             return  # Its connection went down in between; what it carried is lost as on the wire.
         try:
             for kind, part in sections(payload):
+                if kind == SectionKind.HEARTBEATS:
+                    for group, message in decode_beats(part):
+                        self._step(group, message)
+                    continue
                 if kind == SectionKind.SNAPSHOT:
                     self._on_part(now_ms, node, part)
                     continue
@@ -408,13 +416,15 @@ class Engine:
                 if kind != SectionKind.RAFT:
                     self._dispatch.section(now_ms, node, kind, part)
                     continue
-                group, message = decode_raft(part)
-                driver = self.groups.get(group)
-                if driver is not None and message.receiver == driver.replica.id:
-                    driver.step(message)
-                    self._active[group] = driver
+                self._step(*decode_raft(part))
         except (ProtocolError, ValueError) as error:
             self.out.effects.bad_peers.append((node, str(error)))
+
+    def _step(self, group: GroupId, message: Message) -> None:
+        driver = self.groups.get(group)
+        if driver is not None and message.receiver == driver.replica.id:
+            driver.step(message)
+            self._active[group] = driver
 
     def _on_part(self, now_ms: int, node: NodeId, payload: bytes) -> None:
         group, message, part = decode_snapshot(payload)

@@ -202,8 +202,8 @@ class GroupDriver:
         if message.kind == MessageKind.HEARTBEAT and message.term == self.replica.term:
             self._log_time.heard(message.term, message.clock)
 
-    def tick(self, now_ms: int) -> None:
-        """One tick of the clock went by."""
+    def tick(self, now_ms: int, phase: int) -> None:
+        """One tick of the clock went by; heartbeats are due at the last of the ``phase``s."""
         if self.is_halted:
             return
         replica = self.replica
@@ -211,7 +211,7 @@ class GroupDriver:
             replica.clock = self._log_time.now_ms(now_ms) if self._led_term == replica.term else 0
         elif now_ms < self.preferred_until_ms and replica.role == Role.FOLLOWER and not replica.leader:
             replica.campaign()
-        replica.tick()
+        replica.tick(phase)
 
     def peer_down(self, node: NodeId) -> bool:
         """A node's connection is gone: whether this group has a replica there."""
