@@ -21,11 +21,11 @@ from shards.balance import Balancer
 from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
-from shards.group import OPENED, GroupDriver, SyncWait
-from shards.outbox import INTERNAL, Outbox
+from shards.group import GroupDriver, SyncWait
+from shards.outbox import INTERNAL, OPENED, Outbox
 from shards.peerwire import SectionKind, decode_beats, decode_raft, sections
 from shards.placement import Founding, Placement, machines_of
-from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredReplica
+from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredReplica, Usage
 from shards.questions import ASKED, Questions
 from shards.settings import EngineSettings
 from shards.snapshots import Snapshots
@@ -51,11 +51,13 @@ class Engine:
 
     def __init__(
         self, *, node: NodeId, boot_id: bytes, store: Store, clock: Clock, random: RandomSource,
-        settings: EngineSettings,
+        settings: EngineSettings, usage: Usage | None = None,
     ) -> None:  # fmt: skip
+        """``usage``: what the process takes of its machine; None where the node has no process of its own."""
         self.node: Final = node
         self.boot_id: Final = boot_id
         self.settings: Final = settings
+        self.usage: Final = usage
         self.groups: Final[dict[GroupId, GroupDriver]] = {}
         self.forwarding: Final = Forwarding()
         self.out: Final = Outbox(node)
@@ -352,7 +354,12 @@ class Engine:
             for driver in self.groups.values():
                 driver.tick(now_ms, self._phase)
             self._phase = (self._phase + 1) % self.settings.raft.heartbeat_ticks
-        self._active.update(self.groups)
+        if self._dispatch.watching.streams:
+            self._active.update(self.groups)
+        else:
+            for driver in self.groups.values():
+                if not driver.is_at_rest(now_ms):
+                    self._active[driver.group] = driver
         self._questions.tick()
         self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)

@@ -21,6 +21,11 @@ from shards.ports import Effects, Origin, Priority
 INTERNAL = -1
 """Connections below zero are the node itself; the number tells which part of it waits."""
 
+OPENED = INTERNAL - 1
+"""Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
+NOBODY = Origin(NodeId(0), INTERNAL, 0)
+"""Who waits for what a leader logs of its own."""
+
 _URGENT = frozenset(
     (
         MessageKind.PRE_VOTE, MessageKind.PRE_VOTE_REPLY, MessageKind.VOTE, MessageKind.VOTE_REPLY,

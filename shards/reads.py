@@ -64,6 +64,11 @@ class Reads:
         """Whether a replica's question waits for the next round."""
         return bool(self._proving)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether any read or question waits for anything."""
+        return bool(self._asking or self._proving or self._rounds or self._proofs or self._serving)
+
     def begin(self, replica: Replica) -> None:
         """Puts everything that waits into a round of ``replica``, which leads."""
         if self._asking:

@@ -34,6 +34,10 @@ async def test_every_call_works_without_a_socket(tmp_path: Path, monkeypatch: py
         status = await client.status()
         assert status["ready"]
         assert len(status["groups"]) == 5
+        usage = status["usage"]
+        assert usage["resident_bytes"] > 1 << 20
+        assert usage["group_bytes"] >= 0
+        assert all(group["memory_bytes"] >= 0 for group in status["groups"])
 
 
 async def test_a_new_block_finds_what_the_last_one_left_and_nothing_is_held(tmp_path: Path) -> None:

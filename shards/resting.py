@@ -1,0 +1,28 @@
+"""Which groups a tick may pass by: all but few have nothing to do at most ticks.
+
+A group that is not at rest takes part in every round. Whatever else comes, a message, a client's operation, a
+sync that is done, brings it into the next round by itself. Rest lasts a tick and is this node's own affair; a
+sleep that a group's members agree on, without heartbeats, would stand here, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raftgroup.types import Role, Term
+
+if TYPE_CHECKING:
+    from shards.group import GroupDriver
+
+
+def at_rest(driver: GroupDriver, led_term: Term, now_ms: int) -> bool:
+    """Whether nothing of what the group shows waits for a round. ``led_term``: the term in which the driver
+    takes itself for the leader, 0 if it does not."""
+    replica = driver.replica
+    if led_term != (replica.term if replica.role == Role.LEADER else 0):
+        return False
+    applying, openings = driver.applying, driver.openings
+    return not (
+        driver.local.has_waiting or openings.parked or openings.questions or driver.applier.deletions
+        or applying.may_apply or applying.must_flush or driver.leases.is_due(now_ms)
+    )  # fmt: skip
