@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import trio
@@ -29,10 +30,10 @@ READY_S: Final = 60.0
 
 
 class Nodes:
-    """Three ``serve`` processes on fixed ports and directories."""
+    """``serve`` processes on fixed ports and directories."""
 
-    def __init__(self, data: Path, port: int, groups: int) -> None:
-        self._data, self._port, self._groups = data, port, groups
+    def __init__(self, data: Path, port: int, groups: int, names: Sequence[str]) -> None:
+        self.data, self._port, self._groups, self._names = data, port, groups, names
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def url(self, *names: str) -> str:
@@ -41,9 +42,9 @@ class Nodes:
 
     def start(self, name: str) -> float:
         """Starts a node; returns the seconds until it serves."""
-        cluster = ",".join(f"{one}=127.0.0.1:{self._port + 100 + NAMES.index(one)}" for one in NAMES)
+        cluster = ",".join(f"{one}=127.0.0.1:{self._port + 100 + NAMES.index(one)}" for one in self._names)
         self._running[name] = subprocess.Popen(
-            [sys.executable, "-m", "ops.main", "serve", "--name", name, "--data", str(self._data / name),
+            [sys.executable, "-m", "ops.main", "serve", "--name", name, "--data", str(self.data / name),
              "--listen", f"127.0.0.1:{self._port + NAMES.index(name)}", "--cluster", cluster,
              "--groups", str(self._groups), "--log-level", "warning"],
             stdout=subprocess.PIPE,
@@ -74,10 +75,10 @@ class Nodes:
 
 
 @contextmanager
-def nodes(port: int, groups: int, names: tuple[str, ...] = NAMES) -> Iterator[Nodes]:
+def nodes(port: int, groups: int, names: Sequence[str] = NAMES) -> Iterator[Nodes]:
     """Nodes in a directory of their own, started and, in the end, stopped."""
     with tempfile.TemporaryDirectory(prefix="quorate-") as data:
-        found = Nodes(Path(data), port, groups)
+        found = Nodes(Path(data), port, groups, names)
         try:
             for name in names:
                 found.start(name)
@@ -90,12 +91,12 @@ def nodes(port: int, groups: int, names: tuple[str, ...] = NAMES) -> Iterator[No
 
 async def write(client: Client, count: int, value_bytes: int, keys: int) -> float:
     """Writes entries of a map as fast as it goes; returns the seconds."""
-    words, value, numbers = client.map("words"), "x" * value_bytes, iter(range(count))
+    words, random, numbers = client.map("words"), Random(1), iter(range(count))
     began = time.monotonic()
 
     async def call() -> None:
         for number in numbers:
-            await words.put(f"key-{number % keys:07}", value)
+            await words.put(f"key-{number % keys:07}", random.randbytes(value_bytes))
 
     async with trio.open_nursery() as nursery:
         for _ in range(WRITERS):

@@ -1,4 +1,4 @@
-"""Contention for what one client at a time may hold: a lock, and the leadership of an election."""
+"""What clients hold: locks, the leadership of an election, entries that go with their sessions."""
 
 from __future__ import annotations
 
@@ -164,3 +164,59 @@ class ElectionWorkload(LockWorkload):
     async def _ask(self, client: Openers, wait: bool) -> Held | None:
         self._stood += 1
         return await client.election(self.name).stand(self._stood)
+
+
+class KeyLockWorkload(LockWorkload):
+    """The lock of one key of a map, used and judged like a lock."""
+
+    NAME = "key"
+
+    def __init__(self, name: str = "guarded") -> None:
+        super().__init__(name)
+
+    async def _ask(self, client: Openers, wait: bool) -> Held | None:
+        lock = client.map(self.name).lock("key")
+        return await (lock.acquire() if wait else lock.try_acquire())
+
+
+class PresenceWorkload(Workload):
+    """Entries that go with the sessions that put them: those of clients that are gone go, too."""
+
+    NAME = "presence"
+
+    def __init__(self, name: str = "members") -> None:
+        self.name = name
+        self._gone: set[str] = set()
+        self._names: dict[Openers, str] = {}
+
+    async def call(self, client: Openers, ground: Ground) -> None:
+        """See :class:`Workload`."""
+        key = self._names.setdefault(client, f"m{len(self._names)}")
+        members = client.map(self.name, pinned=True)
+        kind = ground.random.randrange(4)
+        with suppress(TimeLimit):
+            try:
+                if kind < 2:
+                    number = ground.random.randrange(5)
+                    await ground.within(3000, lambda: members.put(f"{key}/{number}", key, session=True))
+                elif kind == 2:
+                    await ground.within(3000, lambda: members.remove(f"{key}/0"))
+                else:
+                    await ground.within(3000, members.size)
+            except QuorateError as error:
+                if error.retry is Retry.NEVER:
+                    raise HistoryViolation(f"{self.name}: {type(error).__name__}: {error}") from error
+
+    async def finish(self, client: Openers, ground: Ground) -> None:
+        """See :class:`Workload`."""
+        members = client.map(self.name, pinned=True)
+        while True:
+            found = [value async for value in members.values()]
+            if not self._gone.intersection(found):
+                break
+            await ground.sleep_ms(500)  # The sessions of those who died lately have still to expire.
+
+    def died(self, client: Openers) -> None:
+        """See :class:`Workload`."""
+        if client in self._names:
+            self._gone.add(self._names.pop(client))

@@ -18,7 +18,7 @@ class _Known:
     """Calls that were told that they added it."""
     removed: int = 0
     perhaps_added: int = 0
-    """Calls that may have added it."""
+    """Calls that may have added it, those under way among them."""
     perhaps_removed: int = 0
 
 
@@ -46,6 +46,10 @@ class SetWorkload(Workload):
                 return bool(await (of.add_all if adds else of.discard_all)([element]))
             return await (of.add if adds else of.remove)(element)
 
+        # From the beginning, for a client that dies in its call says nothing of it.
+        known.perhaps_added += adds
+        known.perhaps_removed += not adds
+        done = False
         try:
             done = await within(ground, limit_ms, change)
         except (TimeLimit, QuorateError) as error:
@@ -53,9 +57,9 @@ class SetWorkload(Workload):
             if retry is Retry.NEVER:
                 raise HistoryViolation(f"{self.name}: {type(error).__name__}: {error}") from error
             if retry is Retry.AMBIGUOUS:
-                known.perhaps_added += adds
-                known.perhaps_removed += not adds
-            return
+                return
+        known.perhaps_added -= adds
+        known.perhaps_removed -= not adds
         known.added += done and adds
         known.removed += done and not adds
 

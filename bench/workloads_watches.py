@@ -27,7 +27,6 @@ class Watcher:
         self.number: Final = number
         self.client: Openers | None = None
         """Who runs it at present."""
-        self.begun = False
         self.start: Position | None = None
         """Where it began; None: before the first event, or not yet."""
         self.position: Position | None = None
@@ -126,8 +125,8 @@ class WatchWorkload(Workload):
             watch = entries.watch(position=watcher.position, progress=True, buffer_bytes=buffer_bytes)
             try:
                 async with watch as events:
-                    if not watcher.begun:
-                        watcher.begun = True
+                    if watcher.position is None:
+                        # So it is, too, while there is nothing to watch: that tells no place to go on from.
                         watcher.start = watcher.position = events.position
                     await self._take(watcher, events, until)
             except QuorateError as error:

@@ -26,6 +26,8 @@ _GROUPS: Final = {
     "list": ("ops.list_commands:app", "Lists: elements by index, from 0; negative ones count from the end."),
     "lock": ("ops.lock_commands:app", "Locks, held by one session at a time, first come first served."),
     "primitive": ("ops.primitive_commands:app", "Primitives of all types: what there is, and where."),
+    "session": ("ops.session_commands:app", "Sessions: who is connected, and what they hold."),
+    "group": ("ops.group_commands:app", "Groups: each a Raft log with replicas on some nodes."),
     "slot": ("ops.slot_commands:app", "Slots, the units of placement, and the groups that own them."),
 }
 _COMMANDS: Final = {
@@ -46,7 +48,7 @@ def _version() -> str:
 def build() -> App:
     """The program."""
     app = App(
-        "quorate", help="A sharded coordination service: maps, counters, locks, by many Raft groups.",
+        "quorate", help="A sharded coordination service: locks, elections, maps and more, by Raft groups.",
         version=_version, backend="trio", result_action="return_value", exit_on_error=False,
         print_error=False, suppress_keyboard_interrupt=False,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
@@ -80,11 +80,15 @@ def met(record: Row, done: bool, *, as_: str = "done", otherwise: int = CONDITIO
 async def first(rows: AsyncIterator[T], limit: int | None) -> AsyncIterator[T]:
     """The first ``limit`` of them; all for None."""
     count = 0
-    async for row in rows:
-        yield row
-        count += 1
-        if count == limit:
-            return
+    try:
+        async for row in rows:
+            yield row
+            count += 1
+            if count == limit:
+                return
+    finally:
+        if isinstance(rows, AsyncGenerator):
+            await rows.aclose()
 
 
 async def write_result(format: Format, result: Result) -> int:

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from ops.output import Row
 from primitives.codec import Key, encode_key
-from primitives.ids import PrimitiveId, Revision
-from router.client_catalog import Listing
 from router.shardmap import ShardMap
-from router.slots import partition_of_key, slot_of_name, slot_of_partition
-
-
-class Place(NamedTuple):
-    """A partition of a primitive, or a name's row in the catalog (without a partition)."""
-
-    partition: int | None
-    slot: int
-    group: int
-    leader: str | None
-    """The name of the node that is believed to lead the group."""
-    replicas: list[str | None]
-
-    def row(self) -> Row:
-        """By names."""
-        return self._asdict()
+from router.slots import partition_of_key, slot_of_name
 
 
 def node_name(shard_map: ShardMap, node: Any) -> str | None:
@@ -38,25 +22,25 @@ def replicas_of(shard_map: ShardMap, group: Any) -> list[str | None]:
     return [node_name(shard_map, node) for _, node in shard_map.groups[group].replicas]
 
 
-def _place(shard_map: ShardMap, slot: int, partition: int | None) -> Place:
+def _place(shard_map: ShardMap, slot: int, partition: int | None) -> Row:
     group = shard_map.group(slot)
-    leader = node_name(shard_map, shard_map.leaders.get(group))
-    return Place(partition, slot, group, leader, replicas_of(shard_map, group))
+    return {
+        "partition": partition, "slot": slot, "group": group,
+        "leader": node_name(shard_map, shard_map.leaders.get(group)),
+        "replicas": replicas_of(shard_map, group),
+    }  # fmt: skip
 
 
-def place_of_name(shard_map: ShardMap, namespace: str, name: str) -> Place:
-    """Where a name's row in the catalog is, whether it exists or not."""
+def place_of_name(shard_map: ShardMap, namespace: str, name: str) -> Row:
+    """Where a name's row in the catalog is, whether it exists or not: a place without a partition."""
     return _place(shard_map, slot_of_name(shard_map.salt, namespace, name), None)
 
 
-def places_of(shard_map: ShardMap, namespace: str, one: Listing, key: Key | None = None) -> list[Place]:
-    """Where the partitions of a primitive are: all of them, or the one that holds ``key``."""
-    slot = slot_of_name(shard_map.salt, namespace, one.name)
-    if not one.partitions:
-        return [_place(shard_map, slot, 0)]
-    salt, primitive = shard_map.salt, PrimitiveId(slot, Revision(one.created))
-    numbers = range(one.partitions)
-    if key is not None:
-        at = partition_of_key(salt, encode_key(key), one.partitions)
-        numbers = range(at, at + 1)
-    return [_place(shard_map, slot_of_partition(salt, primitive, number), number) for number in numbers]
+def places_of(shard_map: ShardMap, info: Mapping[str, Any], key: Key | None = None) -> list[Row]:
+    """Where the partitions of a primitive are, of which ``info`` was told: all of them, or the one that holds
+    ``key``; by the map, so that it fits the leaders and the replicas beside it."""
+    partitions = info["partitions"]
+    if key is not None and not info["pinned"]:
+        at = partition_of_key(shard_map.salt, encode_key(key), len(partitions))
+        partitions = partitions[at : at + 1]
+    return [_place(shard_map, one["slot"], one["partition"]) for one in partitions]

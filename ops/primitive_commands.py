@@ -12,8 +12,6 @@ from ops.commands import changing, reading, refusals
 from ops.common import DEFAULTS, Common, checked_name
 from ops.exits import CONDITION, DONE, NOT_FOUND, Failure
 from ops.output import Answer, Column, first, met, write_result, write_stream
-from ops.places import places_of
-from router.client import Client
 from router.client_catalog import Listing
 
 app: Final = App("primitive", help="Primitives of all types: what there is, and where.")
@@ -55,13 +53,16 @@ async def info(name: str, /, *, common: Common = DEFAULTS) -> int:
     """
     name = checked_name(name)
     async with reading(common) as client:
-        one = await find(client, name)
-        if one is None:
+        told = await client.admin("primitive-info", name)
+        if told is None:
             return NOT_FOUND
-        places = places_of(await client.shard_map(), client.namespace, one)
-        handle: Any = client.open(one.type, name)
+        handle: Any = client.open(told["type"], name)
         size = await handle.size() if hasattr(handle, "size") else None
-    record = _row(one) | {"created": one.created, "groups": sorted({place.group for place in places})}
+    record = {
+        "name": told["name"], "type": told["type"], "created": told["created"],
+        "partitions": 0 if told["pinned"] else len(told["partitions"]),
+        "groups": sorted({one["group"] for one in told["partitions"]}), "deleting": told["deleting"],
+    }  # fmt: skip
     if size is not None:
         record["size"] = size
     return await write_result(common.write, Answer(record, parts=True))
@@ -83,23 +84,15 @@ async def delete(name: str, /, *, yes: Flag = False, common: Common = DEFAULTS) 
     name = checked_name(name)
     if not yes:
         async with reading(common) as client:
-            one = await find(client, name)
-        if one is None:
+            told = await client.admin("primitive-info", name)
+        if told is None:
             return NOT_FOUND
-        if not _confirmed(f"Delete the {one.type} {name!r} with all that is in it?"):
+        if not _confirmed(f"Delete the {told['type']} {name!r} with all that is in it?"):
             raise Failure("nothing was deleted", CONDITION)
     async with changing(common) as client:
-        one = await find(client, name)
-        done = one is not None and await client.open(one.type, name).delete()
+        told = await client.admin("primitive-info", name)
+        done = told is not None and await client.open(told["type"], name).delete()
     return await write_result(common.write, met({"name": name}, done, as_="deleted", otherwise=NOT_FOUND))
-
-
-async def find(client: Client, name: str) -> Listing | None:
-    """The primitive of that name, of whatever type; None if there is none."""
-    # The name itself is the first of those that begin with it.
-    async for one in client.primitives(name):
-        return one if one.name == name else None
-    return None
 
 
 def _confirmed(question: str) -> bool:

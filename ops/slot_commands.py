@@ -13,7 +13,6 @@ from ops.common import DEFAULTS, Common, checked_name
 from ops.exits import DONE, NOT_FOUND
 from ops.output import Column, Row, write_rows
 from ops.places import node_name, place_of_name, places_of, replicas_of
-from ops.primitive_commands import find
 from ops.values import parse_key
 from router.shardmap import ShardMap
 
@@ -65,14 +64,14 @@ async def locate(
     name = checked_name(name)
     wanted = None if key is None else parse_key(key, key_as)
     async with reading(common) as client:
-        one = await find(client, name)
+        info = await client.admin("primitive-info", name)
         shard_map = await client.shard_map()
-        if one is None:
+        if info is None:
             places = [place_of_name(shard_map, client.namespace, name)]
         else:
-            places = places_of(shard_map, client.namespace, one, wanted)
-    write_rows(common.write, _PLACES, [place.row() for place in places])
-    return NOT_FOUND if one is None else DONE
+            places = places_of(shard_map, info, wanted)
+    write_rows(common.write, _PLACES, places)
+    return NOT_FOUND if info is None else DONE
 
 
 def group_row(shard_map: ShardMap, group: Any) -> Row:

@@ -59,6 +59,8 @@ from primitives.tables import Rows, Sink, Tables
 from primitives.timers import Timers
 
 TIMERS_A_FIRE_MAX: Final = 1000
+ROWS_A_FIRE_MAX: Final = 4000
+"""Timers that are due beyond so many rows, about, are left to the next FIRE."""
 INCARNATION_SHIFT: Final = 48
 """A revision's upper 15 of 63 bits are the cluster's incarnation."""
 
@@ -145,6 +147,9 @@ class Applier:
             self._execution, self._sessions, self._instances, self._histories, self._tables, self._timers,
             self._owned, limits.rows_a_command_max,
         )  # fmt: skip
+        self.deletions: Final = self._deleting.due
+        """Primitives whose deletion is to go on, with their partitions: the group's leader takes them away.
+        No replicated state."""
         self.closed: list[int] = []
         """Sessions whose leases are renewed no more from now on, for the group's leader to take away. No
         replicated state."""
@@ -213,12 +218,6 @@ class Applier:
         if instance.type != query.type:
             return encode_answer(Code.TYPE_MISMATCH, revision)
         return self._execution.ask(instance, query.op, query.args, query.body)
-
-    @property
-    def deletions(self) -> dict[PrimitiveId, int]:
-        """Primitives whose deletion is to go on, with their partitions: the group's leader takes them away.
-        No replicated state."""
-        return self._deleting.due
 
     @property
     def watched(self) -> set[bytes]:
@@ -323,8 +322,10 @@ class Applier:
         self._applied.ended.append(number)
 
     def _fire(self, record: Fire) -> bytes:
-        fired = 0
+        fired = written = 0
         for handle in self._timers.due(self.log_time_ms, min(record.count, TIMERS_A_FIRE_MAX)):
+            if written > ROWS_A_FIRE_MAX:
+                break
             self._begin_host()
             due = self._timers.fire(handle)
             if due is None:
@@ -334,12 +335,14 @@ class Applier:
             fired += 1
             (slot, primitive_slot, revision, partition), payload = due
             primitive = PrimitiveId(SlotId(primitive_slot), Revision(revision))
+            instance = None
             if primitive == HOST_ID:
                 self._fire_host(payload)
-                continue
-            instance = self._instances.find((slot, primitive, partition))
+            else:
+                instance = self._instances.find((slot, primitive, partition))
             if instance is not None:
                 self._execution.run(instance, 0, 0, instance.machine.timer, payload)
+            written += self._tables.written()
         return encode_answer(Code.OK, self._context.revision, U32.pack(fired))
 
     def _fire_host(self, payload: bytes) -> None:

@@ -31,8 +31,8 @@ class HostContext:
     """
 
     __slots__ = ("_alive", "_histories", "_instances", "_marked", "_number", "_tables", "_timers",
-                 "asked_late", "emitted", "instance", "log_time_ms", "resolved", "revision", "sequence",
-                 "session")  # fmt: skip
+                 "asked_late", "emitted", "held_closing", "instance", "log_time_ms", "resolved", "revision",
+                 "sequence", "session")  # fmt: skip
 
     def __init__(
         self, tables: Tables, timers: Timers, sessions: SessionTable, instances: Instances,
@@ -53,6 +53,8 @@ class HostContext:
         self.session = 0
         self.sequence = 0
         self.asked_late = False
+        self.held_closing = False
+        """Whether :meth:`hold` was called for a session whose lease is renewed no more."""
         """Whether :meth:`later` was called."""
         self.resolved: list[tuple[bytes, bytes]] = []
         """Waiters with their answers."""
@@ -66,7 +68,7 @@ class HostContext:
         self.instance = instance
         self.session = session
         self.sequence = sequence
-        self.asked_late = False
+        self.asked_late = self.held_closing = False
         if self.resolved:
             self.resolved.clear()
         if self.emitted:
@@ -180,6 +182,8 @@ class HostContext:
         """See ``machine.Context``."""
         if not self.session:
             raise RuntimeError("only a session can hold something")
+        if self._alive[self.session].closing:
+            self.held_closing = True
         self._count(self.session, 1)
 
     def unhold(self, session: int) -> None:

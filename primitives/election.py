@@ -255,8 +255,8 @@ class Election(WatchedHandle):
 
     async def observe(self) -> AsyncGenerator[Leadership, None]:
         """Who leads now, without the other candidates, and then each change of it, in order and none left
-        out; ``leader`` is None while nobody leads. By ``async for``, under ``contextlib.aclosing`` if it is to be
-        left before it is cancelled; raises what watches do."""
+        out; ``leader`` is None while nobody leads. By ``async for``, under ``contextlib.aclosing`` if it is
+        to be left before it is cancelled; raises what watches do."""
         async with self.watch() as events:
             answer = await self._port.query(self._ref, Ask.LEADER, [], read=LINEARIZABLE)
             known = 0 if answer is None else answer.revision

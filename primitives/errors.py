@@ -50,6 +50,13 @@ class SessionLost(QuorateError):
     retry = Retry.AMBIGUOUS
 
 
+class SessionClosing(QuorateError):
+    """Somebody is ending the client's session: nothing is granted to it any more. The call took no effect;
+    repeat it when the lease is lost, under which the client has another session."""
+
+    retry = Retry.SAFE
+
+
 class TypeMismatch(QuorateError):
     """The name exists as another type of primitive."""
 
@@ -128,6 +135,8 @@ class Code:
     WITHDRAWN: Final = 29
     DENIED: Final = 30
     COMPACTED: Final = 31
+    SESSION_CLOSING: Final = 32
+    """The session's lease is renewed no more: it is granted nothing that it would hold."""
 
     # From the node, before anything was logged or when its fate is unknown.
     NOT_LEADER: Final = 64
@@ -152,6 +161,7 @@ ERRORS: Final[dict[int, type[QuorateError]]] = {
     Code.MACHINE_FAILED: QuorateError,
     Code.DENIED: PermissionDenied,
     Code.COMPACTED: Compacted,
+    Code.SESSION_CLOSING: SessionClosing,
     Code.UNAVAILABLE: Unavailable,
     Code.FORGOTTEN: ProtocolError,
 }

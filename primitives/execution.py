@@ -21,6 +21,10 @@ from primitives.tables import RowsExceeded, Tables
 FAILED: Final = object()
 """What a guarded method returns when it failed."""
 FAILED_TEXT: Final = b"the machine failed"
+CLOSING_TEXT: Final = (
+    b"the session is being ended, so nothing more is granted to it;"
+    b" ask again when its lease is lost: the client has another session then"
+)
 
 
 class Execution:
@@ -65,6 +69,9 @@ class Execution:
         try:
             code, text = result
             answer = ANSWER_HEADER.pack(code, revision) + text
+            if context.held_closing and code < Code.SESSION_LOST:
+                self.undo()
+                return Code.SESSION_CLOSING, encode_answer(Code.SESSION_CLOSING, revision, CLOSING_TEXT)
             if (code == Code.PENDING) is context.asked_late:
                 if code >= Code.SESSION_LOST:
                     self.undo()

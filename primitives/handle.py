@@ -46,6 +46,10 @@ class Causal(ReadLevel):
     position: Position | None = None
     """None asks for no more than SEQUENTIAL does."""
 
+    def __post_init__(self) -> None:
+        if self.position is not None and not isinstance(self.position, Position):
+            raise TypeError(f"position is a Position, not {type(self.position).__name__}")
+
 
 @dataclass(frozen=True, slots=True)
 class Stale(ReadLevel):

@@ -135,6 +135,11 @@ class Tables:
         """How many rows of machines were written since :meth:`begin`."""
         return self._budget[_MACHINE] - self.room[_MACHINE]
 
+    def written(self) -> int:
+        """How many rows were written since :meth:`begin`, of machines and of the host."""
+        room, budget = self.room, self._budget
+        return budget[_MACHINE] - room[_MACHINE] + budget[_HOST] - room[_HOST]
+
     def rollback(self) -> None:
         """Back to the savepoint."""
         undo = self.undo

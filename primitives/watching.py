@@ -13,6 +13,7 @@ from primitives.pages import decode_page
 from primitives.position import Position
 from primitives.watch import BUFFER_BYTES, KIND_NAMES, PROGRESS, Event, EventShape, Listing, StreamEvent
 
+BUFFER_BYTES_MAX: Final = 1 << 30
 _ROWS_FOR_A_KEY: Final = 4
 """A page that looks for one key: it is the first row, or hardly behind it."""
 
@@ -43,6 +44,10 @@ class Watch:
             raise ValueError("a watch takes a key or a prefix, not both")
         if initial and position is not None:
             raise ValueError("a watch begins with a listing or at a position, not both")
+        if position is not None and not isinstance(position, Position):
+            raise TypeError(f"position is a Position, not {type(position).__name__}")
+        if type(buffer_bytes) is not int or not 1 <= buffer_bytes <= BUFFER_BYTES_MAX:
+            raise ValueError(f"buffer_bytes is a whole number from 1 to {BUFFER_BYTES_MAX}")
         if initial and (shape.page is None or shape.row is None):
             raise ValueError("this type has no initial listing")
         self._port: Final = port

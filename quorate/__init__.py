@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ProtocolError,
         QuorateError,
         Retry,
+        SessionClosing,
         SessionLost,
         TooLarge,
         TypeMismatch,
@@ -66,8 +67,8 @@ _HOMES: Final = {
     "primitives.election": ("Candidate", "Deposed", "Election", "Leadership", "Term"),
     "primitives.errors": (
         "BadPosition", "Compacted", "ConfigMismatch", "Deleted", "OutcomeUnknown", "OverflowRefused",
-        "Overloaded", "PermissionDenied", "ProtocolError", "QuorateError", "Retry", "SessionLost", "TooLarge",
-        "TypeMismatch", "Unavailable", "WatchOverflow",
+        "Overloaded", "PermissionDenied", "ProtocolError", "QuorateError", "Retry", "SessionClosing",
+        "SessionLost", "TooLarge", "TypeMismatch", "Unavailable", "WatchOverflow",
     ),
     "primitives.handle": ("LINEARIZABLE", "SEQUENTIAL", "Causal", "ReadLevel", "Stale"),
     "primitives.holding": ("Holder",),
@@ -93,8 +94,8 @@ __all__ = [
     "Grant", "Holder", "KeyGrant", "KeyLock", "Leadership", "List", "Lock", "Map", "NodeFailed",
     "OutcomeUnknown", "OverflowRefused", "Overloaded", "PermissionDenied", "Position", "ProtocolError",
     "Queue", "QueueFull", "QuorateError", "ReadLevel", "Replica", "ReplicaConfig", "Retry", "Session",
-    "SessionLost", "Set", "Stale", "StartError", "Term", "TooLarge", "TypeMismatch", "Unavailable", "Value",
-    "Watch", "WatchOverflow", "connect", "embedded",
+    "SessionClosing", "SessionLost", "Set", "Stale", "StartError", "Term", "TooLarge", "TypeMismatch",
+    "Unavailable", "Value", "Watch", "WatchOverflow", "connect", "embedded",
 ]  # fmt: skip
 
 

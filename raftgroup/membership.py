@@ -39,6 +39,14 @@ def decode_membership(data: bytes) -> Membership:
     return Membership(*sets)
 
 
+def left(membership: Membership) -> Membership:
+    """What a joint membership becomes when it is left (thesis, section 4.3): the incoming half, and those
+    that were to be learners as such."""
+    return Membership(
+        membership.incoming, learners=tuple(sorted({*membership.learners, *membership.learners_next}))
+    )
+
+
 def members_of(membership: Membership) -> frozenset[ReplicaId]:
     """Everyone in it, voters and learners, of either half while it is joint."""
     return frozenset(

@@ -202,8 +202,8 @@ class Config:
     """Entry bytes handed out for applying in one Ready."""
     uncommitted_bytes_max: int = 32 << 20
     """Proposals beyond this are refused until some commit."""
-    tail_bytes_max: int = 8 << 20
-    """Recent entries kept in memory for followers."""
+    tail_bytes_max: int = 2 << 20
+    """Recent entries kept in memory for followers; older ones are read from the store."""
 
 
 class ReplicaStatus(NamedTuple):

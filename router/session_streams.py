@@ -230,7 +230,9 @@ class Watch:
     @property
     def position(self) -> Position | None:
         """See ``primitives.watch.WatchPort``."""
-        return None if self.primitive is None else Position(self.cluster, self.primitive, self.marks())
+        if self.primitive is None:  # Not found yet.
+            return self.after
+        return Position(self.cluster, self.primitive, self.marks())
 
 
 class Streams(dict[GroupId, list[Stream]]):

@@ -142,7 +142,7 @@ class Watches:
     # --- What it is that is watched -----------------------------------------------------------------
 
     def _resolve(self, now_ms: int, watch: Watch) -> None:
-        """Finds out what the watch's name means, from the catalog: what was found out long ago may be gone."""
+        """Asks the catalog what the watch's name means: what was found out before may be gone."""
         watch.resolving = True
         self._ledger.directory.forget_name((watch.ref.namespace, watch.ref.name))
         watch.retry_ms = None
@@ -213,6 +213,13 @@ class Watches:
 
     def send(self, now_ms: int) -> None:
         """Asks for streams that nobody serves, and allows nodes to send more."""
+        created = self._ledger.directory.created
+        if created:
+            for watch in [one for one in self._watches if one.retry_ms is not None]:
+                if (watch.ref.namespace, watch.ref.name) in created:  # What it waits for is there.
+                    self._resolve(now_ms, watch)
+            created.clear()
+            self._network.wake(now_ms)
         if self._idle:
             for stream in list(self._idle):
                 self._open(now_ms, stream)

@@ -68,7 +68,8 @@ class Administration:
     def __init__(self, engine: Core) -> None:
         self._engine = engine
         self._waiting: dict[int, _Waiting] = {}
-        self._next = 0
+        # A reply to what a former boot passed on is none to what this one does.
+        self._next = int.from_bytes(engine.boot_id[:4], "big") << 24
         self._now_ms = 0
         self._taken = 0
         """Requests since the last tick."""

@@ -14,6 +14,7 @@ from primitives.applier import Applied, Applier
 from primitives.errors import Code
 from primitives.ids import GroupId
 from primitives.records import BadRecord, Command, Fire, Record, Register, encode_answer
+from raftgroup.membership import BadMembership, decode_membership
 from raftgroup.types import Entry, EntryKind, Index, Membership, Term
 from shards.hashing import HashJob, StateHash
 from shards.leases import LeaderLeases
@@ -63,18 +64,29 @@ class Applying:
         """Takes entries that are committed now, in their order."""
         self._to_apply.extend(committed)
 
-    def apply(self, now_ms: int, led_term: Term, out: Outbox) -> None:
-        """Applies what waits, up to a marker. ``led_term``: the term that this replica leads, else 0."""
+    def apply(self, now_ms: int, led_term: Term, out: Outbox) -> Membership | None:
+        """Applies what waits, up to a marker. ``led_term``: the term that this replica leads, else 0. Returns
+        the membership that takes effect, if one of the entries changes it."""
         entries = self._to_apply
+        membership: Membership | None = None
         while entries and not self._hash_due:
             entry = entries.popleft()
             if entry.kind == EntryKind.NORMAL:
                 self._apply_entry(entry, now_ms, out)
             elif entry.kind != EntryKind.EMPTY:
-                raise StoreDamaged(f"group {self._group}: {entry} is of unknown kind {entry.kind}")
+                membership = self._membership(entry)
             elif entry.term == led_term:
                 self._leases.confirmed(now_ms, self._applier.sessions)
             self.applied = entry.index
+        return membership
+
+    def _membership(self, entry: Entry) -> Membership:
+        try:
+            if entry.kind == EntryKind.MEMBERSHIP:
+                return decode_membership(entry.data)
+        except BadMembership as error:
+            raise StoreDamaged(f"group {self._group}: entry {entry}: {error}") from error
+        raise StoreDamaged(f"group {self._group}: {entry} is of unknown kind {entry.kind}")
 
     def _apply_entry(self, entry: Entry, now_ms: int, out: Outbox) -> None:
         self.applied_bytes += len(entry.data)

@@ -123,7 +123,7 @@ class Dispatch:
                 if way in engine.forwarding.up:
                     passed.setdefault(way, []).append([group, session])
         for node, sessions in passed.items():
-            payload = pack([connection, number, session_id, sessions])
+            payload = pack([engine.forwarding.outside(connection), number, session_id, sessions])
             engine.out.peer(node, Priority.CONTROL, section(SectionKind.KEEPALIVE, payload))
 
     def _confirm(self, now_ms: int, group: GroupId, asked: Confirm) -> bool:
@@ -196,7 +196,9 @@ class Dispatch:
             for group, session in sessions:
                 self._confirm(now_ms, group, Confirm(node, connection, number, session_id, session))
         elif kind == SectionKind.KEEPALIVE_REPLY:
-            engine.out.client(int.from_bytes(payload[:8], "big", signed=True), payload[8:])
+            own = engine.forwarding.inside(int.from_bytes(payload[:8], "big", signed=True))
+            if own is not None:
+                engine.out.client(own, payload[8:])
         elif kind == SectionKind.READ_ASK:
             self._read_ask(node, payload)
         elif kind == SectionKind.READ_REPLY:

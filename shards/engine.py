@@ -59,7 +59,7 @@ class Engine:
         self.settings: Final = settings
         self.usage: Final = usage
         self.groups: Final[dict[GroupId, GroupDriver]] = {}
-        self.forwarding: Final = Forwarding()
+        self.forwarding: Final = Forwarding(boot_id)
         self.out: Final = Outbox(node)
         self._store = store
         self._clock = clock

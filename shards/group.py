@@ -37,8 +37,9 @@ from primitives.records import (
     encode_open,
     is_near,
 )
+from raftgroup.membership import encode_membership, left
 from raftgroup.replica import Replica
-from raftgroup.types import Index, Message, MessageKind, ReplicaId, Role, Term
+from raftgroup.types import EntryKind, Index, Message, MessageKind, ReplicaId, Role, Term
 from shards.applying import Applying
 from shards.leases import LeaderLeases
 from shards.localreads import AHEAD, UNPROVEN, LocalReads, Verdict
@@ -207,6 +208,8 @@ class GroupDriver:
         replica = self.replica
         if replica.role == Role.LEADER:
             replica.clock = self._log_time.now_ms(now_ms) if self._led_term == replica.term else 0
+            if replica.membership.outgoing:  # A joint one is left as soon as it took effect.
+                replica.propose(encode_membership(left(replica.membership)), EntryKind.MEMBERSHIP)
         elif now_ms < self.preferred_until_ms and replica.role == Role.FOLLOWER and not replica.leader:
             replica.campaign()
         replica.tick(phase)
@@ -287,7 +290,7 @@ class GroupDriver:
         """Proposes the firing of timers and the expiry of sessions."""
         applier, applying = self.applier, self.applying
         deadline_ms = applier.next_deadline_ms
-        if deadline_ms is not None and not applying.firing and deadline_ms <= self._log_time.now_ms(now_ms):
+        if deadline_ms is not None and not self.applying.firing and deadline_ms <= self._log_time.now_ms(now_ms):
             applying.firing = True
             fire = Fire(FIRE_COUNT)
             self._propose_own(encode_fire(fire), fire)
@@ -355,8 +358,7 @@ class GroupDriver:
         self._led_term = Term(0)
 
     def transfer(self, node: NodeId) -> bool:
-        """Begins to hand leadership to the voter on ``node``. False unless this replica leads and that one
-        lacks little. Writes wait meanwhile; after an election timeout this replica leads on."""
+        """Begins to hand leadership to a voter's node. False unless this one leads, and that lacks little."""
         replica = self.replica
         for member, at in self.nodes.items():
             if at == node and self._led_term and replica.is_up_to_date(member, TRANSFER_LAG_ENTRIES):
@@ -377,10 +379,8 @@ class GroupDriver:
     # --- Applying -----------------------------------------------------------------------------------
 
     def has_more(self, now_ms: int) -> bool:
-        """Whether there is something left to do that no further event announces."""
-        applying = self.applying
-        # One Ready hands out a bounded part of what is committed.
-        if self.replica.commit > applying.applied or self._reads.has_proofs_to_begin:
+        """Whether something is left to do that no event announces: one Ready hands out a bounded part of it."""
+        if self.replica.commit > self.applying.applied or self._reads.proving:
             return True
         deadline_ms = self.applier.next_deadline_ms
         return (
@@ -390,14 +390,15 @@ class GroupDriver:
 
     def is_at_rest(self, now_ms: int) -> bool:
         """Whether a round would find nothing to do here, now that time has gone on."""
-        if self.replica.has_ready or self._proposals or self._reads.has_waiting or self.has_more(now_ms):
-            return False
-        return at_rest(self, self._led_term, now_ms)
+        busy = self._proposals or self._reads.has_waiting or self.has_more(now_ms)
+        return not busy and at_rest(self, self._led_term, now_ms)
 
     def apply(self, now_ms: int, out: Outbox) -> None:
         """Applies committed entries, up to a marker."""
-        self.applying.apply(now_ms, self._led_term, out)
+        membership = self.applying.apply(now_ms, self._led_term, out)
         self.replica.applied_to(self.applying.applied)
+        if membership is not None:
+            self.replica.set_membership(membership)
 
     def flush(self, batch: Batch) -> None:
         """Writes what was applied, with the applied index, into ``batch``."""
@@ -406,9 +407,8 @@ class GroupDriver:
     def cut_log(self, batch: Batch, settings: EngineSettings, connected: Container[NodeId]) -> None:
         """Cuts from the log, in ``batch``, what is written as state and no connected replica needs."""
         if not self.is_halted:
-            others = [at for at, node in self.nodes.items() if node in connected] if self._led_term else ()
-            needed = self.replica.known_by(others) if self._led_term else None
-            self._log_cut.cut(batch, settings, needed)
+            others = [at for at, node in self.nodes.items() if node in connected]
+            self._log_cut.cut(batch, settings, self.replica.known_by(others) if self._led_term else None)
 
     # --- Reads --------------------------------------------------------------------------------------
 

@@ -24,7 +24,9 @@ from shards.ports import Origin
 WAIT_MS: Final = 300
 """The longest that a query waits here."""
 ROUND_MS: Final = 100
-"""A round that is not answered for so long is given up for another one."""
+"""When a round is not answered for so long, another one is begun."""
+ROUNDS_MAX: Final = 4
+"""Rounds that may still be answered."""
 WAITING_MAX: Final = 8192
 UNPROVEN: Final = encode_answer(
     Code.UNAVAILABLE, 0, b"the replica could not prove in time that its state is as fresh as asked for"
@@ -54,23 +56,28 @@ class Waiting(NamedTuple):
     arrived_ms: int
 
 
-class _Round(NamedTuple):
-    number: int
+class _Proof(NamedTuple):
     began_ms: int
-    index: Index | None  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a round
-    """What must be applied, once the leader said so."""
+    index: Index  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a proof
+    """What must be applied."""
 
 
 class LocalReads:
     """The queries that wait at one replica, and how fresh its state is known to be."""
 
-    __slots__ = ("_new", "_number", "_proven_ms", "_round", "_waiting")
+    __slots__ = ("_new", "_number", "_proofs", "_proven_ms", "_rounds", "_waiting",
+                 "has_waiting")  # fmt: skip
 
     def __init__(self) -> None:
         self._new: list[tuple[Origin, Query]] = []
         self._waiting: list[Waiting] = []
+        self.has_waiting = False
+        """Whether any query waits."""
         self._number = 0
-        self._round: _Round | None = None
+        self._rounds: dict[int, int] = {}
+        """When rounds that are not answered began, by number."""
+        self._proofs: list[_Proof] = []
+        """Answered rounds whose index is not applied."""
         self._proven_ms: int | None = None
         """When the round began which proved the state as applied now."""
 
@@ -79,16 +86,12 @@ class LocalReads:
         round is not taken for one to this boot's."""
         self._number = number
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether any query waits."""
-        return bool(self._new or self._waiting)
-
     def add(self, origin: Origin, query: Query) -> bool:
         """Takes a query, which arrived in this round of the engine. False: too many wait."""
         if len(self._new) + len(self._waiting) >= WAITING_MAX:
             return False
         self._new.append((origin, query))
+        self.has_waiting = True
         return True
 
     def due(
@@ -96,7 +99,7 @@ class LocalReads:
     ) -> Iterator[tuple[Waiting, Verdict]]:
         """What is settled now: queries that may be served from the state as applied, and those that waited
         long enough. A leader refuses one that is ahead of it at once: it has another way to serve it."""
-        self._take_round(applied)
+        self._take_proofs(applied)
         waiting = [*self._waiting, *(Waiting(origin, query, now_ms) for origin, query in self._new)]
         self._new.clear()
         self._waiting = []
@@ -112,6 +115,7 @@ class LocalReads:
                 yield one, otherwise
             else:
                 self._waiting.append(one)
+        self.has_waiting = bool(self._waiting)
 
     def _is_fresh(self, one: Waiting) -> bool:
         if self._proven_ms is None:
@@ -123,21 +127,27 @@ class LocalReads:
 
     def begin(self, now_ms: int) -> int | None:
         """The number of a round that is to be begun now, if one is wanted."""
-        if self._round is not None and now_ms < self._round.began_ms + ROUND_MS:
+        rounds = self._rounds
+        if rounds and now_ms < rounds[self._number] + ROUND_MS:
             return None
         if not any(one.query.read == Read.STALE for one in self._waiting):
             return None
         self._number = (self._number + 1) & 0xFFFF_FFFF_FFFF_FFFF
-        self._round = _Round(self._number, now_ms, None)
+        rounds[self._number] = now_ms
+        if len(rounds) > ROUNDS_MAX:
+            del rounds[next(iter(rounds))]
         return self._number
 
     def proven(self, number: int, index: Index) -> None:
         """The leader confirmed a round: it led when asked, and nothing beyond ``index`` was committed."""
-        if self._round is not None and self._round.number == number:
-            self._round = self._round._replace(index=index)
+        began_ms = self._rounds.get(number)
+        if began_ms is not None:
+            for earlier in [known for known in self._rounds if self._rounds[known] <= began_ms]:
+                del self._rounds[earlier]
+            self._proofs = [*self._proofs[-ROUNDS_MAX:], _Proof(began_ms, index)]
 
-    def _take_round(self, applied: Index) -> None:
-        done = self._round
-        if done is not None and done.index is not None and applied >= done.index:
-            self._proven_ms = done.began_ms
-            self._round = None
+    def _take_proofs(self, applied: Index) -> None:
+        for proof in self._proofs:
+            if applied >= proof.index and (self._proven_ms is None or proof.began_ms > self._proven_ms):
+                self._proven_ms = proof.began_ms
+        self._proofs = [proof for proof in self._proofs if applied < proof.index]

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from primitives.ids import NodeId
+from primitives.ids import SYSTEM_GROUP, NodeId
 from router.link import ByteLink
 from shards.clock import SystemClock
 from shards.config import (
@@ -218,11 +218,22 @@ def _founder(config: NodeConfig, directory: StoreDirectory, engine: Engine) -> F
 
 
 def _note_other_groups(config: NodeConfig, engine: Engine) -> None:
+    """Says so if the command asks for other numbers than the cluster was founded with."""
     shard_map = engine.shard_map
-    if shard_map is not None and len(shard_map.groups) - 1 != config.groups:
+    if shard_map is None:
+        return
+    groups = [info for group, info in shard_map.groups.items() if group != SYSTEM_GROUP]
+    if len(groups) != config.groups:
         log.warning(
-            "the number of groups was fixed when the cluster was founded",
-            groups=len(shard_map.groups) - 1, asked=config.groups,
+            "the number of groups was fixed when the cluster was founded; --groups changes nothing",
+            groups=len(groups), asked=config.groups,
+        )  # fmt: skip
+    replicas = max((len(info.replicas) for info in groups), default=0)
+    asked = min(config.replicas, len(shard_map.nodes))
+    if groups and replicas != asked:
+        log.warning(
+            "the number of replicas was fixed when the cluster was founded; --replicas changes nothing",
+            replicas=replicas, asked=asked,
         )  # fmt: skip
 
 

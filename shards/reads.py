@@ -41,11 +41,12 @@ _NO_PROOFS: Final[list[Proof]] = []
 class Reads:
     """The reads of a leading replica, from arrival to service."""
 
-    __slots__ = ("_asking", "_proofs", "_proving", "_rounds", "_serving")
+    __slots__ = ("_asking", "_proofs", "_rounds", "_serving", "proving")
 
     def __init__(self) -> None:
         self._asking: list[Asked] = []
-        self._proving: list[Proof] = []
+        self.proving: list[Proof] = []
+        """Replicas' questions that wait for the next round."""
         self._proofs: dict[int, list[Proof]] = {}
         """By the context of their round."""
         self._rounds: dict[int, list[Asked]] = {}
@@ -57,17 +58,12 @@ class Reads:
 
     def prove(self, proof: Proof) -> None:
         """Takes a replica's question; it joins the next round."""
-        self._proving.append(proof)
-
-    @property
-    def has_proofs_to_begin(self) -> bool:
-        """Whether a replica's question waits for the next round."""
-        return bool(self._proving)
+        self.proving.append(proof)
 
     @property
     def has_waiting(self) -> bool:
         """Whether any read or question waits for anything."""
-        return bool(self._asking or self._proving or self._rounds or self._proofs or self._serving)
+        return bool(self._asking or self.proving or self._rounds or self._proofs or self._serving)
 
     def begin(self, replica: Replica) -> None:
         """Puts everything that waits into a round of ``replica``, which leads."""
@@ -76,11 +72,11 @@ class Reads:
             if context is not None:
                 self._rounds.setdefault(context, []).extend(self._asking)
                 self._asking = []
-        if self._proving:
+        if self.proving:
             context = replica.read()
             if context is not None:
-                self._proofs.setdefault(context, []).extend(self._proving)
-                self._proving = []
+                self._proofs.setdefault(context, []).extend(self.proving)
+                self.proving = []
 
     def confirmed(self, context: int, index: Index) -> list[Proof]:
         """A quorum confirmed the round, and with it each earlier one. Returns the replicas' questions that
@@ -115,7 +111,7 @@ class Reads:
         for _, reads in self._serving:
             found.extend(reads)
         self._asking = []
-        self._proving = []
+        self.proving = []
         self._proofs.clear()
         self._rounds.clear()
         self._serving.clear()

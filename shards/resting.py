@@ -19,7 +19,7 @@ def at_rest(driver: GroupDriver, led_term: Term, now_ms: int) -> bool:
     """Whether nothing of what the group shows waits for a round. ``led_term``: the term in which the driver
     takes itself for the leader, 0 if it does not."""
     replica = driver.replica
-    if led_term != (replica.term if replica.role == Role.LEADER else 0):
+    if replica.has_ready or led_term != (replica.term if replica.role == Role.LEADER else 0):
         return False
     applying, openings = driver.applying, driver.openings
     return not (

@@ -26,8 +26,8 @@ class Sending:
         self, group: GroupId, sender: ReplicaId, receiver: ReplicaId, at: tuple[NodeId, bytes], transfer: int,
         entry: tuple[Term, Index], membership: Membership, view: StateView, now_ms: int,
     ) -> None:  # fmt: skip
-        """``view`` is the state as of ``entry``, with that membership; ``transfer`` a number never used
-        before in this boot of the node; the receiver is ``at`` that boot of a node."""
+        """``view`` is the state as of ``entry``, with that membership; ``transfer`` a number that no boot of
+        this node used before; the receiver is ``at`` that boot of a node."""
         self.group: Final = group
         self.receiver: Final = receiver
         self.node, self.boot_id = at

@@ -35,6 +35,10 @@ class Host(Protocol):
     """What snapshots need of the engine."""
 
     @property
+    def boot_id(self) -> bytes:
+        """Tells this start of the node from all others."""
+
+    @property
     def groups(self) -> dict[GroupId, GroupDriver]:
         """The replicas here."""
 
@@ -66,6 +70,7 @@ class _Installing(NamedTuple):
 
 
 _Key = tuple[GroupId, ReplicaId]
+_TRANSFER_MAX: Final = (1 << 64) - 1
 
 
 class Snapshots:
@@ -75,7 +80,9 @@ class Snapshots:
         self._engine: Final = engine
         self._store: Final = store
         self._writer: Final = writer
-        self._transfers = 0
+        self._transfers = int.from_bytes(engine.boot_id[:8], "big")
+        """The number of the last transfer. A receiver may still have parts of one that a former boot began,
+        and must not take those of another one for their continuation."""
         self._wanted: dict[_Key, NodeId] = {}
         """Followers whose snapshot is taken as soon as the overlay is written."""
         self._sending: dict[_Key, Sending] = {}
@@ -190,7 +197,7 @@ class Snapshots:
             index = driver.applying.applied
             view = self._store.state_snapshot(group, driver.epoch)
             term = self._store.log(group).term(index)
-            self._transfers += 1
+            self._transfers = (self._transfers + 1) & _TRANSFER_MAX
             self._sending[key] = Sending(
                 group, driver.replica.id, member, (node, boot_id), self._transfers, (term, index),
                 driver.replica.membership, view, now_ms,
@@ -254,7 +261,7 @@ class Snapshots:
         if message.term < driver.replica.term or driver.is_halted:
             return
         staging = self._staging.get(group)
-        if staging is not None and (staging.node, staging.transfer) == (node, message.context):
+        if staging is not None and staging.is_of(node, message):
             if not staging.take(number, part, now_ms):
                 self._reply(message, node, group, Taken.GOING_ON, staging.expected)
         elif message.index <= driver.replica.commit:

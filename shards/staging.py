@@ -49,6 +49,14 @@ class Staging:
         self._hash: Final = xxhash.xxh3_128()
         self._rows = 0
 
+    def is_of(self, node: NodeId, message: Message) -> bool:
+        """Whether a part that came with that message belongs to this transfer: number and state are the
+        same."""
+        return (
+            self.node == node and self.transfer == message.context
+            and self.index == message.index and self.term == message.log_term
+        )
+
     @property
     def has_parts(self) -> bool:
         """Whether parts wait to be staged."""

@@ -67,6 +67,8 @@ class Watching:
         group = self._groups.get(driver.group)
         if group is None:
             group = self._groups[driver.group] = GroupStreams(driver)
+        elif group.driver is not driver:
+            group.moved(driver)
         stream = group.add(connection, request)
         self._connections.setdefault(connection, {})[request.watch] = group, stream
         self.streams += 1
@@ -99,8 +101,9 @@ class Watching:
         if found is not None:  # It may have ended here before the client knew.
             group, stream = found
             group.allow(stream, credit)
-            if not stream.covered:
-                self._engine.touch(group.driver)
+            driver = self._engine.groups.get(group.driver.group)  # Perhaps another one than the streams know.
+            if driver is not None and not stream.covered:
+                self._engine.touch(driver)
 
     def _forget(self, connection: int, watch: int) -> None:
         mine = self._connections.get(connection)

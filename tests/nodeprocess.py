@@ -23,18 +23,21 @@ START_SECONDS = 60.0
 class NodeProcess:
     """One start of a node. Its standard error goes to a file of this start's own."""
 
-    def __init__(self, arguments: list[str], errors: Path) -> None:
+    def __init__(self, arguments: list[str], errors: Path, *, until_eof: bool = True) -> None:
         self.errors = errors
+        more = ["--until-eof"] if until_eof else []
         with errors.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", *arguments, "--log-level", "error", "--until-eof"],
+                [*COMMAND, "serve", *arguments, "--log-level", "error", *more],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environment(),
             )  # fmt: skip
         self._output = b""
 
-    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
-        """Until it says that it serves. Raises AssertionError, with what it said, if it does not."""
-        assert self._read_line(seconds).startswith(b"ready: "), self.said()
+    def wait_until_ready(self, seconds: float = START_SECONDS) -> str:
+        """Until it says that it serves, and how. Raises AssertionError, with what it said, if it does not."""
+        line = self._read_line(seconds)
+        assert line.startswith(b"ready: "), self.said()
+        return line.decode()
 
     def _read_line(self, seconds: float) -> bytes:
         stdout = self.process.stdout
@@ -65,8 +68,8 @@ class NodeProcess:
         assert said.count("\n") == 1, said
         return said
 
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ends it, whatever it does, and waits for that. Harmless if it has ended."""
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends it, whatever it does, and waits for that; its exit code. Harmless if it has ended."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -79,6 +82,7 @@ class NodeProcess:
             for pipe in (self.process.stdin, self.process.stdout):
                 assert pipe is not None
                 pipe.close()
+        return self.process.returncode
 
 
 class Cluster:

@@ -292,6 +292,13 @@ class BareWorld(Machines[Message, BareHost]):
         if self._calm:
             self.restart(node)
 
+    def transfer(self, random: Random) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        for _, host in sorted(self.up.items()):
+            if host.replica.role == Role.LEADER and not host.frozen:
+                host.replica.transfer(ReplicaId(random.choice(self.nodes)))
+                host.wake()
+
     def disturb_client(self, random: Random) -> None:
         """See :class:`bench.world.faults.Target`: there are no clients here."""
 

@@ -13,6 +13,7 @@ from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
 from raftgroup.types import Config
 from router.shardmap import NodeInfo
+from shards.group import GroupDriver
 from shards.peerwire import SectionKind
 from shards.placement import Founding
 from shards.settings import EngineSettings
@@ -59,6 +60,22 @@ class Cluster(Machines[bytes, SimNode]):
         started.start(self.founding)
         self.started(node)
 
+    def transfer(self, random: Random) -> None:
+        """See :class:`bench.world.faults.Target`."""
+        led = [
+            (node, driver) for _, node in sorted(self.up.items())
+            for _, driver in sorted(node.engine.groups.items()) if driver.leads
+        ]  # fmt: skip
+        if led:
+            node, driver = random.choice(led)
+            to = random.choice(self.nodes)
+            node.run(lambda: self._transfer(node, driver, to))
+
+    def _transfer(self, node: SimNode, driver: GroupDriver, to: NodeId) -> None:
+        self.trace(f"n{node.node}", f"hands g{driver.group} to n{to}: {driver.transfer(to)}")
+        node.engine.touch(driver)
+        node.wake(0)
+
     def disturb_client(self, random: Random) -> None:
         """See :class:`bench.world.faults.Target`."""
         self.client_disturbed(random)
@@ -76,9 +93,8 @@ class Cluster(Machines[bytes, SimNode]):
         return sorted({group for node in self.up.values() for group in node.engine.groups})
 
     def has_formed(self) -> bool:
-        """Whether every node is up and sees a leader of every group."""
-        found = [len(node.engine.groups) for node in self.up.values() if node.engine.ready]
-        return len(found) == len(self.nodes) and min(found) > 1
+        """Whether every node is up, knows the map and sees a leader of each of its groups."""
+        return sum(node.engine.ready for node in self.up.values()) == len(self.nodes)
 
     def has_converged(self) -> bool:
         """Whether all replicas of each group are at one index, applied and written, with one hash."""

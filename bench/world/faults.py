@@ -26,7 +26,10 @@ KINDS: Final = (
     "crash", "crash_minority", "crash_all", "isolate", "split", "one_way", "weather", "slow_sync", "refuse",
     "sync_failure", "clock", "freeze", "client",
 )  # fmt: skip
-"""Every kind of fault. A ``client`` fault is left to the world: a pause, lost connections or a death."""
+"""Every kind of fault that is drawn unless others are named. A ``client`` fault is left to the world: a
+pause, lost connections or a death."""
+TRANSFER: Final = "transfer"
+"""Leaderships are handed over, to any replica, at any time; only where it is named."""
 
 
 class Target(Protocol):
@@ -68,6 +71,9 @@ class Target(Protocol):
 
     def set_frozen(self, node: NodeId, frozen: bool) -> None:
         """Whether the node's process stands still, as by SIGSTOP, while its clock and its peers go on."""
+
+    def transfer(self, random: Random) -> None:
+        """Has some leader hand over, if there is one."""
 
     def disturb_client(self, random: Random) -> None:
         """Lets some client pause, lose its connections or die."""
@@ -121,6 +127,7 @@ class Nemesis:
             "sync_failure": self._sync_failure,
             "clock": self._clock,
             "freeze": self._freeze,
+            TRANSFER: lambda: self._target.transfer(self._random),
             "client": lambda: self._target.disturb_client(self._random),
         }
 

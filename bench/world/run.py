@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from bench.histories import HistoryViolation
 from bench.workloads import CounterWorkload, RegisterWorkload, ValueWorkload, Workload
-from bench.workloads_held import ElectionWorkload, LockWorkload
+from bench.workloads_held import ElectionWorkload, KeyLockWorkload, LockWorkload, PresenceWorkload
+from bench.workloads_names import NamesWorkload
 from bench.workloads_queues import ListWorkload, QueueWorkload
 from bench.workloads_reads import ReadWorkload
 from bench.workloads_sets import SetWorkload
@@ -55,8 +56,8 @@ class Setting:
 _WORKLOADS: Final[dict[str, type[Workload]]] = {
     kind.NAME: kind for kind in (
         CounterWorkload, RegisterWorkload, LockWorkload, ValueWorkload, SetWorkload, QueueWorkload,
-        ListWorkload, ElectionWorkload, ReadWorkload, WatchWorkload, WatchLogWorkload,
-        PinnedWatchLogWorkload,
+        ListWorkload, ElectionWorkload, KeyLockWorkload, PresenceWorkload, ReadWorkload, WatchWorkload,
+        WatchLogWorkload, PinnedWatchLogWorkload, NamesWorkload,
     )
 }  # fmt: skip
 

@@ -212,3 +212,84 @@ def test_every_slot_has_an_owner(run: Run) -> None:
     assert runs[0]["first"] == 0
     assert runs[-1]["last"] == 16383
     assert all(one["last"] + 1 == two["first"] for one, two in pairwise(runs))
+
+
+def test_what_exists_is_listed_by_name_and_type_and_can_be_deleted(run: Run) -> None:
+    run("map", "put", "ls/m", "k", "v")
+    run("map", "put", "ls/n", "k", "v", "--pinned")
+    run("counter", "add", "ls/c")
+    listed = run("primitive", "ls", "ls/", "-w", "simple")[1]
+    assert listed == "ls/c\tcounter\t0\nls/m\tmap\t16\nls/n\tmap\t0\n"
+    assert run("primitive", "ls", "ls/", "--type", "counter", "-w", "simple")[1] == "ls/c\tcounter\t0\n"
+    assert len(run("primitive", "ls", "--limit", "2", "-w", "simple")[1].splitlines()) == 2
+    assert run("primitive", "ls", "--type", "nonsense")[::2] == (
+        2, "quorate: there is no primitive of type 'nonsense'\n"
+    )  # fmt: skip
+    assert json.loads(run("primitive", "info", "ls/m", "-w", "json")[1])["size"] == 1
+    assert run("primitive", "delete", "ls/m") == (0, "", "")
+    assert run("primitive", "delete", "ls/m", "--yes") == (3, "", "")
+    assert run("primitive", "info", "ls/m") == (3, "", "")
+    assert run("map", "get", "ls/m", "k") == (3, "", "")
+
+
+def test_a_position_of_what_was_deleted_is_refused_in_a_line(run: Run) -> None:
+    _, out, _ = run("map", "put", "gone", "k", "1", "--show-position", "-w", "jsonl")
+    position = json.loads(out)["position"]
+    run("primitive", "delete", "gone")
+    for _ in range(2):
+        code, out, err = run("map", "watch", "gone", "--position", position, "--timeout", "5s")
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        run("map", "put", "gone", "k", "1")
+
+
+def test_slots_of_a_primitive_and_of_a_key_are_located(run: Run) -> None:
+    run("map", "put", "spread", "k", "v", "--partitions", "4")
+    every = json.loads(run("slot", "locate", "spread", "-w", "json")[1])
+    assert [place["partition"] for place in every] == [0, 1, 2, 3]
+    assert json.loads(run("slot", "locate", "spread", "k", "-w", "jsonl")[1]) in every
+    code, out, _ = run("slot", "locate", "nothing", "-w", "jsonl")
+    assert (code, json.loads(out)["partition"]) == (3, None)
+
+
+def test_groups_are_shown_as_their_leaders_see_them(run: Run) -> None:
+    groups = json.loads(run("group", "ls", "-w", "json")[1])
+    assert [(one["group"], one["leader"], one["replicas"]) for one in groups] == [
+        (number, "n1", ["n1"]) for number in range(5)
+    ]
+    shown = json.loads(run("group", "show", "1", "-w", "json")[1])
+    assert (shown["leader"], [one["node"] for one in shown["replicas"]]) == ("n1", ["n1"])
+    assert "behind" in run("group", "show", "1")[1]
+    assert run("group", "show", "99") == (3, "", "")
+    assert run("group", "move-leader", "99", "n1") == (3, "", "")
+    assert json.loads(run("group", "move-leader", "1", "n1", "-w", "json")[1])["moved"] is False
+    code, _, err = run("group", "move-leader", "1", "n9")
+    assert (code, err) == (1, "quorate: group 1 has no replica on a node n9; it has some on n1\n")
+
+
+def test_a_session_is_shown_with_what_it_holds_and_can_be_ended(run: Run, dev: Dev) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "lock", "run", "guard", "--session-timeout", "1s", "--", "sh", "-c",
+         "echo $QUORATE_SESSION; sleep 60"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(QUORATE_URL=dev.url),
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        session = holder.stdout.readline().strip()
+        rows = json.loads(run("session", "ls", "-w", "json")[1])
+        mine = next(row for row in rows if row["id"] == session)
+        assert (mine["holdings"], mine["ending"], len(mine["groups"])) == (1, False, 1)
+        code, out, _ = run("session", "show", session[:12], "-w", "json")
+        assert (code, json.loads(out)[0]["timeout_ms"]) == (0, 1000)
+        assert run("session", "end", session[:12]) == (0, "", "")
+        holder.communicate(timeout=30)
+        assert holder.returncode == 8
+    assert run("lock", "run", "guard", "--timeout", "10s", "--", "true")[0] == 0
+
+
+def test_a_session_that_nobody_knows_is_code_3_and_no_id_is_code_2(run: Run) -> None:
+    for command in ("show", "end"):
+        assert run("session", command, "0" * 32)[0] == 3
+        assert run("session", command, "0" * 31)[0] == 3
+        assert run("session", command, "nonsense")[::2] == (
+            2, "quorate: 'nonsense' is not a session's id, which has 32 hexadecimal digits\n"
+        )  # fmt: skip

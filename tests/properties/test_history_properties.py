@@ -37,7 +37,7 @@ class Told:
 class HistoryRules(RuleBasedStateMachine):
     """A probe that emits, beside a list of everything that it ever emitted."""
 
-    @initialize(rows_max=st.sampled_from([3, 20, 1000]))
+    @initialize(rows_max=st.sampled_from([5, 20, 1000]))
     def found(self, rows_max: int) -> None:
         limits = ApplierLimits(rows_a_command_max=rows_max, history=LIMITS, cache_bytes_max=3000)
         self.group = Drive({Probe.TYPE: Probe()}, limits=limits)

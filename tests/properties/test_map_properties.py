@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from local_group import Group, Session, create
 
 from primitives.codec import decode_value, encode_value
-from primitives.entries import HEADER
+from primitives.entries import BOUND_BIT, HEADER
 from primitives.errors import Code
 from primitives.history import AGE_SLACK_MS
 from primitives.layout import HostTable, host_prefix
@@ -34,6 +34,7 @@ class Held:
     revision: int
     created: int
     expires: int
+    """Log time, or the session that it goes with and ``BOUND_BIT``."""
 
 
 class MapRules(RuleBasedStateMachine):
@@ -44,6 +45,7 @@ class MapRules(RuleBasedStateMachine):
         self.group = Group(flush_every=flush_every)
         self.session = Session(self.group)
         self.slot, self.primitive = create(self.session, "m", TYPE)
+        self.other = Session(self.group)
         self.model: dict[bytes, Held] = {}
         self.cleared = False
 
@@ -81,6 +83,24 @@ class MapRules(RuleBasedStateMachine):
     @rule(key=KEYS, value=VALUES)
     def put_plainly(self, key: bytes, value: bytes) -> None:
         self.set(key, value, self.do(Op.PUT, [key], value).revision, 0)
+
+    @rule(key=KEYS, value=VALUES, absent=st.booleans())
+    def put_with_the_other_session(self, key: bytes, value: bytes, absent: bool) -> None:
+        flags = Flag.SESSION + absent * Flag.IF_ABSENT
+        at = self.other.send(self.slot, self.primitive, 0, TYPE, Op.PUT, [key, 0, flags, 0], value)
+        answer = self.other.answers[self.slot, at]
+        assert (answer.code == Code.OK) is not (absent and key in self.model)
+        if answer.code == Code.OK:
+            self.set(key, value, answer.revision, 0)
+            self.model[key].expires = self.other.number | BOUND_BIT
+
+    @rule()
+    def end_the_other_session(self) -> None:
+        """What is bound to it is void from that entry on."""
+        bound = self.other.number | BOUND_BIT
+        self.other.expire()
+        self.model = {key: held for key, held in self.model.items() if held.expires != bound}
+        self.other = Session(self.group)
 
     @rule(key=KEYS, value=VALUES, flags=st.integers(0, 15), stale=st.booleans())
     def remove(self, key: bytes, value: bytes, flags: int, stale: bool) -> None:

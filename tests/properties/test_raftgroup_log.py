@@ -20,6 +20,8 @@ class Stored:
     def __init__(self) -> None:
         self.shown: list[Entry] = []
         self.waiting: list[Sequence[Entry]] = []
+        self.base = 0
+        """Entries up to here were cut away."""
 
     def catch_up(self) -> None:
         for entries in self.waiting:
@@ -27,15 +29,17 @@ class Stored:
         self.waiting.clear()
 
     def first_index(self) -> Index:
-        return Index(1)
+        return Index(self.base + 1)
 
     def last_index(self) -> Index:
         return Index(len(self.shown))
 
     def term(self, index: Index) -> Term:
+        assert self.base <= index <= len(self.shown)
         return self.shown[index - 1].term if index else Term(0)
 
     def entries(self, low: Index, high_exclusive: Index, bytes_max: int) -> Sequence[Entry]:
+        assert self.base < low < high_exclusive <= len(self.shown) + 1
         count = max(1, bytes_max // ENTRY_BYTES)
         return self.shown[low - 1 : high_exclusive - 1][:count]
 
@@ -65,10 +69,21 @@ class LogMachine(RuleBasedStateMachine):
         self.model.append(entry)
         self.log.append(entry)
 
-    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def cut(self, data: st.DataObject) -> None:
+        """What is committed, and shown by the store, is cut away there."""
+        same = 0
+        for shown, known in zip(self.store.shown, self.model, strict=False):
+            if shown != known:
+                break
+            same += 1
+        if same > self.store.base and not self.store.waiting:
+            self.store.base = data.draw(st.integers(self.store.base, same))
+
+    @precondition(lambda self: len(self.model) > self.store.base)
     @rule(data=st.data())
     def replace(self, data: st.DataObject) -> None:
-        index = data.draw(st.integers(1, len(self.model)))
+        index = data.draw(st.integers(self.store.base + 1, len(self.model)))
         self.term += 1
         entry = Entry(Term(self.term), Index(index), EntryKind.NORMAL, b"")
         self.model[index - 1 :] = [entry]
@@ -86,9 +101,9 @@ class LogMachine(RuleBasedStateMachine):
             self.store.catch_up()
 
     @rule(data=st.data(), count=st.integers(1, 6))
-    @precondition(lambda self: self.model)
+    @precondition(lambda self: len(self.model) > self.store.base)
     def slice(self, data: st.DataObject, count: int) -> None:
-        low = data.draw(st.integers(1, len(self.model)))
+        low = data.draw(st.integers(self.store.base + 1, len(self.model)))
         high = data.draw(st.integers(low + 1, len(self.model) + 1))
         found = list(self.log.slice(Index(low), Index(high), count * ENTRY_BYTES))
         assert 1 <= len(found) <= count
@@ -97,8 +112,8 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def search(self, data: st.DataObject) -> None:
-        index = data.draw(st.integers(0, len(self.model)))
-        floor = data.draw(st.integers(0, index))
+        index = data.draw(st.integers(self.store.base, len(self.model)))
+        floor = data.draw(st.integers(self.store.base, index))
         term = data.draw(st.integers(0, self.term))
         fitting = [at for at in range(floor + 1, index + 1) if self.model[at - 1].term <= term]
         assert self.log.last_not_above(Term(term), Index(index), Index(floor)) == max(fitting, default=floor)
@@ -107,9 +122,11 @@ class LogMachine(RuleBasedStateMachine):
     def terms_are_those_of_the_model(self) -> None:
         assert self.log.last == len(self.model)
         assert self.log.last_term == (self.model[-1].term if self.model else 0)
-        assert [self.log.term(at) for at in range(len(self.model) + 2)] == [
-            0, *(entry.term for entry in self.model), None,
-        ]  # fmt: skip
+        terms = [0, *(entry.term for entry in self.model), None]
+        found = [self.log.term(at) for at in range(len(self.model) + 2)]
+        base = self.store.base
+        assert found[base:] == terms[base:]
+        assert all(one in (None, known) for one, known in zip(found[:base], terms[:base], strict=True))
 
     @invariant()
     def memory_is_bounded_once_the_store_shows_what_was_written(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.workloads_queues import QueueWorkload
 from bench.world.run import VIOLATIONS, Setting, run_seed
-from primitives import queue, set
+from primitives import entries, queue, set
 from primitives.candidates import ElectionMachine
 from primitives.machine import Context, Result
 from primitives.queue import QueueMachine
@@ -17,7 +17,7 @@ SEEDS = 3
 ALONE = Setting(groups=1, fault_ms=4000)
 
 
-@pytest.mark.parametrize("name", ["value", "set", "queue", "list", "election"])
+@pytest.mark.parametrize("name", ["value", "set", "queue", "list", "election", "key", "presence"])
 def test_a_primitive_holds_under_every_fault(name: str) -> None:
     calls = 0
     for seed in range(SEEDS):
@@ -29,7 +29,7 @@ def test_a_primitive_holds_under_every_fault(name: str) -> None:
 
 
 def test_all_of_them_hold_together() -> None:
-    names = ("value", "set", "queue", "list", "election", "lock", "counter", "register")
+    names = ("value", "set", "queue", "list", "election", "key", "presence", "counter")
     for seed in range(100, 104):
         try:
             run_seed(seed, Setting(workloads=names, clients=5, callers=3, fault_ms=4000))
@@ -40,11 +40,11 @@ def test_all_of_them_hold_together() -> None:
 # --- Planted bugs ---------------------------------------------------------------------------------------
 
 
-def noticed(name: str, count: int = 12) -> str:
+def noticed(name: str, count: int = 12, setting: Setting = ALONE) -> str:
     """What the first violation says."""
     for seed in range(count):
         try:
-            run_seed(seed, replace(ALONE, workloads=(name,)))
+            run_seed(seed, replace(setting, workloads=(name,)))
         except VIOLATIONS as violation:
             return str(violation)
     pytest.fail("no seed noticed")
@@ -97,3 +97,9 @@ def test_planted_additions_that_nobody_is_told_of_are_noticed(monkeypatch: pytes
 
     monkeypatch.setattr(set, "_put", shy)
     assert "is there" in noticed("set")
+
+
+def test_planted_entries_that_outlive_their_sessions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "_is_void", lambda view, row: False)
+    monkeypatch.setattr(entries, "session_ended", lambda ctx, session: True)
+    assert "no progress" in noticed("presence", setting=replace(ALONE, faults=("client",)))

@@ -43,6 +43,8 @@ class Engines:
         self.lost_sections: set[tuple[NodeId, NodeId]] = set()
         """Directions in which everything is lost."""
         self.notes: list[str] = []
+        self.told: dict[tuple[NodeId, int], list[bytes]] = {}
+        """Frames to clients, by node and connection."""
         self._boots = 0
         self._registered = 0
         infos = [NodeInfo(NodeId(n), f"n{n}", f"c{n}:1", f"p{n}:1", bytes([n]) * 16) for n in NODES]
@@ -90,6 +92,8 @@ class Engines:
         node = NodeId(number)
         effects = self.up[node].round()
         self.notes += effects.notes
+        for connection, frames in effects.clients.items():
+            self.told.setdefault((node, connection), []).extend(frames)
         for other, sections in effects.peers.items():
             if other in self.up and (node, other) not in self.lost_sections:
                 payload = b"".join(data for _, data in sorted(sections, key=lambda one: one[0]))

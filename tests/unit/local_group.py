@@ -19,6 +19,7 @@ from primitives.ids import CATALOG_ID, GROUP_SLOT, GroupId, PrimitiveId, Revisio
 from primitives.limits import HISTORY_AGE_MS
 from primitives.records import (
     Answer,
+    Close,
     Command,
     Expire,
     Fire,
@@ -28,6 +29,7 @@ from primitives.records import (
     SessionOp,
     Type,
     decode_answer,
+    encode_close,
     encode_command,
     encode_entry,
     encode_expire,
@@ -192,6 +194,10 @@ class Session:
         """Withdraws the command of that number."""
         at = self.send(slot, CATALOG_ID, 0, Type.SESSION, SessionOp.WITHDRAW, [sequence])
         return self.answers[slot, at]
+
+    def close(self) -> None:
+        """Somebody ends it: its lease is renewed no more."""
+        self.group.apply(encode_close(Close(self.id, self.number)))
 
     def expire(self) -> None:
         """A leader heard nothing of it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from by_snapshot import GROUP, Engines
 
 from primitives.ids import NodeId
+from raftgroup.membership import encode_membership
+from raftgroup.types import EntryKind, Membership
 
 
 def leading(engines: Engines) -> dict[int, int]:
@@ -97,3 +99,25 @@ def test_a_replica_that_lacks_much_is_handed_nothing() -> None:
     assert driver.transfer(NodeId(2))
     engines.run(200)
     assert leading(engines)[GROUP] == 2
+
+
+def test_a_joint_membership_is_left_by_itself_and_a_learner_catches_up_by_snapshot() -> None:
+    engines = settled()
+    leader = engines.up[NodeId(1)].groups[GROUP]
+    one, two, three = leader.replica.membership.incoming
+    engines.crash(3)
+    joint = Membership((one, two), (one, two, three), learners_next=(three,))
+    assert leader.replica.propose(encode_membership(joint), EntryKind.MEMBERSHIP)
+    engines.run(500)
+    engines.write(30)
+    final = Membership((one, two), learners=(three,))
+    assert [engine.groups[GROUP].replica.membership for engine in engines.up.values()] == [final, final]
+    engines.crash(2)
+    engines.start(2)
+    assert engines.up[NodeId(2)].groups[GROUP].replica.membership == final
+    engines.start(3)
+    engines.run(2000)
+    assert engines.up[NodeId(3)].snapshots.installed
+    assert engines.up[NodeId(3)].groups[GROUP].replica.membership == final
+    assert engines.have_met()
+    assert not leader.transfer(NodeId(3))

@@ -96,19 +96,23 @@ def test_one_round_serves_all_who_wait_and_an_earlier_one_serves_nobody_who_came
     assert verdicts(local, 1004) == {9: Verdict.SERVE}
 
 
-def test_a_round_that_nobody_answers_is_begun_anew() -> None:
+def test_a_round_that_nobody_answers_is_followed_by_others_and_late_answers_count_from_their_own() -> None:
     local = LocalReads()
     local.add(origin(1), question(Read.STALE, 0))
     assert verdicts(local, 1000) == {}
     first = local.begin(1000)
+    local.add(origin(2), question(Read.STALE, 0))
+    assert verdicts(local, 1050) == {}
     assert local.begin(1000 + ROUND_MS - 1) is None
     second = local.begin(1000 + ROUND_MS)
     assert first is not None
     assert second is not None
     local.proven(first, Index(0))
+    assert verdicts(local, 1000 + ROUND_MS) == {1: Verdict.SERVE}
+    local.proven(first, Index(0))
     assert verdicts(local, 1000 + ROUND_MS) == {}
     local.proven(second, Index(0))
-    assert verdicts(local, 1000 + ROUND_MS) == {1: Verdict.SERVE}
+    assert verdicts(local, 1000 + ROUND_MS) == {2: Verdict.SERVE}
 
 
 def test_no_more_than_a_bounded_number_of_queries_wait() -> None:

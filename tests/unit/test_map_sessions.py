@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ from local_group import Group, Session, create
 from local_port import LocalPort
 from trio.testing import wait_all_tasks_blocked
 
+from primitives.election import Election
 from primitives.entries import SLICE_BOUND
-from primitives.errors import Code, SessionLost
+from primitives.errors import Code, Retry, SessionClosing, SessionLost
+from primitives.lock import Lock
 from primitives.map import Entry, Map
 from primitives.mapops import Ask, Flag, MapMachine, Op
 from primitives.pages import decode_page
+from primitives.queue import Queue
 from primitives.records import Answer
 from primitives.watch import EventKind
 
@@ -154,6 +158,29 @@ def test_clearing_leaves_nothing_of_bound_entries(one: OnePartition) -> None:
     assert one.keys() == []
     assert one.rows() == 1
     assert one.holdings() == 0
+
+
+async def test_a_session_that_is_being_ended_is_granted_nothing_more(pair: Pair) -> None:
+    await pair.map.put("k", 1)
+    grant = await pair.map.lock("k").acquire()
+    pair.near.session.close()
+    calls: list[Callable[[], Awaitable[object]]] = [
+        pair.map.lock("j").acquire, Lock(pair.near, "", "l").acquire, Lock(pair.near, "", "l").try_acquire,
+        Election(pair.near, "", "e").stand, Queue(pair.near, "", "q").take,
+        lambda: pair.map.put("k", 2, session=True),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(SessionClosing, match="ask again when its lease is lost") as raised:
+            await call()
+        assert raised.value.retry is Retry.SAFE
+    assert await pair.map.get("k") == 1
+    assert await pair.map.put("k", 3), "what holds nothing goes on"
+    assert await Election(pair.far, "", "e").leader() is None
+    assert await pair.other.lock("j").holder() is None
+    assert await grant.release()
+    pair.near.lose()
+    async with pair.map.lock("j"):
+        pass
 
 
 async def test_an_entry_goes_with_the_client_that_put_it(pair: Pair) -> None:

@@ -169,6 +169,11 @@ async def test_what_is_there_is_listed_first(m: Map) -> None:
         assert [event.kind for event in await told(events, 1)] == ["progress"]
     with pytest.raises(ValueError, match="not both"):
         m.watch(initial=True, position=await m.position())
+    with pytest.raises(TypeError, match="Position"):
+        m.watch(position="x")  # type: ignore[arg-type]  # what is tried
+    for size in (0, -1, 1 << 40, 1.5):
+        with pytest.raises(ValueError, match="buffer_bytes"):
+            m.watch(buffer_bytes=size)  # type: ignore[arg-type]  # what is tried
 
 
 @pytest.mark.parametrize("seed", range(8))

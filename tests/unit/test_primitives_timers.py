@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from probe import Op, Probe, code_of, events, probed
-from support_machine import Drive, Who
+from support_machine import SLOT, Drive, Who
 
-from primitives.applier import ApplierLimits
+from primitives.applier import ROWS_A_FIRE_MAX, ApplierLimits
 from primitives.errors import Code
+from primitives.history import AGE_SLACK_MS, TRIM_EVENTS, HistoryLimits
 from primitives.ids import PrimitiveId
 from primitives.machine import Context
 from primitives.records import Fire, encode_fire
@@ -276,3 +277,24 @@ def test_a_firing_of_nothing_is_answered() -> None:
     group, _, _ = probed()
     answer = group.one(encode_fire(Fire(5)))
     assert answer == (Code.OK, group.applier.revision, bytes(4))
+
+
+def test_slices_that_are_due_together_are_spread_over_commands() -> None:
+    """However many histories have grown old at once, one command drops a bounded number of rows."""
+    history = HistoryLimits(age_ms=1000)
+    group = Drive({PROBE: Probe()}, limits=ApplierLimits(history=history))
+    owner = group.session("owner")
+    probes = [group.create(owner, f"probe{at}", PROBE) for at in range(20)]
+    for probe in probes:
+        for _ in range(TRIM_EVENTS):
+            group.command(owner, probe, Op.EMIT, [b"k", False], type=PROBE)
+    group.wait(history.age_ms + AGE_SLACK_MS)
+    fires = []
+    while group.applier.next_deadline_ms == 0:
+        fires.append(group.fire(100))
+    assert len(fires) >= 20 * TRIM_EVENTS // (ROWS_A_FIRE_MAX + TRIM_EVENTS)
+    assert fires[0] <= ROWS_A_FIRE_MAX // TRIM_EVENTS + 2
+    for probe in probes:
+        kept = group.applier.history(SLOT, probe, 0)
+        assert kept is not None
+        assert kept.count == 0

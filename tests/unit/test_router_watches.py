@@ -170,9 +170,11 @@ def test_a_watch_waits_for_its_primitive_and_begins_with_the_first_event() -> No
     made = watch(driver, ref)
     assert made.position is None
     driver.pass_ms(3000)
+    begun_ms = driver.now_ms
     driver.wait(*(put(driver, ref, f"k{at}") for at in range(20)))
     assert sorted(keys(told(driver, made, 20))) == sorted(f"k{at}" for at in range(20))
     assert not made.existed
+    assert driver.now_ms - begun_ms < 100  # Whoever creates it need not wait to be told.
 
 
 def test_a_watch_asks_what_its_name_means_though_it_was_known_before() -> None:

@@ -123,6 +123,38 @@ def test_a_transfer_that_gets_nowhere_is_given_up_and_its_cursor_let_go() -> Non
     assert engines.have_met()
 
 
+@pytest.mark.parametrize("staged", [1, 2, 9])
+def test_parts_of_a_sender_that_started_anew_do_not_go_on_with_what_its_former_boot_sent(staged: int) -> None:
+    """The leader restarts in the middle of its first transfer, leads again, and begins a first transfer of a
+    later state to the same receiver."""
+    engines = behind()
+    number = engines.leader.node
+    receiver = engines.up[NodeId(3)]
+
+    def expected() -> list[int]:
+        return [one["parts"] for one in receiver.snapshots.describe(GROUP) if "parts" in one]
+
+    while expected() != [staged]:
+        engines.clock.now_ms += 5
+        for node in (1, 2, 3):
+            engines.turn(node)
+    engines.lost_sections = {(number, NodeId(3))}
+    engines.turn(3)
+    engines.crash(number, kept=True)
+    engines.start(number)
+    engines.up[number].groups[GROUP].replica.campaign(force=True)
+    engines.run(20)
+    assert engines.leader.node == number
+    engines.write(2)
+    engines.lost_sections.clear()
+    engines.reconnect(number, 3)
+    engines.run(500)
+    assert len(receiver.groups[GROUP].applier.sessions) == 32
+    assert receiver.snapshots.installed == 1
+    assert engines.have_met()
+    assert not engines.notes
+
+
 def test_a_replica_of_another_version_refuses_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = behind()
     encode = snapshotwire.encode_head

@@ -361,6 +361,34 @@ def test_damage_found_by_a_read_marks_the_store(data: Path) -> None:
     assert "fails its checksum" in refused(data)
 
 
+@pytest.mark.parametrize("index", [1, 5, ROUNDS - 10])
+def test_missing_entry_behind_a_cut_is_found_at_the_opening(data: Path, index: int) -> None:
+    directory = StoreDirectory.open(data, "n1")
+    store = RocksStore.open(directory)
+    batch = store.batch(ROUNDS + 1)
+    batch.applied(GROUP, Index(ROUNDS), Membership((ReplicaId(1),)))
+    batch.cut_log(GROUP, Index(10), store.log(GROUP).term(Index(10)))
+    assert store.write(batch)
+    keys = list(store._families[0].keys())
+    assert len(keys) == ROUNDS - 10
+    del store._families[0][keys[index - 1]]
+    store.close()
+    directory.close()
+    text = refused(data)
+    assert "goes from entry" in text or "its log ends at" in text
+
+
+def test_cut_beyond_what_was_applied_is_damage(data: Path) -> None:
+    directory = StoreDirectory.open(data, "n1")
+    store = RocksStore.open(directory)
+    batch = store.batch(ROUNDS + 1)
+    batch.cut_log(GROUP, Index(10), store.log(GROUP).term(Index(10)))
+    assert store.write(batch)
+    store.close()
+    directory.close()
+    assert "its log was cut at 10" in refused(data)
+
+
 @pytest.mark.parametrize("index", [1, 20, ROUNDS])
 def test_missing_entry_is_found_at_the_opening(data: Path, index: int) -> None:
     directory = StoreDirectory.open(data, "n1")

@@ -257,6 +257,8 @@ def test_a_replica_with_a_new_state_goes_on_from_its_history() -> None:
     old = stage.driver
     stage.driver = type(old)(stage._applier(stage.rows, ApplierLimits()))
     stage.groups[GROUP] = stage.driver
+    client.allow(1, 1000)
+    stage.client(6).watch(1)
     stage.rounds()
     assert [event.revision for event in client.events[1]] == [first, unseen]
     assert client.covered == {1}

@@ -96,6 +96,7 @@ class Stage:
         return Applier(GROUP, rows, machines(), limits=limits)
 
     def touch(self, driver: Any) -> None:
+        assert driver is self.groups[driver.group], "a driver of the past"
         self.touched.add(driver.group)
 
     def route(self, origin: Origin, group: GroupId, record: bytes) -> None:

@@ -1,0 +1,58 @@
+"""Primitives deleted and created again under every fault; and planted bugs, which must be noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.world.run import VIOLATIONS, Setting, run_seed
+from primitives.deleting import Deleting
+from shards.deleting import Deletions
+
+NAMES = Setting(workloads=("names",), callers=3, groups=3)
+
+
+def test_every_seed_holds_and_deletes() -> None:
+    deleted = 0
+    for seed in range(200, 215):
+        try:
+            world = run_seed(seed, NAMES)
+        except VIOLATIONS as violation:
+            pytest.fail(f"seed {seed}, {NAMES}: {type(violation).__name__}: {violation}")
+        deleted += sum(getattr(one, "deleted", 0) for one in world.workloads)
+    assert deleted > 100
+
+
+def noticed(count: int = 30) -> str:
+    """What the first seed that notices something says."""
+    for seed in range(count):
+        try:
+            run_seed(seed, NAMES)
+        except VIOLATIONS as violation:
+            return str(violation)
+    pytest.fail("no seed noticed")
+
+
+def test_planted_names_that_are_free_before_all_partitions_are_deleted_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send = Deletions._send
+
+    def hasty(self: Deletions) -> None:
+        for deletion in list(self._deletions.values()):
+            self._end(deletion)
+        send(self)
+
+    monkeypatch.setattr(Deletions, "_send", hasty)
+    noticed()
+
+
+def test_planted_partitions_that_stay_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from primitives.context import HostContext  # the place of the bug
+
+    monkeypatch.setattr(HostContext, "close_partition", lambda self, key: None)
+    assert "was deleted before" in noticed()
+
+
+def test_planted_deletions_that_nobody_takes_up_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deleting, "_goes_on", lambda self, payload: False)
+    assert "no progress" in noticed()
