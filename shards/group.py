@@ -290,7 +290,7 @@ class GroupDriver:
         """Proposes the firing of timers and the expiry of sessions."""
         applier, applying = self.applier, self.applying
         deadline_ms = applier.next_deadline_ms
-        if deadline_ms is not None and not self.applying.firing and deadline_ms <= self._log_time.now_ms(now_ms):
+        if deadline_ms is not None and not applying.firing and deadline_ms <= self._log_time.now_ms(now_ms):
             applying.firing = True
             fire = Fire(FIRE_COUNT)
             self._propose_own(encode_fire(fire), fire)
@@ -379,12 +379,12 @@ class GroupDriver:
     # --- Applying -----------------------------------------------------------------------------------
 
     def has_more(self, now_ms: int) -> bool:
-        """Whether something is left to do that no event announces: one Ready hands out a bounded part of it."""
+        """Whether something is left to do that no event announces: one Ready hands out a bounded part."""
         if self.replica.commit > self.applying.applied or self._reads.proving:
             return True
         deadline_ms = self.applier.next_deadline_ms
         return (
-            deadline_ms is not None and self._led_term != 0 and not applying.firing
+            deadline_ms is not None and self._led_term != 0 and not self.applying.firing
             and deadline_ms <= self._log_time.now_ms(now_ms)
         )  # fmt: skip
 
