@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -114,13 +115,34 @@ async def lasting(common: Common) -> AsyncIterator[Client]:
 async def unlimited(common: Common) -> AsyncIterator[Client]:
     """A client that has reached a node, for as long as the block takes unless a time limit was told.
 
-    Raises Failure once the limit has passed: what the block waited for did not come.
+    Once the limit has passed, or TERM or HUP came, what the block waits for is withdrawn in order, and
+    Failure is raised.
     """
     limit = trio.current_time() + (math.inf if common.timeout is None else common.timeout)
-    try:
+    scope = trio.CancelScope()
+    ended: list[int] = []
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cancel_when_ended, scope, ended)
         async with connected(common) as client:
-            await reach(client, common)
-            with trio.fail_at(limit):
+            # Inside the client's block, so that it still runs to withdraw what was called off.
+            with scope:
+                await reach(client, common)
+                scope.deadline = limit
                 yield client
-    except trio.TooSlowError:
-        raise Failure(f"nothing came within {common.limit_s:g} s", CONDITION) from None
+        nursery.cancel_scope.cancel()
+    if ended:
+        raise Failure("", 128 + ended[0])
+    if scope.cancelled_caught:
+        raise Failure(f"nothing came within {common.limit_s:g} s", CONDITION)
+
+
+async def cancel_when_ended(
+    scope: trio.CancelScope, ended: list[int], *signals: signal.Signals,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:  # fmt: skip
+    """Cancels ``scope`` when a signal comes, whose number is put into ``ended``: TERM and HUP, and those of
+    ``signals``."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP, *signals) as received:
+        task_status.started()
+        ended.append(await anext(received))
+        scope.cancel()

@@ -12,7 +12,7 @@ import trio
 
 from ops.arguments import Flag, KeyArgument, Positive, read_by
 from ops.commands import Commands
-from ops.common import DEFAULTS, Common
+from ops.common import DEFAULTS, Common, cancel_when_ended
 from ops.exits import CONDITION, DONE, INTERRUPTED, UsageError
 from ops.output import Live, LiveWriter, Row, printable, tell_position
 from ops.values import parse_position, show
@@ -37,7 +37,7 @@ async def until_ended(
         scope = nursery.cancel_scope
         if common.timeout is not None:
             scope.deadline = trio.current_time() + common.timeout
-        await nursery.start(_until_signal, scope, ended)
+        await nursery.start(cancel_when_ended, scope, ended, signal.SIGINT)
         async with aclosing(rows):
             async for row in rows:
                 await take(row)
@@ -56,15 +56,6 @@ async def follow(
     """Writes ``rows`` as they come, until it is ended; see :func:`until_ended`."""
     with LiveWriter(common.write, live) as writer:
         return await until_ended(common, rows, writer.write, count=count)
-
-
-async def _until_signal(
-    scope: trio.CancelScope, ended: list[int], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        task_status.started()
-        ended.append(await anext(signals))
-        scope.cancel()
 
 
 _HELP: Final = """Print changes as they happen, until interrupted; on standard error, where to go on from.

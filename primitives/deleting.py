@@ -162,7 +162,7 @@ class Deleting:
         """Drops rows of the partition's tables."""
         first, start = (cursor[0], cursor[1:]) if cursor else (0, b"")
         left = self._rows_max
-        for number in self._tables.numbers(target, first):
+        for number in self._tables.numbers(target, first, start):
             table = self._tables.table(table_prefix(*key, number))
             for at, _ in list(islice(table.scan(start if number == first else b""), left)):
                 table.delete(at)

@@ -146,10 +146,19 @@ class Term(Held):
             # What the block raised is to come out as it is: that there is a group is nobody's business.
             if raised is None or group_error.exceptions != (raised,):
                 raise
-        if raised is not None and not isinstance(raised, anyio.get_cancelled_exc_class()):
+        if raised is not None and not _is_cancellation(raised):
             raise raised
         if ended:
             raise ended[0]
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether the error is a cancellation, or a group of nothing else: what a block with tasks of its own
+    ends with."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(cancelled)[1] is None
+    return isinstance(error, cancelled)
 
 
 class Election(WatchedHandle):

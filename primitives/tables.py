@@ -97,20 +97,21 @@ class Tables:
             table = self._tables[prefix] = Table(self, prefix, _MACHINE)
         return table
 
-    def numbers(self, target: bytes, first: int) -> list[int]:
+    def numbers(self, target: bytes, first: int, start: bytes) -> list[int]:
         """Numbers, from ``first`` on, of the tables of an instance that may have rows: all that have are
-        among them. ``target`` is the instance's, of ``layout.TARGET``."""
+        among them, of table ``first`` those that have any from the key ``start`` on. ``target`` is the
+        instance's, of ``layout.TARGET``. What was dropped before ``start`` is not walked over again."""
         size = len(target)
         found = {
             prefix[size] for prefix in self._dirty if len(prefix) == size + 1 and prefix.startswith(target)
         }
         number = first
         while number < 256:
-            row = next(self.stored(target + bytes((number,)), following(target), False), None)
+            row = next(self.stored(target + bytes((number,)) + start, following(target), False), None)
             if row is None:
                 break
             found.add(row[0][size])
-            number = row[0][size] + 1
+            number, start = row[0][size] + 1, b""
         return sorted(number for number in found if number >= first)
 
     def host_table(self, prefix: bytes) -> Table:

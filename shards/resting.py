@@ -7,15 +7,46 @@ sleep that a group's members agree on, without heartbeats, would stand here, too
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from primitives.applier import Applier
+from raftgroup.replica import Replica
 from raftgroup.types import Role, Term
+from shards.applying import Applying
+from shards.leases import LeaderLeases
+from shards.localreads import LocalReads
+from shards.opening import Openings
 
-if TYPE_CHECKING:
-    from shards.group import GroupDriver
+
+class Group(Protocol):
+    """What a group's driver shows."""
+
+    @property
+    def replica(self) -> Replica:
+        """Its consensus."""
+
+    @property
+    def applying(self) -> Applying:
+        """What is to be applied, and who waits for it."""
+
+    @property
+    def applier(self) -> Applier:
+        """Its state."""
+
+    @property
+    def openings(self) -> Openings:
+        """Partitions that open."""
+
+    @property
+    def leases(self) -> LeaderLeases:
+        """The leader's view of leases."""
+
+    @property
+    def local(self) -> LocalReads:
+        """Queries that any replica may answer."""
 
 
-def at_rest(driver: GroupDriver, led_term: Term, now_ms: int) -> bool:
+def at_rest(driver: Group, led_term: Term, now_ms: int) -> bool:
     """Whether nothing of what the group shows waits for a round. ``led_term``: the term in which the driver
     takes itself for the leader, 0 if it does not."""
     replica = driver.replica

@@ -129,10 +129,10 @@ class Snapshots:
 
     def wake_in_ms(self, now_ms: int) -> int:
         """When there is something to do next, by the clock alone."""
-        if self._abandoned or self._wanted or any(one.has_parts for one in self._staging.values()):
+        staged = any(one.has_parts or one.is_whole for one in self._staging.values())
+        if self._abandoned or self._wanted or staged:
             return 0
-        window = self._engine.settings.snapshot_window_bytes
-        if any(one.may_send(window) for one in self._sending.values()):
+        if any(self._may_send(one) for one in self._sending.values()):
             return max(self._part_at_ms - now_ms, 0)
         return self._engine.settings.snapshot_silence_ms
 
@@ -211,15 +211,16 @@ class Snapshots:
             driver = self._engine.groups[key[0]]
             if not driver.leads:
                 del self._sending[key]
-            elif (
-                now_ms >= self._part_at_ms
-                and self._engine.boot_of(sending.node)
-                and sending.may_send(settings.snapshot_window_bytes)
-            ):
+            elif now_ms >= self._part_at_ms and self._may_send(sending):
                 size = sending.send(driver.replica.term, settings.snapshot_part_bytes, out)
                 self._part_at_ms = now_ms + size * 1000 // settings.snapshot_bytes_a_second
                 self._sending[key] = self._sending.pop(key)
                 break
+
+    def _may_send(self, sending: Sending) -> bool:
+        """Whether the receiver is connected, and has room."""
+        window_bytes = self._engine.settings.snapshot_window_bytes
+        return self._engine.boot_of(sending.node) is not None and sending.may_send(window_bytes)
 
     def on_reply(self, now_ms: int, node: NodeId, reply: Reply) -> None:
         """What the receiver of a transfer says."""

@@ -167,9 +167,21 @@ class GroupChecks:
         if index and not log.holds(Index(index), self.ledger[index - 1].term):
             self.fail(f"leader completeness: {replica.id} leads term {term} without committed entry {index}")
 
+    def _recall(self, log: Log, known_in: Term) -> None:
+        """The log was cut in the very write in which its replica's commitment could first be seen, as after a
+        time of refused writes: what is lacking is taken as it was written."""
+        term, missing = log.term(log.base), []
+        for index in range(log.base, len(self.ledger), -1):
+            digest, before = self._entries[Index(index), term]
+            missing.append(_Committed(term, digest, known_in))
+            term = before
+        self.ledger.extend(reversed(missing))
+
     def _observe_commit(self, replica: ReplicaView, seen: _Seen, log: Log) -> None:
         if log.last_index() < replica.commit:
             self.fail(f"replica {replica.id} calls {replica.commit} committed, wrote {log.last_index()}")
+        if log.base > len(self.ledger):
+            self._recall(log, replica.term)
         # What was cut away was verified before, here or by whoever sent the state that stands for it.
         for index in range(max(seen.verified, log.base) + 1, replica.commit + 1):
             entry = log.entry(Index(index))

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
+import trio
 
 from ops import runner
+from router.client import connect
 from tests.devprocess import COMMAND, Dev, environment
 
 pytestmark = pytest.mark.cluster
@@ -96,6 +98,24 @@ def test_a_taker_waits_and_leaves_the_queue_at_its_limit(run: Run) -> None:
     assert run("queue", "take", "later") == (0, "x\n", "")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_taker_that_is_ended_takes_nothing(
+    run: Run, dev: Dev, number: signal.Signals, code: int
+) -> None:
+    name = f"left{code}"
+    with subprocess.Popen(
+        [*COMMAND, "queue", "take", name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(QUORATE_URL=dev.url),
+    ) as taker:  # fmt: skip
+        while run("primitive", "info", name)[0] != 0:
+            assert taker.poll() is None
+        taker.send_signal(number)
+        assert taker.communicate(timeout=30) == ("", "")
+    assert taker.returncode == code
+    run("queue", "offer", name, "x")
+    assert run("queue", "poll", name) == (0, "x\n", "")
+
+
 def test_a_list_is_changed_by_index(run: Run) -> None:
     assert run("list", "append", "l", "a", "[1]", "c") == (0, "", "")
     assert run("list", "insert", "l", "0", "first") == (0, "", "")
@@ -134,6 +154,27 @@ def test_the_leader_runs_its_command_and_is_seen_by_others(run: Run, dev: Dev) -
         leader.communicate("\n", timeout=30)
         assert leader.returncode == 0
     assert run("election", "leader", "e") == (3, "", "")
+
+
+def test_a_leadership_that_somebody_ends_stops_the_command_with_code_8(run: Run, dev: Dev) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "election", "run", "ended", "--", "sh", "-c", "echo up; sleep 60"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(QUORATE_URL=dev.url),
+    ) as leader:  # fmt: skip
+        assert leader.stdout is not None
+        assert leader.stdout.readline() == "up\n"
+        candidate = json.loads(run("election", "leader", "ended", "-w", "json")[1])["candidate"]
+
+        async def evict() -> bool:
+            async with connect(dev.url) as client:
+                return await client.election("ended").evict(candidate)
+
+        assert trio.run(evict)
+        _, errors = leader.communicate(timeout=30)
+    assert leader.returncode == 8
+    last = errors.splitlines()[-1]
+    assert last == "quorate: lost the leadership of ended while the command ran; it was stopped"
 
 
 def test_a_reading_command_is_answered_at_every_level(run: Run) -> None:

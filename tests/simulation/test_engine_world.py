@@ -137,7 +137,7 @@ def test_planted_confirmation_by_a_leader_of_the_past_is_noticed(monkeypatch: py
         workloads=("lock",), groups=1, clients=5, callers=1, sessions_ms=(1000,), faults=STANDSTILL,
         fault_ms=10_000,
     )  # fmt: skip
-    assert "is granted while" in noticed(setting, first=330, count=60)
+    assert "is granted while" in noticed(setting, first=398, count=60)
 
 
 def test_planted_promises_before_the_sync_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

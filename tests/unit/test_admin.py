@@ -36,10 +36,11 @@ class Stage(Led):
         replica.membership = SimpleNamespace(incoming=(1, 2), learners=())
         replica.transfer = self.transfers.append
         self.driver.nodes[2] = OTHER
-        forwarding = Forwarding()
+        forwarding = Forwarding(bytes(16))
         forwarding.up[OTHER] = b"boot"
         self.engine = SimpleNamespace(
-            node=NODE, groups={GroupId(1): self.driver}, out=self.out, forwarding=forwarding,
+            node=NODE, boot_id=bytes(16), groups={GroupId(1): self.driver}, out=self.out,
+            forwarding=forwarding,
             shard_map=SimpleNamespace(groups={1: None, 7: SimpleNamespace(replicas=((9, OTHER),))}),
             touch=lambda driver: None,
         )  # fmt: skip

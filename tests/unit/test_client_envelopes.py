@@ -42,7 +42,7 @@ class _Out:
 )
 def test_an_envelope_of_another_form_is_refused_and_goes_no_further(kind: int, items: list[Any]) -> None:
     out = _Out()
-    dispatch = Dispatch(cast(Core, SimpleNamespace(out=out, groups={}, shard_map=None)))
+    dispatch = Dispatch(cast(Core, SimpleNamespace(boot_id=bytes(16), out=out, groups={}, shard_map=None)))
     dispatch.frame(0, 7, kind, encode_control(kind, items)[8:])
     assert out.frames == [(7, FrameKind.REFUSED)]
     assert out.closed == [7]

@@ -144,6 +144,20 @@ async def test_a_leader_that_is_deposed_is_told_at_once(pair: Pair, how: str) ->
     assert pair.near.lease(pair.election._ref).holds == 0
 
 
+async def test_a_block_with_tasks_of_its_own_is_told_too_that_it_is_deposed(pair: Pair) -> None:
+    raised: BaseException | None = None
+    try:
+        async with pair.election.campaign() as term, trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await wait_all_tasks_blocked()
+            assert await pair.other.evict(term.id)
+            await trio.sleep_forever()
+    except BaseException as error:  # a cancellation that got out would end the test as if it had passed
+        raised = error
+    assert isinstance(raised, Deposed)
+    await pair.assert_untouched()
+
+
 async def test_an_evicted_candidate_is_told(pair: Pair) -> None:
     async def evict() -> None:
         await wait_all_tasks_blocked()

@@ -155,6 +155,21 @@ def test_parts_of_a_sender_that_started_anew_do_not_go_on_with_what_its_former_b
     assert not engines.notes
 
 
+def test_a_snapshot_whose_receiver_is_not_connected_costs_no_round() -> None:
+    engines = behind()
+    leader = engines.leader
+    for _ in range(400):
+        engines.clock.now_ms += 1
+        for node in (1, 2, 3):
+            engines.turn(node)
+        if leader.snapshots.describe(GROUP):
+            break
+    leader.peer_down(NodeId(3))
+    engines.turn(leader.node)
+    assert not leader.snapshots.is_idle
+    assert max(leader.round().wake_in_ms for _ in range(3)) > 0
+
+
 def test_a_replica_of_another_version_refuses_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = behind()
     encode = snapshotwire.encode_head
