@@ -9,13 +9,9 @@ from primitives.errors import Code
 from primitives.ids import GroupId
 from primitives.records import decode_answer, encode_query
 from shards.core import Core
-<<<<<<< HEAD
 from shards.group import GroupDriver
-from shards.outbox import OPENED
-=======
-from shards.group import OPENED, GroupDriver
 from shards.opening import Question
->>>>>>> main
+from shards.outbox import OPENED
 from shards.ports import Origin
 
 ASKED: Final = OPENED - 1
