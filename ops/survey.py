@@ -69,12 +69,14 @@ def frame(
     rows = []
     for node in nodes:
         status = told.get(node["node"])
+        usage = {} if status is None else status.get("usage") or {}
         mine = [group for group in groups if group["leader"] == node["name"]]
         row = {
             "node": node["node"], "name": node["name"], "client": node["client"], "up": status is not None,
             "groups": None if status is None else len(status["groups"]),
             "leads": len(mine),
             "entries_s": _sum(group["entries_s"] for group in mine),
+            "resident_bytes": usage.get("resident_bytes"), "cpu_percent": usage.get("cpu_percent"),
         }  # fmt: skip
         rows.append(row)
     return {

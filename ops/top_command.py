@@ -14,6 +14,7 @@ from ops.common import DEFAULTS, Common, lasting
 from ops.following import follow, until_ended
 from ops.output import Column, Live, Row, make_table, simple_rows
 from ops.survey import Survey, Told, frame
+from ops.values import show_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,9 +31,18 @@ def _rate(rate: Any) -> str:
     return "-" if rate is None else f"{rate:,.0f}".replace(",", " ") if rate >= 10 else f"{rate:g}"
 
 
+def _bytes(count: Any) -> str:
+    return "-" if count is None else show_bytes(count)
+
+
+def _percent(share: Any) -> str:
+    return "-" if share is None else f"{share:.0f}%" if share >= 10 else f"{share:.1f}%"
+
+
 _NODES: Final = (
     Column("name", title="node"), Column("client"), Column("up"), Column("groups"), Column("leads"),
-    Column("entries_s", _rate, "entries/s"),
+    Column("entries_s", _rate, "entries/s"), Column("resident_bytes", _bytes, "memory"),
+    Column("cpu_percent", _percent, "cpu"),
 )  # fmt: skip
 _GROUPS: Final = (
     Column("group"), Column("leader"), Column("entries_s", _rate, "entries/s"), Column("commit"),
@@ -45,8 +55,9 @@ async def top(
 ) -> int:
     """Show nodes and groups at work, all nodes asked, until interrupted.
 
-    "entries/s" are committed log entries, "behind" those that the slowest replica has yet to apply. With
-    -w jsonl, one object a refresh; without a terminal, one page after the other.
+    "entries/s" are committed log entries, "behind" those that the slowest replica has yet to apply, "cpu" the
+    part of a processor that the node's process took since status was last asked for. With -w jsonl, one
+    object a refresh; without a terminal, one page after the other.
 
     Parameters
     ----------

@@ -286,10 +286,10 @@ class GroupStreams:
                     if parts:
                         self._give(list(streams), parts, out)
             if found[-1].kind == EventKind.DELETED:
-                ended += [
-                    (stream, Code.UNKNOWN_PRIMITIVE, "the primitive was deleted")
-                    for stream in watched.streams if stream.covered
-                ]  # fmt: skip
+                # Those that lag, too: there is no history any more to read the rest from.
+                for stream in watched.streams:
+                    self._lagging.pop(stream, None)
+                    ended.append((stream, Code.UNKNOWN_PRIMITIVE, "the primitive was deleted"))
 
     def _give(self, streams: Iterable[Stream], parts: list[bytes], out: Outbox) -> None:
         size = sum(map(len, parts))

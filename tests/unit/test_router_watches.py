@@ -20,6 +20,7 @@ from primitives.mapops import Op
 from primitives.position import WHOLE, Position
 from primitives.watch import PROGRESS, StreamEvent
 from router.session_streams import Watch
+from router.shardmap import ShardMap
 
 SMALL = 64 * 1024
 
@@ -357,6 +358,28 @@ def test_a_cancelled_grant_that_waited_for_events_is_given_back() -> None:
     (answer,) = driver.wait(driver.query(other, 1, []))
     assert answer is not None
     assert answer.code == Code.CONDITION  # Nobody holds it.
+
+
+def test_streams_go_along_with_their_slots() -> None:
+    cluster = ModelCluster(groups=2)
+    driver = connected(cluster)
+    ref = spread_map("m")
+    driver.wait(put(driver, ref, "a"))
+    made = watch(driver, ref)
+    before = {stream.partition: stream.session.group for stream in made.streams if stream.session}
+    asked = cluster.streams.asked
+    old = cluster.map
+    owners = [3 - group for group in old.owners]
+    driver.core._on_map(driver.now_ms, ShardMap(
+        2, old.cluster_id, old.salt, old.nodes, old.groups, owners, [2] * len(owners), old.leaders
+    ).encode())  # fmt: skip
+    driver.pass_ms(10)
+    assert {stream.partition: 3 - stream.session.group for stream in made.streams if stream.session} == before
+    assert {one.session for group in driver.core.watches.streams.values() for one in group} == {
+        driver.core.groups[GroupId(1)], driver.core.groups[GroupId(2)]
+    }  # fmt: skip
+    assert cluster.streams.asked >= asked + 16
+    assert not [one for one in cluster.streams.streams if one.request.epoch == 1]
 
 
 FAULTS: list[Callable[[random.Random, ModelCluster, Driver], None]] = [

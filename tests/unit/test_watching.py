@@ -6,10 +6,12 @@ import pytest
 from watch_stage import GROUP, Stage, number
 
 from primitives.applier import ApplierLimits
+from primitives.catalog import CatalogOp
 from primitives.errors import Code, ProtocolError
 from primitives.history import HistoryLimits
+from primitives.ids import CATALOG_ID
 from primitives.mapops import MapMachine, Op
-from primitives.records import encode_answer
+from primitives.records import Type, encode_answer
 from primitives.watch import EventKind
 from router.frames import FrameKind
 from router.watchframes import EVENT_OVERHEAD_BYTES, WatchFlag
@@ -137,6 +139,24 @@ def test_a_stream_without_credit_stops_and_goes_on_where_it_was() -> None:
     assert client.events[1] == other.events[1]
     assert client.covered == {1}
     assert client.marked[1] == revisions[-1]
+
+
+def test_a_deletion_ends_streams_that_lag_and_calls_them_complete_in_nothing() -> None:
+    """What they lack is gone with the primitive."""
+    stage = Stage()
+    slow, other = stage.client(5), stage.client(6)
+    slow.watch(1, credit=1)
+    other.watch(1)
+    stage.rounds()
+    revisions = [stage.put(number(n), b"0123456789") for n in range(5)]
+    stage.rounds()
+    assert slow.marked[1] < revisions[1]
+    stage.session.send(stage.slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.DELETE, ["", "m", MapMachine.TYPE])
+    slow.allow(1, 100)
+    stage.rounds()
+    assert slow.marked[1] < revisions[1]
+    assert [client.ended for client in (slow, other)] == 2 * [{1: Code.UNKNOWN_PRIMITIVE}]
+    assert [event.revision for event in other.events[1]][:-1] == revisions
 
 
 def test_an_event_larger_than_all_the_credit_arrives() -> None:
