@@ -18,6 +18,7 @@ _NODES: Final = ("node", "name", "client", "peer", Column("connected"))
 _GROUPS: Final = (
     "group", "role", Column("leader"), "term", "commit", "applied", "revision", "sessions", "slots"
 )  # fmt: skip
+_USAGE: Final = ("resident_bytes", "group_bytes", "cpu_percent", "cpu_s")
 _HASHES: Final = ("group", "revision", "rows", "replicas", Column("equal"), "hash")
 
 
@@ -78,6 +79,8 @@ def write(format: Format, told: Mapping[str, Any], compared: Sequence[Row]) -> N
         write_answer(format, told)
         return
     parts = [("node", _NODES, told["nodes"]), ("group", _GROUPS, told["groups"])]
+    if told.get("usage") is not None:
+        parts.append(("usage", _USAGE, [told["usage"]]))
     if "hashes" in told:
         parts.append(("hash", _HASHES, compared))
     for at, (kind, columns, rows) in enumerate(parts):

@@ -152,10 +152,13 @@ class Replica:
     def clock(self, clock: int) -> None:
         self._state.clock = clock
 
-    def tick(self) -> None:
-        """One unit of time passed, see :class:`Config`."""
+    def tick(self, phase: int | None = None) -> None:
+        """One unit of time passed, see :class:`Config`. ``phase``, 0 to ``heartbeat_ticks`` - 1, counted
+        by the host, has the heartbeats of all groups leave at the same ticks; else each counts for itself."""
         s = self._state
         if s.role == Role.LEADER:
+            if phase is not None:
+                s.beat = phase
             tick_leader(s)
         else:
             tick_follower(s)
@@ -276,6 +279,17 @@ class Replica:
     def set_membership(self, membership: Membership) -> None:
         """A membership takes effect: its entry was applied."""
         change_members(self._state, membership)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether :meth:`ready` may have something to hand out, as far as that is known without making it:
+        a leader's appends are made with it, and become due by what arrives, not by time."""
+        s = self._state
+        return bool(
+            s.messages or s.messages_after_sync or s.acknowledge or s.log.unwritten <= s.log.last
+            or s.commit > s.handed or s.term != s.saved_term or s.vote != s.saved_vote
+            or s.reads.joining or s.reads.answered or s.reads.lost
+        )  # fmt: skip
 
     def ready(self) -> Ready | None:
         """What is to be done, see :class:`Ready`; None when there is nothing. One Ready is bounded, so more

@@ -16,7 +16,8 @@ from primitives.ids import GroupId, NodeId
 from primitives.records import Close, encode_close
 from router.frames import FrameKind, encode_control
 from shards.core import Core
-from shards.group import OPENED, GroupDriver
+from shards.group import GroupDriver
+from shards.outbox import OPENED
 from shards.peerwire import SectionKind, section
 from shards.ports import Origin, Priority
 from shards.status import ROLES

@@ -10,7 +10,7 @@ from router.shardmap import ShardMap
 from shards.forwarding import Forwarding
 from shards.group import GroupDriver
 from shards.outbox import Outbox
-from shards.ports import Origin
+from shards.ports import Origin, Usage
 from shards.settings import EngineSettings
 from shards.snapshots import Snapshots
 
@@ -29,6 +29,10 @@ class Core(Protocol):
     @property
     def settings(self) -> EngineSettings:
         """Timing and bounds."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the process takes of its machine, where there is one."""
 
     @property
     def groups(self) -> Mapping[GroupId, GroupDriver]:

@@ -15,7 +15,8 @@ from primitives.ids import GroupId, PrimitiveId
 from primitives.records import Delete, Deleted, encode_delete, encode_deleted
 from router.slots import slot_of_partition
 from shards.core import Core
-from shards.group import NOBODY, OPENED, GroupDriver
+from shards.group import GroupDriver
+from shards.outbox import NOBODY, OPENED
 from shards.ports import Origin
 
 DELETING: Final = OPENED - 2

@@ -14,17 +14,18 @@ from primitives.applier import Applier
 from primitives.errors import ProtocolError
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.replica import Replica
+from raftgroup.types import Message
 from router.shardmap import NodeInfo, ShardMap
 from shards.admin import ADMIN
 from shards.balance import Balancer
 from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
-from shards.group import OPENED, GroupDriver, SyncWait
-from shards.outbox import INTERNAL, Outbox
-from shards.peerwire import SectionKind, decode_raft, sections
+from shards.group import GroupDriver, SyncWait
+from shards.outbox import INTERNAL, OPENED, Outbox
+from shards.peerwire import SectionKind, decode_beats, decode_raft, sections
 from shards.placement import Founding, Placement, machines_of
-from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredReplica
+from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredReplica, Usage
 from shards.questions import ASKED, Questions
 from shards.settings import EngineSettings
 from shards.snapshots import Snapshots
@@ -50,11 +51,13 @@ class Engine:
 
     def __init__(
         self, *, node: NodeId, boot_id: bytes, store: Store, clock: Clock, random: RandomSource,
-        settings: EngineSettings,
+        settings: EngineSettings, usage: Usage | None = None,
     ) -> None:  # fmt: skip
+        """``usage``: what the process takes of its machine; None where the node has no process of its own."""
         self.node: Final = node
         self.boot_id: Final = boot_id
         self.settings: Final = settings
+        self.usage: Final = usage
         self.groups: Final[dict[GroupId, GroupDriver]] = {}
         self.forwarding: Final = Forwarding(boot_id)
         self.out: Final = Outbox(node)
@@ -72,6 +75,8 @@ class Engine:
         self._active: dict[GroupId, GroupDriver] = {}
         self._hashing: dict[GroupId, GroupDriver] = {}
         self._ticks = 0
+        self._phase = 0
+        """Of the heartbeats: all groups led here beat at the same ticks, in one section for each peer."""
         self._dirty = False
         """Whether something was applied since the last flush."""
         now_ms = clock.monotonic_ms()
@@ -350,8 +355,14 @@ class Engine:
                 driver.leases.paused(ticks * self.settings.tick_ms)
         for _ in range(min(ticks, TICKS_A_ROUND_MAX)):
             for driver in self.groups.values():
-                driver.tick(now_ms)
-        self._active.update(self.groups)
+                driver.tick(now_ms, self._phase)
+            self._phase = (self._phase + 1) % self.settings.raft.heartbeat_ticks
+        if self._dispatch.watching.streams:
+            self._active.update(self.groups)
+        else:
+            for driver in self.groups.values():
+                if not driver.is_at_rest(now_ms):
+                    self._active[driver.group] = driver
         self._questions.tick()
         self._deletions.tick(now_ms)
         self._dispatch.markers.tick(now_ms)
@@ -402,6 +413,10 @@ class Engine:
             return  # Its connection went down in between; what it carried is lost as on the wire.
         try:
             for kind, part in sections(payload):
+                if kind == SectionKind.HEARTBEATS:
+                    for group, message in decode_beats(part):
+                        self._step(group, message)
+                    continue
                 if kind == SectionKind.SNAPSHOT:
                     self._on_part(now_ms, node, part)
                     continue
@@ -411,13 +426,15 @@ class Engine:
                 if kind != SectionKind.RAFT:
                     self._dispatch.section(now_ms, node, kind, part)
                     continue
-                group, message = decode_raft(part)
-                driver = self.groups.get(group)
-                if driver is not None and message.receiver == driver.replica.id:
-                    driver.step(message)
-                    self._active[group] = driver
+                self._step(*decode_raft(part))
         except (ProtocolError, ValueError) as error:
             self.out.effects.bad_peers.append((node, str(error)))
+
+    def _step(self, group: GroupId, message: Message) -> None:
+        driver = self.groups.get(group)
+        if driver is not None and message.receiver == driver.replica.id:
+            driver.step(message)
+            self._active[group] = driver
 
     def _on_part(self, now_ms: int, node: NodeId, payload: bytes) -> None:
         group, message, part = decode_snapshot(payload)

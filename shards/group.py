@@ -46,10 +46,11 @@ from shards.localreads import AHEAD, UNPROVEN, LocalReads, Verdict
 from shards.logcut import LogCut
 from shards.logtime import LogTime, last_log_time_ms
 from shards.opening import Openings, Question
-from shards.outbox import INTERNAL, Outbox
+from shards.outbox import NOBODY, OPENED, Outbox
 from shards.peerwire import encode_read_ask, encode_read_reply
 from shards.ports import Batch, LogReader, Origin, Priority, Store, StoredReplica
 from shards.reads import Asked, Confirm, Proof, Reads
+from shards.resting import at_rest
 from shards.settings import EngineSettings
 from shards.waiters import Pending
 
@@ -60,9 +61,6 @@ PROPOSAL_BYTES_MAX: Final = 64 << 20
 FIRE_COUNT: Final = 100
 TRANSFER_LAG_ENTRIES: Final = 256
 """A replica that lacks more than this is not handed a leadership: writes would wait for it to catch up."""
-OPENED: Final = INTERNAL - 1
-"""Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
-NOBODY: Final = Origin(NodeId(0), INTERNAL, 0)
 
 
 class SyncWait(NamedTuple):
@@ -203,8 +201,8 @@ class GroupDriver:
         if message.kind == MessageKind.HEARTBEAT and message.term == self.replica.term:
             self._log_time.heard(message.term, message.clock)
 
-    def tick(self, now_ms: int) -> None:
-        """One tick of the clock went by."""
+    def tick(self, now_ms: int, phase: int) -> None:
+        """One tick of the clock went by; heartbeats are due at the last of the ``phase``s."""
         if self.is_halted:
             return
         replica = self.replica
@@ -214,7 +212,7 @@ class GroupDriver:
                 replica.propose(encode_membership(left(replica.membership)), EntryKind.MEMBERSHIP)
         elif now_ms < self.preferred_until_ms and replica.role == Role.FOLLOWER and not replica.leader:
             replica.campaign()
-        replica.tick()
+        replica.tick(phase)
 
     def peer_down(self, node: NodeId) -> bool:
         """A node's connection is gone: whether this group has a replica there."""
@@ -381,17 +379,19 @@ class GroupDriver:
     # --- Applying -----------------------------------------------------------------------------------
 
     def has_more(self, now_ms: int) -> bool:
-        """Whether there is something left to do that no further event announces."""
-        applying = self.applying
-        if self.replica.commit > applying.applied:  # One Ready hands out a bounded part of what is committed.
-            return True
-        if self._reads.proving:
+        """Whether something is left to do that no event announces: one Ready hands out a bounded part."""
+        if self.replica.commit > self.applying.applied or self._reads.proving:
             return True
         deadline_ms = self.applier.next_deadline_ms
         return (
-            deadline_ms is not None and self._led_term != 0 and not applying.firing
+            deadline_ms is not None and self._led_term != 0 and not self.applying.firing
             and deadline_ms <= self._log_time.now_ms(now_ms)
         )  # fmt: skip
+
+    def is_at_rest(self, now_ms: int) -> bool:
+        """Whether a round would find nothing to do here, now that time has gone on."""
+        busy = self._proposals or self._reads.has_waiting or self.has_more(now_ms)
+        return not busy and at_rest(self, self._led_term, now_ms)
 
     def apply(self, now_ms: int, out: Outbox) -> None:
         """Applies committed entries, up to a marker."""

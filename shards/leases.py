@@ -84,6 +84,10 @@ class LeaderLeases:
         no more."""
         return number in self._expiring or number in self._closing
 
+    def is_due(self, now_ms: int) -> bool:
+        """Whether :meth:`expired` may find any."""
+        return bool(self._due) and self._due[0][0] <= now_ms
+
     def expired(self, now_ms: int) -> list[int]:
         """Sessions not heard for their timeout, each returned once; the caller proposes their expiry."""
         found: list[int] = []

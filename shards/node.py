@@ -35,6 +35,7 @@ from shards.ports import StoreDamaged, StoreFailed
 from shards.rocks import RocksStore
 from shards.server import ClientServer
 from shards.syncer import SyncThread
+from shards.usage import ProcessUsage
 
 DESCRIPTORS_KEPT: Final = 1024
 """Of the process's descriptors, those that are not for clients: the store's files, peers, listeners."""
@@ -149,8 +150,9 @@ async def _run(
     clock = SystemClock()
     randomness = random.Random(secrets.token_bytes(32))
     engine = Engine(
-        node=node, boot_id=boot_id, store=opened.store, clock=clock, random=randomness, settings=config.engine
-    )
+        node=node, boot_id=boot_id, store=opened.store, clock=clock, random=randomness,
+        settings=config.engine, usage=ProcessUsage(),
+    )  # fmt: skip
     engine.start()
     _note_other_groups(config, engine)
     founder = _founder(config, opened.directory, engine)

@@ -8,16 +8,28 @@ from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX
 from raftgroup.types import Message, MessageKind
 from router.frames import ANSWER_OVERHEAD_BYTES, FrameKind, encode_answers, encode_control
-from shards.peerwire import SectionKind, encode_answer_section, encode_raft, section
+from shards.peerwire import (
+    BEATS,
+    SectionKind,
+    encode_answer_section,
+    encode_beat,
+    encode_raft,
+    section,
+)
 from shards.ports import Effects, Origin, Priority
 
 INTERNAL = -1
 """Connections below zero are the node itself; the number tells which part of it waits."""
 
+OPENED = INTERNAL - 1
+"""Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
+NOBODY = Origin(NodeId(0), INTERNAL, 0)
+"""Who waits for what a leader logs of its own."""
+
 _URGENT = frozenset(
     (
         MessageKind.PRE_VOTE, MessageKind.PRE_VOTE_REPLY, MessageKind.VOTE, MessageKind.VOTE_REPLY,
-        MessageKind.HEARTBEAT, MessageKind.HEARTBEAT_REPLY, MessageKind.TIMEOUT_NOW,
+        MessageKind.TIMEOUT_NOW,
     )
 )  # fmt: skip
 
@@ -35,7 +47,7 @@ class Keepalives:
 class Outbox:
     """Everything that leaves the node at the end of a round."""
 
-    __slots__ = ("_answers", "_keepalives", "_node", "effects", "internal")
+    __slots__ = ("_answers", "_beats", "_keepalives", "_node", "effects", "internal")
 
     def __init__(self, node: NodeId) -> None:
         self._node = node
@@ -43,6 +55,7 @@ class Outbox:
 
     def _begin(self) -> None:
         self.effects = Effects()
+        self._beats: dict[NodeId, list[bytes]] = {}
         self._answers: dict[int, list[tuple[int, bytes]]] = {}
         self._keepalives: dict[tuple[NodeId, int, int], Keepalives] = {}
         self.internal: list[tuple[Origin, bytes]] = []
@@ -75,6 +88,12 @@ class Outbox:
 
     def raft(self, node: NodeId, group: GroupId, message: Message) -> None:
         """Sends a replica's message to its receiver's node."""
+        if message.kind in BEATS:
+            beats = self._beats.get(node)
+            if beats is None:
+                beats = self._beats[node] = []
+            beats.append(encode_beat(group, message))
+            return
         priority = Priority.CONTROL if message.kind in _URGENT else Priority.LOG
         self.peer(node, priority, encode_raft(group, message))
 
@@ -96,6 +115,8 @@ class Outbox:
 
     def take(self) -> Effects:
         """Encodes what is gathered and begins anew."""
+        for peer, beats in self._beats.items():
+            self.peer(peer, Priority.CONTROL, section(SectionKind.HEARTBEATS, b"".join(beats)))
         for (node, connection, number), given in self._keepalives.items():
             frame = encode_control(FrameKind.KEEPALIVE_REPLY, [number, given.confirmed, given.gone])
             if node == self._node:

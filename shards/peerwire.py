@@ -51,6 +51,8 @@ class SectionKind:
     KEEPALIVE: Final = 4
     KEEPALIVE_REPLY: Final = 5
     HASH: Final = 6
+    HEARTBEATS: Final = 7
+    """Heartbeats and replies to them, of any number of groups, each whole: what is idle costs one section."""
     SNAPSHOT: Final = 9
     """A part of a replica's state, for one that lacks it; see ``snapshotwire``."""
     SNAPSHOT_REPLY: Final = 10
@@ -76,6 +78,8 @@ _ANSWER: Final = struct.Struct(">qQ")
 _ANSWER_SECTION: Final = struct.Struct(">BI" + "qQ")
 _READ_ASK: Final = struct.Struct(">IQ")
 _READ_REPLY: Final = struct.Struct(">IQQ")
+BEATS: Final = frozenset((MessageKind.HEARTBEAT, MessageKind.HEARTBEAT_REPLY))
+"""Kinds of messages that leave together, in one section for all groups."""
 _NO_ENTRIES: Final[tuple[Entry, ...]] = ()
 
 
@@ -153,6 +157,30 @@ def decode_raft(payload: bytes) -> tuple[GroupId, Message]:
         log_term=Term(log_term), commit=Index(commit), entries=entries, reject=flags == 1, hint=Index(hint),
         context=context, clock=clock,
     )  # fmt: skip
+
+
+def encode_beat(group: GroupId, message: Message) -> bytes:
+    """A row of a HEARTBEATS section: a heartbeat, or the reply to one, with all that the message has."""
+    return _RAFT.pack(
+        group, message.kind, message.reject, message.sender, message.receiver, message.term, message.index,
+        message.log_term, message.commit, message.hint, message.context, message.clock, 0,
+    )  # fmt: skip
+
+
+def decode_beats(payload: bytes) -> Iterator[tuple[GroupId, Message]]:
+    """The groups and messages of a HEARTBEATS section's payload. Raises :class:`ProtocolError`; what comes
+    before the fault has been given out by then."""
+    if len(payload) % _RAFT.size:
+        raise ProtocolError(f"heartbeats of {len(payload)} bytes")
+    for (group, kind, flags, sender, receiver, term, index, log_term, commit, hint, context, clock,
+         count) in _RAFT.iter_unpack(payload):  # fmt: skip
+        if kind not in BEATS or flags > 1 or count:
+            raise ProtocolError(f"a message of kind {kind}, flags {flags}, among heartbeats")
+        yield group, Message(
+            kind, ReplicaId(sender), ReplicaId(receiver), Term(term), index=Index(index),
+            log_term=Term(log_term), commit=Index(commit), reject=flags == 1, hint=Index(hint),
+            context=context, clock=clock,
+        )  # fmt: skip
 
 
 def _entries(payload: bytes, kind: int, previous: int, count: int) -> tuple[Entry, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from primitives.ids import GroupId, NodeId
 from raftgroup.types import Entry, HardState, Index, LogReader, Membership, ReplicaId, Term
@@ -148,6 +148,13 @@ class Clock(Protocol):
 
     def monotonic_ms(self) -> int:
         """Milliseconds that only grow; by their differences alone."""
+
+
+class Usage(Protocol):
+    """What the node's process takes of its machine."""
+
+    def describe(self, groups: int) -> dict[str, Any]:
+        """Plain values by name, with so many replicas here."""
 
 
 class Origin(NamedTuple):

@@ -9,8 +9,9 @@ from primitives.errors import Code
 from primitives.ids import GroupId
 from primitives.records import decode_answer, encode_query
 from shards.core import Core
-from shards.group import OPENED, GroupDriver
+from shards.group import GroupDriver
 from shards.opening import Question
+from shards.outbox import OPENED
 from shards.ports import Origin
 
 ASKED: Final = OPENED - 1

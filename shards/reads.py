@@ -60,6 +60,11 @@ class Reads:
         """Takes a replica's question; it joins the next round."""
         self.proving.append(proof)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether any read or question waits for anything."""
+        return bool(self._asking or self.proving or self._rounds or self._proofs or self._serving)
+
     def begin(self, replica: Replica) -> None:
         """Puts everything that waits into a round of ``replica``, which leads."""
         if self._asking:

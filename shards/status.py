@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
+from primitives.ids import GroupId
 from raftgroup.types import Role
 from shards.core import Core
 
@@ -16,6 +18,7 @@ ROLES: Final = {
 def describe(engine: Core) -> dict[str, Any]:
     """A node's status: plain values only, by name. Documented in ``docs/cli.md``."""
     shard_map = engine.shard_map
+    slots: Counter[int] = Counter() if shard_map is None else Counter(shard_map.owners)
     nodes = []
     if shard_map is not None:
         for node in shard_map.nodes.values():
@@ -30,15 +33,15 @@ def describe(engine: Core) -> dict[str, Any]:
         "cluster": None if shard_map is None else shard_map.cluster_id.hex(),
         "map_version": None if shard_map is None else shard_map.version,
         "nodes": nodes,
+        "usage": None if engine.usage is None else engine.usage.describe(len(engine.groups)),
         "snapshots": {"sent": engine.snapshots.sent, "installed": engine.snapshots.installed},
-        "groups": [_group(engine, group) for group in sorted(engine.groups)],
+        "groups": [_group(engine, group, slots[group]) for group in sorted(engine.groups)],
     }
 
 
-def _group(engine: Core, group: Any) -> dict[str, Any]:
+def _group(engine: Core, group: GroupId, slots: int) -> dict[str, Any]:
     driver = engine.groups[group]
     status = driver.replica.status()
-    shard_map = engine.shard_map
     return {
         "group": group,
         "replica": status.id,
@@ -52,5 +55,6 @@ def _group(engine: Core, group: Any) -> dict[str, Any]:
         "snapshots": engine.snapshots.describe(group),
         "revision": driver.applier.revision,
         "sessions": len(driver.applier.sessions),
-        "slots": 0 if shard_map is None else len(shard_map.slots_of(group)),
+        "memory_bytes": driver.applier.overlay_bytes + driver.applier.inspection.cache_bytes,
+        "slots": slots,
     }

@@ -166,7 +166,7 @@ def _settings(random: Random) -> EngineSettings:
 
 
 def _is_loose(section: bytes) -> bool:
-    return section[0] == SectionKind.RAFT
+    return section[0] in (SectionKind.RAFT, SectionKind.HEARTBEATS)
 
 
 def _info(node: NodeId) -> NodeInfo:

@@ -20,10 +20,10 @@ from bench.world.invariants import GroupChecks, SessionChecks
 from bench.world.network import Network
 from primitives.errors import InvariantViolation
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
-from raftgroup.types import MessageKind
+from raftgroup.types import Message, MessageKind
 from shards.engine import Engine
 from shards.group import GroupDriver
-from shards.peerwire import SectionKind, decode_raft
+from shards.peerwire import SectionKind, decode_beats, decode_raft
 from shards.placement import Founding
 from shards.ports import Effects
 from shards.settings import EngineSettings
@@ -217,9 +217,15 @@ class SimNode:
     def _check_sent(self, section: bytes) -> None:
         if section[0] == SectionKind.RAFT and section[_KIND_AT] not in _UNCHECKED:
             group, message = decode_raft(section[_SECTION_HEADER_BYTES:])
-            self._ledgers.of(group).sent(
-                message, self.disk.durable, self.disk.live, settled=self.store.settled
-            )
+            self._promised(group, message)
+        elif section[0] == SectionKind.HEARTBEATS:
+            for group, message in decode_beats(section[_SECTION_HEADER_BYTES:]):
+                self._promised(group, message)
+
+    def _promised(self, group: GroupId, message: Message) -> None:
+        self._ledgers.of(group).sent(
+            message, self.disk.durable, self.disk.live, settled=self.store.settled
+        )
 
     def _check(self) -> None:
         for group, driver in self.engine.groups.items():

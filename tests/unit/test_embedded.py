@@ -12,6 +12,7 @@ import trio
 from test_node_run import a_config, running
 
 import quorate
+from shards.group import GroupDriver
 from shards.ports import StoreFailed
 from shards.rocks import RocksStore
 
@@ -34,6 +35,10 @@ async def test_every_call_works_without_a_socket(tmp_path: Path, monkeypatch: py
         status = await client.status()
         assert status["ready"]
         assert len(status["groups"]) == 5
+        usage = status["usage"]
+        assert usage["resident_bytes"] > 1 << 20
+        assert usage["group_bytes"] >= 0
+        assert all(group["memory_bytes"] >= 0 for group in status["groups"])
 
 
 async def test_a_new_block_finds_what_the_last_one_left_and_nothing_is_held(tmp_path: Path) -> None:
@@ -201,3 +206,24 @@ async def test_a_program_without_structlog_hears_nothing(
     async with quorate.embedded(tmp_path) as client:
         await client.counter("c").increment()
     assert capsys.readouterr() == ("", "")
+
+
+async def test_a_tick_passes_by_groups_that_are_at_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits = 0
+    advance = GroupDriver.advance
+
+    def counted(self: GroupDriver, *arguments: Any) -> Any:
+        nonlocal visits
+        visits += 1
+        return advance(self, *arguments)
+
+    async with quorate.embedded(tmp_path, groups=50) as client:
+        await client.counter("c").increment()
+        await trio.sleep(0.5)
+        monkeypatch.setattr(GroupDriver, "advance", counted)
+        await trio.sleep(1)
+        # Some twenty ticks went by, of 51 groups each.
+        assert visits < 200
+        assert await client.counter("c").increment() == 2

@@ -16,9 +16,11 @@ from raftgroup.types import Entry, EntryKind, Index, Message, MessageKind, Repli
 from shards.peerwire import (
     SectionKind,
     decode_answer_section,
+    decode_beats,
     decode_forward_section,
     decode_raft,
     encode_answer_section,
+    encode_beat,
     encode_forward_section,
     encode_raft,
     frame,
@@ -171,3 +173,32 @@ def test_our_own_oversized_frame_is_an_invariant_violation() -> None:
     assert frame(4, b"xy") == struct.pack(">IBBH", 2, 4, 0, 0) + b"xy"
     with pytest.raises(InvariantViolation):
         frame(4, bytes(PEER_FRAME_BYTES_MAX + 1))
+
+
+def test_heartbeats_of_many_groups_in_one_section_keep_each_its_own_term_and_commit() -> None:
+    kinds = (MessageKind.HEARTBEAT, MessageKind.HEARTBEAT_REPLY)
+    sent = [
+        (
+            GroupId(group),
+            Message(
+                kinds[group % 2], ReplicaId(group + 1), ReplicaId(group + 2), Term(7 * group + 1),
+                commit=Index(1000 + group), context=group, clock=group * group,
+            ),
+        )
+        for group in range(200)
+    ]  # fmt: skip
+    found = list(decode_beats(b"".join(encode_beat(group, message) for group, message in sent)))
+    assert [group for group, _ in found] == list(range(200))
+    for (_, before), (_, after) in zip(sent, found, strict=True):
+        for field in ("kind", "sender", "receiver", "term", "index", "commit", "context", "clock", "reject"):
+            assert getattr(after, field) == getattr(before, field)
+
+
+@pytest.mark.parametrize("cut", [1, 40])
+def test_heartbeats_that_are_cut_off_or_no_heartbeats_are_a_mistake(cut: int) -> None:
+    beat = encode_beat(GroupId(1), Message(MessageKind.HEARTBEAT, ReplicaId(1), ReplicaId(2), Term(3)))
+    with pytest.raises(ProtocolError):
+        list(decode_beats(beat[:-cut]))
+    vote = encode_beat(GroupId(1), Message(MessageKind.VOTE, ReplicaId(1), ReplicaId(2), Term(3)))
+    with pytest.raises(ProtocolError):
+        list(decode_beats(beat + vote))
