@@ -8,7 +8,6 @@ entry and resolved exactly once: answered, or told that its fate is unknown.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Container, Sequence
 from typing import Final, NamedTuple
 
@@ -31,7 +30,6 @@ from primitives.records import (
     decode_query,
     decode_record,
     encode_answer,
-    encode_entry,
     encode_expire,
     encode_fire,
     encode_open,
@@ -49,15 +47,11 @@ from shards.opening import Openings, Question
 from shards.outbox import NOBODY, OPENED, Outbox
 from shards.peerwire import encode_read_ask, encode_read_reply
 from shards.ports import Batch, LogReader, Origin, Priority, Store, StoredReplica
+from shards.proposals import Proposals
 from shards.reads import Asked, Confirm, Proof, Reads
 from shards.resting import at_rest
 from shards.settings import EngineSettings
-from shards.waiters import Pending
 
-ENTRY_BYTES_MAX: Final = 1 << 20
-"""Records put into one entry; one record always fits."""
-PROPOSALS_MAX: Final = 16384
-PROPOSAL_BYTES_MAX: Final = 64 << 20
 FIRE_COUNT: Final = 100
 TRANSFER_LAG_ENTRIES: Final = 256
 """A replica that lacks more than this is not handed a leadership: writes would wait for it to catch up."""
@@ -101,8 +95,7 @@ class GroupDriver:
         self._log_time = LogTime()
         self._log_cut = LogCut(self.group, self.log, self.applying)
         self._led_term = Term(0)
-        self._proposals: deque[tuple[bytes, Record, Origin]] = deque()
-        self._proposal_bytes = 0
+        self._proposals = Proposals()
         self._reads = Reads()
 
     # --- What arrives -------------------------------------------------------------------------------
@@ -181,11 +174,10 @@ class GroupDriver:
 
     def propose(self, data: bytes, record: Record, origin: Origin, out: Outbox) -> None:
         """Puts a record into the next entry."""
-        if len(self._proposals) >= PROPOSALS_MAX or self._proposal_bytes >= PROPOSAL_BYTES_MAX:
+        if self._proposals.is_full:
             out.answer(origin, encode_answer(Code.OVERLOADED, 0, b"the group's queue of proposals is full"))
-            return
-        self._proposals.append((data, record, origin))
-        self._proposal_bytes += len(data)
+        else:
+            self._proposals.add(data, record, origin)
 
     def confirm(self, question: Confirm, now_ms: int) -> None:
         """Takes a keepalive for a session of this group; answered by a ReadIndex round begun after now."""
@@ -245,7 +237,7 @@ class GroupDriver:
             if not stalled:
                 self._end_what_is_due(now_ms)
             if self._proposals:
-                self._propose(now_ms)
+                self._proposals.enter(replica, self._log_time.now_ms(now_ms), self.applying.waiters)
             self._reads.begin(replica)
         ready = replica.ready()
         if ready is None:
@@ -293,36 +285,12 @@ class GroupDriver:
         if deadline_ms is not None and not applying.firing and deadline_ms <= self._log_time.now_ms(now_ms):
             applying.firing = True
             fire = Fire(FIRE_COUNT)
-            self._propose_own(encode_fire(fire), fire)
+            self._proposals.add(encode_fire(fire), fire, NOBODY)
         for number in self.leases.expired(now_ms):
             session = applier.session(number)
             if session is not None:
                 expire = Expire(session[1], number)
-                self._propose_own(encode_expire(expire), expire)
-
-    def _propose_own(self, data: bytes, record: Record) -> None:
-        """Puts the leader's own record into the next entry; nobody waits for it."""
-        self._proposals.append((data, record, NOBODY))
-        self._proposal_bytes += len(data)
-
-    def _propose(self, now_ms: int) -> None:
-        proposals = self._proposals
-        log_time_ms = self._log_time.now_ms(now_ms)
-        while proposals:
-            size = count = 0
-            for data, _, _ in proposals:
-                if count and size + len(data) > ENTRY_BYTES_MAX:
-                    break
-                size += len(data)
-                count += 1
-            taken = [proposals.popleft() for _ in range(count)]
-            datas, records, origins = zip(*taken, strict=True)
-            index = self.replica.propose(encode_entry(log_time_ms, datas))
-            if index is None:  # Too much is uncommitted: they wait.
-                proposals.extendleft(reversed(taken))
-                return
-            self._proposal_bytes -= size
-            self.applying.waiters.add(index, Pending(self.replica.term, records, origins))
+                self._proposals.add(encode_expire(expire), expire, NOBODY)
 
     # --- Leadership ---------------------------------------------------------------------------------
 
@@ -345,10 +313,8 @@ class GroupDriver:
 
     def _deposed(self, out: Outbox) -> None:
         refusal = self.not_leader()
-        for _, _, origin in self._proposals:
+        for origin in self._proposals.clear():
             out.answer(origin, refusal)
-        self._proposals.clear()
-        self._proposal_bytes = 0
         self.applying.lose(self.applying.waiters.clear(), out)
         for origin, _ in self.openings.clear():
             out.answer(origin, refusal)
