@@ -188,10 +188,15 @@ class PresenceWorkload(Workload):
         self.name = name
         self._gone: set[str] = set()
         self._names: dict[Openers, str] = {}
+        self._named = 0
 
     async def call(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`."""
-        key = self._names.setdefault(client, f"m{len(self._names)}")
+        key = self._names.get(client)
+        if key is None:
+            # Never that of one who is gone, by which its entries are known.
+            self._named += 1
+            key = self._names[client] = f"m{self._named}"
         members = client.map(self.name, pinned=True)
         kind = ground.random.randrange(4)
         with suppress(TimeLimit):
