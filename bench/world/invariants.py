@@ -14,7 +14,8 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from xxhash import xxh3_64_intdigest
 
-from bench.world.disk import Disk, Image, Log
+from bench.world.disk import Disk
+from bench.world.image import Image, Log
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
 from raftgroup.types import Entry, Index, Message, MessageKind, ReplicaId, Role, Term

@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from bench.world.clock import Heap
-from bench.world.disk import Disk, Rows, SimStore, SimSyncer
+from bench.world.disk import Disk, SimStore, SimSyncer
+from bench.world.image import Rows
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
 from raftgroup.types import Entry, EntryKind, HardState, Index, Membership, ReplicaId, Term

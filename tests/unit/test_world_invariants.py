@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.world.disk import Disk, Log
+from bench.world.disk import Disk
+from bench.world.image import Log
 from bench.world.invariants import GroupChecks, SessionChecks
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
