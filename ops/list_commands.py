@@ -6,6 +6,7 @@ from typing import Final
 
 from ops.arguments import Positive, ValueArgument, Whole
 from ops.commands import Commands
+from ops.contents import declare_contents
 from ops.exits import NOT_FOUND
 from ops.following import declare_watch
 from ops.output import Answer, Rows, first, met
@@ -14,6 +15,7 @@ from primitives.list import List
 
 commands: Final = Commands(List, "Lists: elements by index, from 0; negative ones count from the end.")
 app: Final = commands.app
+declare_contents(commands, "elements")
 declare_watch(commands, listed=False)
 
 
@@ -123,17 +125,3 @@ async def items(elements: List, /, *, limit: Positive | None = None) -> Rows:
         Stop after this many.
     """
     return Rows(("value",), ({"value": one} async for one in first(elements.slice(), limit)))
-
-
-@commands.query
-async def size(elements: List) -> Answer:
-    """Print how many elements there are."""
-    count = await elements.size()
-    return Answer({"name": elements.name, "size": count}, str(count))
-
-
-@commands.change
-async def clear(elements: List) -> Answer:
-    """Remove all elements."""
-    await elements.clear()
-    return Answer({"name": elements.name, "cleared": True})

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from ops.arguments import ABSENT, Condition, Flag, KeyArgument, Positive, Revision, Seconds, ValueArgument
 from ops.commands import SPREAD, Commands
+from ops.contents import declare_contents
 from ops.exits import CONDITION, DONE, NOT_FOUND
 from ops.following import declare_watch
 from ops.output import Answer, Row, Rows, first, met
@@ -14,6 +15,7 @@ from primitives.map import Entry, Map
 
 commands: Final = Commands(Map, "Maps: entries of a key and a value.", opening=SPREAD)
 app: Final = commands.app
+declare_contents(commands, "entries")
 declare_watch(commands, keyed=True)
 
 
@@ -108,20 +110,6 @@ async def items(entries: Map, /, *, limit: Positive | None = None) -> Rows:
     """
     rows = ({"key": key, "value": value} async for key, value in first(entries.items(), limit))
     return Rows(("key", "value"), rows)
-
-
-@commands.query
-async def size(entries: Map) -> Answer:
-    """Print how many entries there are."""
-    count = await entries.size()
-    return Answer({"name": entries.name, "size": count}, str(count))
-
-
-@commands.change
-async def clear(entries: Map) -> Answer:
-    """Remove all entries."""
-    await entries.clear()
-    return Answer({"name": entries.name, "cleared": True})
 
 
 def _parts(entry: Entry) -> Row:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ops.arguments import ABSENT, Positive, ValueArgument
 from ops.commands import Commands, Option
+from ops.contents import declare_contents
 from ops.exits import CONDITION, Failure, one_line
 from ops.following import declare_watch
 from ops.output import Answer, Rows, first
@@ -21,6 +22,7 @@ commands: Final = Commands(
     Queue, "Queues: elements in the order offered, each for one taker.", opening=(_CAPACITY,)
 )
 app: Final = commands.app
+declare_contents(commands, "elements")
 declare_watch(commands)
 
 
@@ -73,20 +75,6 @@ async def items(queue: Queue, /, *, limit: Positive | None = None) -> Rows:
         Stop after this many.
     """
     return Rows(("value",), ({"value": one} async for one in first(queue.elements(), limit)))
-
-
-@commands.query
-async def size(queue: Queue) -> Answer:
-    """Print how many elements there are."""
-    count = await queue.size()
-    return Answer({"name": queue.name, "size": count}, str(count))
-
-
-@commands.change
-async def clear(queue: Queue) -> Answer:
-    """Remove all elements."""
-    await queue.clear()
-    return Answer({"name": queue.name, "cleared": True})
 
 
 def _element(queue: Queue, value: Any) -> Answer | None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from ops.arguments import KeyArgument, Positive, Seconds
 from ops.commands import SPREAD, Commands
+from ops.contents import declare_contents
 from ops.exits import DONE, NOT_FOUND
 from ops.following import declare_watch
 from ops.output import Answer, Rows, first, met
@@ -13,6 +14,7 @@ from primitives.set import Set
 
 commands: Final = Commands(Set, "Sets: elements, each there or not.", opening=SPREAD)
 app: Final = commands.app
+declare_contents(commands, "elements")
 declare_watch(commands, keyed=True)
 
 
@@ -73,17 +75,3 @@ async def items(elements: Set, /, *, limit: Positive | None = None) -> Rows:
         Stop after this many.
     """
     return Rows(("element",), ({"element": one} async for one in first(elements.elements(), limit)))
-
-
-@commands.query
-async def size(elements: Set) -> Answer:
-    """Print how many elements there are."""
-    count = await elements.size()
-    return Answer({"name": elements.name, "size": count}, str(count))
-
-
-@commands.change
-async def clear(elements: Set) -> Answer:
-    """Remove all elements."""
-    await elements.clear()
-    return Answer({"name": elements.name, "cleared": True})
