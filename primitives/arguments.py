@@ -19,9 +19,14 @@ BAD_VALUE: Final[Result] = (Code.BAD_REQUEST, b"not a value, or not values of th
 TOO_LARGE: Final[Result] = (Code.TOO_LARGE, b"the command carries too much")
 
 
+def indefinite(noun: str) -> str:
+    """A noun with its article, for texts: ``a map``, ``an election``."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
 def bad_op(name: str) -> Result:
     """The refusal of an operation that primitives of the type called ``name`` do not have."""
-    return Code.BAD_REQUEST, f"not an operation of a {name}".encode()
+    return Code.BAD_REQUEST, f"not an operation of {indefinite(name)}".encode()
 
 
 def within(number: Any, least: int, most: int) -> bool:

@@ -15,6 +15,7 @@ import struct
 from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol, cast
 
+from primitives.arguments import indefinite
 from primitives.codec import check_name, check_namespace, pack, unpack
 from primitives.errors import Code, TooLarge
 from primitives.ids import CATALOG_ID, Revision, SlotId
@@ -344,7 +345,7 @@ def _mismatch(ctx: CatalogContext, name: str, found: int, asked: int) -> Result:
 
 def mismatch_text(name: str, found: str, asked: str) -> str:
     """What is said of a name that exists as another type of primitive."""
-    return f"{name!r} exists as a {found}, not as a {asked}"
+    return f"{name!r} exists as {indefinite(found)}, not as {indefinite(asked)}"
 
 
 def _list(names: TableView, args: list[Any]) -> Result:

@@ -16,10 +16,10 @@ from primitives.arguments import BAD_ARGS, BAD_VALUE, CONDITION, TOO_LARGE, bad_
 from primitives.codec import Value, decode_value, encode_value
 from primitives.errors import Code, InvariantViolation
 from primitives.handle import LINEARIZABLE, ClientPort, ReadLevel, check_int64
-from primitives.limits import INT_MAX, INT_MIN, PAGE_BYTES_MAX, PAGE_ROWS_MAX, VALUE_BYTES_MAX
+from primitives.limits import INT_MAX, INT_MIN, PAGE_BYTES_MAX, VALUE_BYTES_MAX
 from primitives.machine import OK, Context, Machine, Result, View
 from primitives.many import Walk, fitting
-from primitives.pages import encode_page
+from primitives.pages import asks_page, encode_page
 from primitives.position import Position
 from primitives.records import U64
 from primitives.sequence import ITEM_BYTES, Sequence, Shape, items_of
@@ -251,7 +251,7 @@ class ListMachine(Machine):
         return CONDITION if index >= state.shape.size else (Code.OK, U64.pack(index))
 
     def _page(self, view: View, state: _State, args: list[Any]) -> Result:
-        if len(args) != 3 or not within(args[1], 1, PAGE_ROWS_MAX) or type(args[2]) is not bool:
+        if not asks_page(args):
             return BAD_ARGS
         after, rows_max, values = args
         if type(after) is not bytes or len(after) not in (0, U64.size):

@@ -27,7 +27,7 @@ from primitives.limits import INT_MAX, INT_MIN, PAGE_BYTES_MAX, PAGE_ROWS_MAX, T
 from primitives.locking import Locks
 from primitives.machine import OK, Context, Machine, Result, View
 from primitives.many import PUT_MANY_MAX
-from primitives.pages import encode_page, encode_series
+from primitives.pages import asks_page, encode_page, encode_series
 from primitives.records import U64
 
 
@@ -274,7 +274,7 @@ class MapMachine(Machine):
         return Code.OK, encode_series(contents, PAGE_BYTES_MAX)
 
     def _page(self, view: View, incarnation: bytes, args: list[Any]) -> Result:
-        if len(args) != 3 or not within(args[1], 1, PAGE_ROWS_MAX) or type(args[2]) is not bool:
+        if not asks_page(args):
             return BAD_ARGS
         after, rows_max, values = args
         if after != b"" and not is_key(after):

@@ -10,12 +10,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
+
+from primitives.arguments import within
+from primitives.limits import PAGE_ROWS_MAX
 
 _ROW: Final = struct.Struct(">HI")
 _LENGTH: Final = struct.Struct(">I")
 _MISSING: Final = 0xFFFFFFFF
 _MISSING_BYTES: Final = _LENGTH.pack(_MISSING)
+
+
+def asks_page(args: list[Any]) -> bool:
+    """Whether these ask for a page: behind what it is to begin (which is for the machine to judge), how many
+    rows it may have, and whether their contents are wanted."""
+    return len(args) == 3 and within(args[1], 1, PAGE_ROWS_MAX) and type(args[2]) is bool
 
 
 def encode_page(rows: Iterable[tuple[bytes, bytes]], rows_max: int, bytes_max: int) -> bytes:

@@ -17,15 +17,15 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from primitives.arguments import BAD_ARGS, BAD_VALUE, CONDITION, PENDING, TOO_LARGE, bad_op, cut, within
+from primitives.arguments import BAD_ARGS, BAD_VALUE, CONDITION, PENDING, TOO_LARGE, bad_op, cut
 from primitives.codec import Value, decode_value, encode_value
 from primitives.errors import Code, InvariantViolation, Overloaded
 from primitives.handle import LINEARIZABLE, ClientPort, ReadLevel, check_int64
-from primitives.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, VALUE_BYTES_MAX
+from primitives.limits import PAGE_BYTES_MAX, VALUE_BYTES_MAX
 from primitives.line import SLICE_WAITERS, WAITERS_MAX, Line
 from primitives.machine import OK, Context, Machine, Result, View
 from primitives.many import Walk, fitting
-from primitives.pages import encode_page
+from primitives.pages import asks_page, encode_page
 from primitives.position import Position
 from primitives.records import U64
 from primitives.watch import BUFFER_BYTES, EventKind, EventShape
@@ -247,7 +247,7 @@ class QueueMachine(Machine):
         """Answers one of :class:`Ask`."""
         state = _state(view)
         if op == Ask.PAGE and not body:
-            if len(args) != 3 or not within(args[1], 1, PAGE_ROWS_MAX) or type(args[2]) is not bool:
+            if not asks_page(args):
                 return BAD_ARGS
             after, rows_max, values = args
             if type(after) is not bytes or len(after) not in (0, U64.size):

@@ -23,10 +23,10 @@ from primitives.handle import (
     to_ttl_ms,
     together,
 )
-from primitives.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, TTL_MS_MAX
+from primitives.limits import PAGE_BYTES_MAX, TTL_MS_MAX
 from primitives.machine import OK, Context, Machine, Result, View
 from primitives.many import Walk, everywhere, head
-from primitives.pages import encode_page
+from primitives.pages import asks_page, encode_page
 from primitives.records import U32, U64
 from primitives.watch import EventShape
 from primitives.watching import KeyedHandle
@@ -188,7 +188,7 @@ class SetMachine(Machine):
             return BAD_ARGS if args else (Code.OK, meta[8:16])
         if op != Ask.PAGE:
             return _BAD_OP
-        if len(args) != 3 or not within(args[1], 1, PAGE_ROWS_MAX) or type(args[2]) is not bool:
+        if not asks_page(args):
             return BAD_ARGS
         after, rows_max, values = args
         if after != b"" and not is_key(after):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from primitives.arguments import indefinite
 from primitives.errors import InvariantViolation, ProtocolError
 from primitives.limits import (
     CLIENT_FRAME_BYTES_MAX,
@@ -181,5 +182,5 @@ def decode_refused(payload: bytes) -> tuple[str, str]:
 def _items(payload: bytes, kind: int, types: tuple[type, ...]) -> list[Any]:
     items, _ = decode_control(payload)
     if tuple(type(item) for item in items) != types:
-        raise ProtocolError(f"a {KIND_NAMES[kind]} of another form")
+        raise ProtocolError(f"{indefinite(KIND_NAMES[kind])} of another form")
     return items

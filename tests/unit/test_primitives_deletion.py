@@ -9,6 +9,7 @@ from primitives.catalog import DELETING_WAITERS_MAX, CatalogOp, decode_found, de
 from primitives.codec import encode_key
 from primitives.counter import Counter
 from primitives.deleting import RETRY_MS
+from primitives.election import Election
 from primitives.errors import Code
 from primitives.ids import CATALOG_ID, GROUP_SLOT, PrimitiveId, SlotId
 from primitives.layout import HOST_ID, TARGET, HostTable, host_prefix
@@ -228,6 +229,9 @@ def test_a_name_of_another_type_is_refused_and_both_types_are_named() -> None:
     args = ["", "few", Lock.TYPE, 0, False]
     at = who.send(slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.CREATE, args)
     assert who.answers[slot, at].result == b"'few' exists as a map, not as a lock"
+    args = ["", "few", Election.TYPE, 0, False]
+    at = who.send(slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.CREATE, args)
+    assert who.answers[slot, at].result == b"'few' exists as a map, not as an election"
 
 
 def test_no_more_than_a_bounded_number_wait_for_a_deletion_and_all_are_answered() -> None:
