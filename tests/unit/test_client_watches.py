@@ -91,11 +91,12 @@ async def test_reads_at_every_level_and_positions_between_clients() -> None:
         mine, theirs = one.map("users"), other.map("users", read=SEQUENTIAL)
         assert await mine.position() is None
         for at in range(20):
-            await mine.put("k", at)
+            key = f"k{at}"  # Of all groups, so that no client prefers the leader of each one.
+            await mine.put(key, at)
             position = quorate.Position.parse(str(await mine.position()))
-            assert await theirs.get("k", read=Causal(position)) == at
-            assert await theirs.get("k") == at
-            assert await mine.get("k", read=quorate.Stale(5)) == at
+            assert await theirs.get(key, read=Causal(position)) == at
+            assert await theirs.get(key) == at
+            assert await mine.get(key, read=quorate.Stale(5)) == at
         await one.counter("c").add(1)
         with pytest.raises(BadPosition):
             await one.counter("c").get(read=Causal(position))
