@@ -16,12 +16,12 @@ from primitives.handle import Causal, LeaseState, ReadLevel, Reference, Stale
 from primitives.ids import GroupId, NodeId
 from primitives.position import Position
 from primitives.records import U32, Answer, decode_answer
-from router.connection import decode_refused, decode_welcome
 from router.frames import FrameKind, decode_answers, decode_control
 from router.session_backoff import Random
 from router.session_calls import Call, CallKind, error_of
 from router.session_catalog import Catalogs
-from router.session_groups import GroupSession, Shared, Standing
+from router.session_cluster import ClusterNews
+from router.session_groups import GroupSession, Standing
 from router.session_keepalives import Keepalives
 from router.session_leases import LeaseClock
 from router.session_ledger import Ledger
@@ -29,6 +29,7 @@ from router.session_links import Link
 from router.session_network import FAR_MS, Network
 from router.session_reads import ReplicaReads
 from router.session_settings import SessionSettings
+from router.session_shared import Shared
 from router.session_status import Questions
 from router.session_streams import Watch
 from router.session_watches import Watches
@@ -37,8 +38,6 @@ from router.shardmap import ShardMap
 _ROUTING: Final = frozenset((Code.NOT_LEADER, Code.WRONG_SLOT, Code.LOST, Code.UNAVAILABLE))
 _REDIRECTS_MAX: Final = 2
 """So many redirections in a row are followed at once."""
-_HOPELESS: Final = frozenset(("version", "protocol"))
-"""Codes of refusals that another try does not mend."""
 _OVERLOADED_MAX: Final = 8
 """So often a query that the group has no room for is asked."""
 
@@ -86,7 +85,7 @@ class SessionCore:
         self._keepalives: Final = Keepalives(session_id, settings)
         self._dirty: Final = self._ledger.dirty
         self.catalogs: Final = Catalogs(self._ledger)
-        self._cluster_id: bytes | None = None
+        self._cluster: Final = ClusterNews(self._shared, self._network, self._ledger, self.watches)
         self._closing = False
         self.questions: Final = Questions(self._network, self._ledger)
 
@@ -262,64 +261,24 @@ class SessionCore:
         elif kind == FrameKind.WATCH_ENDED:
             self.watches.on_ended(now_ms, link, payload)
         elif kind == FrameKind.WELCOME:
-            self._on_welcome(now_ms, link, payload)
+            if not self._cluster.on_welcome(now_ms, link, payload):
+                self._close(now_ms, link)
         elif kind == FrameKind.REFUSED:
-            self._on_refused(now_ms, link, payload)
+            self._cluster.on_refused(link, payload)
+            self._close(now_ms, link)
         else:
             items, blob = decode_control(payload)
             if kind == FrameKind.MAP:
-                self._on_map(now_ms, blob)
+                self._cluster.on_map(now_ms, blob)
             elif kind == FrameKind.KEEPALIVE_REPLY:
                 self._keepalives.replied(now_ms, items, self.groups, self._dirty)
             elif kind == FrameKind.LEADERS:
-                self._on_leaders(items)
+                self._cluster.on_leaders(items)
             elif kind in (FrameKind.STATUS, FrameKind.ADMIN_REPLY):
                 self.questions.answered(kind, items, blob)
             else:  # GOODBYE: what is asked is still answered.
                 link.leaving = True
                 self._dirty.update(self.groups)
-
-    def _on_welcome(self, now_ms: int, link: Link, payload: bytes) -> None:
-        welcome = decode_welcome(payload)
-        if self._cluster_id is None:
-            self._cluster_id = welcome.cluster_id
-        elif self._cluster_id != welcome.cluster_id:
-            raise ProtocolError(f"{link.address} belongs to another cluster")
-        if not self._routes.welcomed(link, NodeId(welcome.node_id)):
-            self._close(now_ms, link)
-            return
-        self._network.probe(now_ms, link)  # Its answer is the map.
-        self._dirty.update(self.groups)
-
-    def _on_refused(self, now_ms: int, link: Link, payload: bytes) -> None:
-        code, text = decode_refused(payload)
-        if code in _HOPELESS:
-            raise ProtocolError(f"{link.address} refused the connection: {text}")
-        self._close(now_ms, link)
-
-    def _on_map(self, now_ms: int, blob: bytes) -> None:
-        shard_map = ShardMap.decode(blob)
-        routes, shared = self._routes, self._shared
-        former = shared.shard_map
-        if former is not None and former.cluster_id != shard_map.cluster_id:
-            raise ProtocolError("a shard map of another cluster")
-        routes.learn(shard_map)
-        self._network.map_came()
-        shared.shard_map = routes.shard_map
-        if former is not None and former.version < shard_map.version and former.owners != shard_map.owners:
-            self._ledger.moved(now_ms, former, shard_map)
-            self.watches.moved(shard_map)
-        self._ledger.place(now_ms, self._ledger.directory.mapped())
-        self._dirty.update(self.groups)
-
-    def _on_leaders(self, items: list[Any]) -> None:
-        try:
-            for group, node in items:
-                self._routes.leaders[GroupId(group)] = NodeId(node)
-                if group in self.groups:
-                    self._dirty[group] = self.groups[group]
-        except (TypeError, ValueError) as error:
-            raise ProtocolError("a LEADERS of another form") from error
 
     def _on_answers(self, now_ms: int, link: Link, payload: bytes) -> None:
         groups, streams = self.groups, self.watches.streams

@@ -25,13 +25,13 @@ from primitives.records import (
     encode_end_session,
     encode_register,
 )
-from router.session_backoff import Backoff, Random
+from router.session_backoff import Backoff
 from router.session_calls import Call, CallKind, error_of, session_lost
 from router.session_lanes import Lane
 from router.session_leases import LeaseClock
 from router.session_links import Link, forget_request
-from router.session_queue import CallQueue
-from router.session_settings import SessionSettings
+from router.session_queries import Queries
+from router.session_shared import Shared
 from router.shardmap import ShardMap
 
 REWINDS_MAX: Final = 3
@@ -49,37 +49,11 @@ class Standing(Enum):
     """The client lets it go."""
 
 
-class Shared:
-    """What all groups of a session have in common, and where they leave what happened."""
-
-    __slots__ = ("finished", "lost", "random", "session_id", "settings", "shard_map")
-
-    def __init__(self, session_id: bytes, settings: SessionSettings, random: Random) -> None:
-        self.session_id: Final = session_id
-        self.settings: Final = settings
-        self.random: Final = random
-        self.shard_map: ShardMap | None = None
-        self.finished: list[Call] = []
-        """Calls that have their outcome."""
-        self.lost: list[LeaseClock] = []
-        """Leases newly judged lost."""
-
-    def epoch(self, slot: int) -> int:
-        """The slot's epoch, by the map; 0 for the group's own."""
-        return 0 if self.shard_map is None or slot == GROUP_SLOT else self.shard_map.epoch(slot)
-
-    def finish(self, call: Call, answer: Answer | None, error: Exception | None = None) -> None:
-        """Settles a call, unless nobody wants its outcome any more."""
-        if not call.done:
-            call.finish(answer, error)
-            self.finished.append(call)
-
-
 class GroupSession:
     """One group, as a session sees it."""
 
     __slots__ = (
-        "_active", "_asked", "_leave", "_register", "_registered_ms", "_shared", "backoff",
+        "_active", "_leave", "_register", "_registered_ms", "_shared", "backoff",
         "blocked_until_ms", "count", "group", "keepalive_ms", "lanes", "lease", "link", "number",
         "queries", "seen", "stall_ms", "standing", "suspect_ms", "used_ms", "waits_from_ms",
     )  # fmt: skip
@@ -98,7 +72,7 @@ class GroupSession:
         """The session's number here; void unless READY, LAPSED or LEAVING."""
         self.lease: LeaseClock | None = None
         self.lanes: dict[int, Lane] = {}
-        self.queries = CallQueue()
+        self.queries: Final = Queries()
         self.seen = 0
         """The highest revision of the group that was told to this client."""
         self.blocked_until_ms = 0
@@ -113,8 +87,6 @@ class GroupSession:
         self.suspect_ms = 0
         """When next to ask whether the lease is being confirmed."""
         self._active: dict[int, Lane] = {}
-        self._asked: dict[Call, None] = {}
-        """Queries sent and not answered, in order."""
         self._register: Call | None = None
         self._registered_ms = 0
         self._leave: Call | None = None
@@ -145,7 +117,7 @@ class GroupSession:
         call.called_off = True
         if call.kind == CallKind.QUERY:
             forget_request(call)
-            self._asked.pop(call, None)
+            self.queries.settle(call)
             return None
         if not call.late or not call.sends or self.standing is not Standing.READY:
             return None
@@ -171,7 +143,7 @@ class GroupSession:
     def is_in_use(self) -> bool:
         """Whether anything is under way or held."""
         held = self.lease is not None and self.lease.is_in_use
-        return bool(len(self.queries) or self._asked or held) or not all(
+        return bool(len(self.queries) or self.queries.is_waiting or held) or not all(
             lane.is_idle for lane in self.lanes.values()
         )
 
@@ -186,8 +158,7 @@ class GroupSession:
         for call in (self._register, self._leave):
             if call is not None and call.link is None:
                 yield self._sent(now_ms, call), call.body
-        while (query := self.queries.pop()) is not None:
-            self._asked[query] = None
+        while (query := self.queries.take()) is not None:
             yield self._sent(now_ms, query), query.query_record(self._shared.epoch(query.slot))
         if self.standing is Standing.READY or self.standing is Standing.LAPSED:
             yield from self._take_commands(now_ms)
@@ -234,13 +205,13 @@ class GroupSession:
 
     def drop_query(self, call: Call, answer: Answer, error: Exception) -> None:
         """Gives up a query."""
-        self._asked.pop(call, None)
+        self.queries.settle(call)
         self._shared.finish(call, answer, error)
 
     def moved(self, shard_map: ShardMap) -> list[Call]:
         """Slots went to other groups: calls of theirs that were not sent, to be placed anew. What became of
         numbered commands only the former owner knows: they are given up as ambiguous."""
-        self._ask_again()
+        self.queries.ask_again()
         moved = []
         for call in self.queries.drain():
             if call.slot == GROUP_SLOT or shard_map.group(call.slot) == self.group:
@@ -259,16 +230,10 @@ class GroupSession:
         for call in (self._register, self._leave):
             if call is not None:
                 forget_request(call)
-        self._ask_again()
+        self.queries.ask_again()
         for lane in self.lanes.values():
             self._rewind_lane(lane)
         self.waits_from_ms = None
-
-    def _ask_again(self) -> None:
-        for call in reversed(self._asked):
-            forget_request(call)
-            self.queries.push_front(call)
-        self._asked.clear()
 
     def _rewind_lane(self, lane: Lane) -> None:
         for held in (lane.plain, lane.late):
@@ -300,7 +265,7 @@ class GroupSession:
             self._command_answered(now_ms, call, answer)
         elif kind == CallKind.QUERY:
             self._succeeded()
-            self._asked.pop(call, None)
+            self.queries.settle(call)
             self._outcome(call, answer)
         elif kind == CallKind.REGISTER:
             self._register_answered(now_ms, answer)
@@ -385,7 +350,7 @@ class GroupSession:
     def expects(self, call: Call) -> bool:
         """Whether an answer to the call is of use: its number is not done with, nor void."""
         if call.kind != CallKind.COMMAND:
-            return call in self._asked
+            return self.queries.expects(call)
         lane = self.lanes.get(call.slot)
         held = None if lane is None else lane.late if call.late else lane.plain
         return held is not None and held.get(call.sequence) is call
@@ -416,7 +381,7 @@ class GroupSession:
         """Whether anything is sent that is answered at once."""
         pending = (self._register, self._leave)
         return bool(
-            self._asked or any(call is not None and call.link is not None for call in pending)
+            self.queries.is_waiting or any(call is not None and call.link is not None for call in pending)
             or any(lane.plain for lane in self.lanes.values())
         )  # fmt: skip
 

@@ -11,9 +11,10 @@ from primitives.ids import GROUP_SLOT, GroupId
 from primitives.limits import ARGUMENT_BYTES_MAX
 from primitives.position import Position
 from router.session_calls import Call
-from router.session_groups import GroupSession, Shared
+from router.session_groups import GroupSession
 from router.session_names import Directory
 from router.session_reads import ReplicaReads
+from router.session_shared import Shared
 from router.shardmap import ShardMap
 from router.slots import slot_of_partition
 

@@ -28,8 +28,8 @@ from primitives.limits import PARTITIONS_DEFAULT
 from primitives.records import Answer, Type
 from primitives.registry import names
 from router.session_calls import Call, CallKind
-from router.session_groups import Shared
 from router.session_queue import CallQueue
+from router.session_shared import Shared
 from router.shardmap import ShardMap
 from router.slots import partition_of_key, slot_of_name, slot_of_partition
 

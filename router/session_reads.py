@@ -16,10 +16,11 @@ from primitives.errors import Code
 from primitives.ids import GroupId, NodeId
 from primitives.records import U32, Answer, Read
 from router.session_calls import Call, error_of
-from router.session_groups import GroupSession, Shared
+from router.session_groups import GroupSession
 from router.session_links import Link, forget_request
 from router.session_network import Network
 from router.session_queue import CallQueue
+from router.session_shared import Shared
 from router.shardmap import ShardMap
 
 PATIENCE_MS: Final = 1000

@@ -213,7 +213,7 @@ def test_what_was_seen_of_a_slot_holds_when_it_is_with_another_group() -> None:
     moved = type(map_)(
         2, map_.cluster_id, map_.salt, map_.nodes, map_.groups, owners, [2] * len(owners), map_.leaders
     )
-    driver.core._on_map(driver.now_ms, moved.encode())
+    driver.core._cluster.on_map(driver.now_ms, moved.encode())
     after = driver.core.position(ref)
     assert after is not None
     assert after.covers(before)

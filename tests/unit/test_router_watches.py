@@ -370,7 +370,7 @@ def test_streams_go_along_with_their_slots() -> None:
     asked = cluster.streams.asked
     old = cluster.map
     owners = [3 - group for group in old.owners]
-    driver.core._on_map(driver.now_ms, ShardMap(
+    driver.core._cluster.on_map(driver.now_ms, ShardMap(
         2, old.cluster_id, old.salt, old.nodes, old.groups, owners, [2] * len(owners), old.leaders
     ).encode())  # fmt: skip
     driver.pass_ms(10)
