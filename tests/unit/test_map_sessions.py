@@ -15,6 +15,7 @@ from primitives.election import Election
 from primitives.entries import SLICE_BOUND
 from primitives.errors import Code, Retry, SessionClosing, SessionLost
 from primitives.lock import Lock
+from primitives.many import PUT_MANY_MAX
 from primitives.map import Entry, Map
 from primitives.mapops import Ask, Flag, MapMachine, Op
 from primitives.pages import decode_page
@@ -125,6 +126,17 @@ def test_a_void_entry_is_absent_for_whoever_writes(one: OnePartition) -> None:
     one.group.settle()
     assert one.keys() == [b"a", b"b"], "what was set anew is not the session's"
     assert sorted(key for kind, key in one.told() if kind == EventKind.EXPIRED) == [b"a", b"b", b"c"]
+
+
+def test_as_many_void_entries_as_one_command_sets_are_set(one: OnePartition) -> None:
+    a, b = Session(one.group), Session(one.group)
+    keys = [b"%03d" % number for number in range(PUT_MANY_MAX)]
+    for key in keys:
+        one.bind(a, key)
+    a.expire()
+    args = [part for key in keys for part in (key, 1)]
+    assert one.do(b, Op.PUT_MANY, 1000, *args, body=b"w" * len(keys)).code == Code.OK
+    assert one.keys() == keys
 
 
 def test_an_entry_put_again_is_bound_to_whoever_put_it_last(one: OnePartition) -> None:
