@@ -200,9 +200,12 @@ class Routes:
     # --- Routes -------------------------------------------------------------------------------------
 
     def learn(self, shard_map: ShardMap) -> None:
-        """A map arrived; an older one tells only who leads."""
+        """A map arrived; an older one tells only who leads. From now on any of its nodes may be dialed: those
+        that the client was told of may go away for good."""
         if self.shard_map is None or shard_map.version >= self.shard_map.version:
             self.shard_map = shard_map
+            for node in shard_map.nodes.values():
+                self._place(node.client_address)
         self.leaders.update(shard_map.leaders)
 
     def avoid(self, now_ms: int, group: GroupId, link: Link) -> None:

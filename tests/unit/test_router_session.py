@@ -162,6 +162,21 @@ def test_a_leader_that_cannot_be_dialed_is_reached_through_another_node() -> Non
     assert number(driver, ref) == 20
 
 
+def test_a_client_told_of_one_node_goes_on_with_the_others_when_that_one_is_gone() -> None:
+    cluster = ModelCluster(nodes=3, groups=1)
+    cluster.lead(1, 1)
+    driver = Driver(cluster)
+    ref = counter("c")
+    driver.wait(driver.command(ref, ADD, [1]))
+    assert {connection.node for connection in cluster.connections} == {1}
+    cluster.lead(1, 2)
+    driver.unreachable = {1}
+    for connection in cluster.connections:
+        connection.close()
+    driver.wait(driver.command(ref, ADD, [1]), limit_ms=3000)
+    assert number(driver, ref) == 2
+
+
 def test_calls_wait_while_no_node_is_in_reach() -> None:
     driver = Driver(ModelCluster(), addresses=("node1:1", "node2:1"))
     driver.unreachable = {1, 2, 3}
