@@ -371,6 +371,9 @@ class SessionCore:
 
     def _settle(self, now_ms: int) -> None:
         self._ledger.settle(now_ms)
+        if self._ledger.directory.found:
+            self.watches.found(now_ms)
+            self._ledger.settle(now_ms)
         resolved, self._ledger.resolved = self._ledger.resolved, []
         for call in resolved:
             self.watches.resolved(now_ms, call)

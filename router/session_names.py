@@ -57,15 +57,15 @@ class Entry:
 class Directory:
     """Names and what they mean. Hands out calls that are ready to be sent to a group."""
 
-    __slots__ = ("_entries", "_order", "_shared", "_unplaced", "created")
+    __slots__ = ("_entries", "_order", "_shared", "_unplaced", "found")
 
     def __init__(self, shared: Shared) -> None:
         self._shared: Final = shared
         self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._unplaced = CallQueue()
         self._order = 0
-        self.created: list[tuple[str, str]] = []
-        """Names that this session created or found by a write; whoever looks at them empties it."""
+        self.found: list[tuple[str, str]] = []
+        """Names that turned out to mean something; whoever looks at them empties it."""
 
     def submit(self, call: Call) -> list[Call]:
         """Takes a user's call; calls that are ready now. Without a shard map, they wait for one."""
@@ -135,8 +135,7 @@ class Directory:
         elif answer is not None and answer.code == Code.OK:
             try:
                 entry.found = decode_found(answer.result)
-                if call.kind == CallKind.COMMAND:
-                    self.created.append(entry.key)
+                self.found.append(entry.key)
             except struct.error as damage:
                 self._refuse(entry, call, ProtocolError(f"a catalog's answer that cannot be read: {damage}"))
         elif call.kind == CallKind.QUERY:

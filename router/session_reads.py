@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
-from zlib import crc32
+
+from xxhash import xxh3_64_intdigest
 
 from primitives.errors import Code
 from primitives.ids import GroupId, NodeId
@@ -129,7 +130,8 @@ class ReplicaReads:
         return None
 
     def _rank(self, node: NodeId) -> int:
-        return crc32(self._shared.session_id + U32.pack(node))
+        # A checksum will not do: those of near numbers differ by constants, which favours one node.
+        return xxh3_64_intdigest(self._shared.session_id + U32.pack(node))
 
     def _may_come(self, now_ms: int, group: GroupId, reads: GroupReads) -> bool:
         """Whether to wait for a connection to a replica that is not avoided."""

@@ -39,7 +39,7 @@ class Stream:
         self.complete = 0
         """Every event up to this revision was buffered."""
         self.holds = False
-        """Whether answers wait for it. One that begins in the past has to catch up first."""
+        """Whether answers wait for it. One that begins at a position has to catch up first."""
         self.covered = False
         """Whether the node counts it among those that its marks are about."""
         self.pending = 0
@@ -85,7 +85,8 @@ class Stream:
             self.holds = True
 
     def take(self, event: WireEvent, size: int) -> bool:
-        """An event came, of ``size`` bytes; whether it is new."""
+        """An event came, of ``size`` bytes; whether it is new, as it is from any node that keeps to what was
+        asked for."""
         self.credit -= size
         mark = mark_of(event.revision, event.number)
         if mark <= (self.mark or 0):
@@ -154,6 +155,11 @@ class Watch:
         self._buffer: deque[tuple[Stream | None, StreamEvent, int]] = deque()
 
     @property
+    def name(self) -> tuple[str, str]:
+        """Namespace and name of what is watched."""
+        return self.ref.namespace, self.ref.name
+
+    @property
     def is_keyed(self) -> bool:
         """Whether it is about one key."""
         return not self.flags & WatchFlag.PREFIX
@@ -178,7 +184,10 @@ class Watch:
             mark = None if self.existed else 0
             if self.after is not None:
                 mark = self.after.marks[partition]
-            self.streams.append(Stream(self, partition, slot, mark, window))
+            stream = Stream(self, partition, slot, mark, window)
+            # Its user was told that it stands before there was anything to tell.
+            stream.holds = self.is_standing and self.after is None
+            self.streams.append(stream)
         self.told = (0,) * partitions if self.after is None else self.after.marks
 
     def buffer(self, stream: Stream, event: WireEvent, size: int) -> None:

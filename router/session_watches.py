@@ -141,10 +141,22 @@ class Watches:
 
     # --- What it is that is watched -----------------------------------------------------------------
 
+    def found(self, now_ms: int) -> None:
+        """Names turned out to mean something: watches that wait for them have streams before any call on
+        such a name is sent, so that its answer waits for its events."""
+        names = self._ledger.directory.found
+        for watch in [one for one in self._watches if one.retry_ms is not None]:
+            if watch.name in names:
+                self._ask_catalog(now_ms, watch)
+        names.clear()
+
     def _resolve(self, now_ms: int, watch: Watch) -> None:
         """Asks the catalog what the watch's name means: what was found out before may be gone."""
+        self._ledger.directory.forget_name(watch.name)
+        self._ask_catalog(now_ms, watch)
+
+    def _ask_catalog(self, now_ms: int, watch: Watch) -> None:
         watch.resolving = True
-        self._ledger.directory.forget_name((watch.ref.namespace, watch.ref.name))
         watch.retry_ms = None
         try:
             call = self._ledger.make(CallKind.RESOLVE, watch.ref, 0, [], b"", None, None)
@@ -213,13 +225,6 @@ class Watches:
 
     def send(self, now_ms: int) -> None:
         """Asks for streams that nobody serves, and allows nodes to send more."""
-        created = self._ledger.directory.created
-        if created:
-            for watch in [one for one in self._watches if one.retry_ms is not None]:
-                if (watch.ref.namespace, watch.ref.name) in created:  # What it waits for is there.
-                    self._resolve(now_ms, watch)
-            created.clear()
-            self._network.wake(now_ms)
         if self._idle:
             for stream in list(self._idle):
                 self._open(now_ms, stream)
@@ -275,13 +280,12 @@ class Watches:
         stream.credit = max(stream.window - stream.buffered, 0)
         stream.owed = 0
         mark = stream.mark
-        after = FROM_NOW if mark is None else revision_of(mark)
-        if mark is not None and after and mark & WHOLE != WHOLE:
-            after -= 1  # Of that revision only some events came; they are dropped when they come again.
+        after, number = (FROM_NOW, WHOLE) if mark is None else (revision_of(mark), mark & WHOLE)
         shared = self._ledger.shared
         self._network.send(link, encode_watch(WatchRequest(
             stream.id, session.group, stream.slot, shared.epoch(stream.slot), *watch.primitive,
             stream.partition, watch.ref.type, after, watch.flags, watch.key, stream.credit,
+            number,
         )))  # fmt: skip
         self._network.wake(now_ms + ANSWER_MS)
 

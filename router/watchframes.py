@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from primitives.errors import ProtocolError
 from primitives.limits import KEY_BYTES_MAX, NODE_FRAME_BYTES_MAX, WATCH_CREDIT_MAX
+from primitives.position import WHOLE
 from router.frames import FrameKind, decode_control, encode_control, encode_frame
 
 FILTER_BYTES_MAX: Final = KEY_BYTES_MAX + 16
@@ -58,6 +59,18 @@ class WatchRequest(NamedTuple):
     credit: int
     """Bytes of events, of whatever follows the watch id in a part, that may be sent before more is allowed.
     A node sends while some is left, so what arrives may exceed it by one event."""
+    number: int = WHOLE
+    """Of the revision ``after``, events behind this number are wanted, too."""
+
+    def start(self, applied: int) -> tuple[int, int]:
+        """The place behind which events are wanted, revision and number, at a replica that has applied
+        everything up to ``applied``."""
+        return (applied, WHOLE) if self.after < 0 else (self.after, self.number)
+
+    def standing(self, applied: int) -> int:
+        """The revision up to which everything came before, if that replica serves the watch."""
+        revision, number = self.start(applied)
+        return revision if number == WHOLE else max(revision - 1, 0)
 
 
 class Mark(NamedTuple):
@@ -159,7 +172,7 @@ def decode_watch(payload: bytes) -> WatchRequest:
     bounds = (
         (request.watch, 64), (request.group, 32), (request.slot, 16), (request.epoch, 32),
         (request.primitive_slot, 16), (request.primitive_revision, 64), (request.partition, 16),
-        (request.type, 8), (request.flags, 2),
+        (request.type, 8), (request.flags, 2), (request.number, 16),
     )  # fmt: skip
     if (
         not all(_is_number(item, 1 << bits) for item, bits in bounds)

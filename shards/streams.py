@@ -192,8 +192,7 @@ class GroupStreams:
         if watched is None:
             watched = self.watched[target] = Watched(key, target)
             self._applier.watched.add(target)
-        after = self._applier.revision if request.after < 0 else request.after
-        stream = Stream(connection, request, watched, behind(after))
+        stream = Stream(connection, request, watched, MARK.pack(*request.start(self._applier.revision)))
         watched.streams[stream] = None
         self._lagging[stream] = None
         self.streams += 1

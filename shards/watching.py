@@ -72,7 +72,7 @@ class Watching:
         stream = group.add(connection, request)
         self._connections.setdefault(connection, {})[request.watch] = group, stream
         self.streams += 1
-        revision = driver.applier.revision if request.after < 0 else request.after
+        revision = request.standing(driver.applier.revision)
         self._engine.out.client(
             connection, encode_control(FrameKind.WATCHING, [request.watch, driver.group, revision])
         )

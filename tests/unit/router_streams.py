@@ -25,8 +25,6 @@ from router.watchframes import (
 if TYPE_CHECKING:
     from router_model import ModelCluster, ModelConnection, ModelGroup
 
-WHOLE = 0xFFFF
-
 
 class ModelStream:
     """One watch of a connection."""
@@ -34,9 +32,9 @@ class ModelStream:
     def __init__(self, connection: ModelConnection, request: WatchRequest, revision: int) -> None:
         self.connection = connection
         self.request = request
-        self.cursor = MARK.pack(revision, WHOLE)
+        self.cursor = MARK.pack(*request.start(revision))
         self.credit = request.credit
-        self.marked = revision
+        self.marked = request.standing(revision)
         self.covered = False
 
     @property
@@ -81,9 +79,7 @@ class ModelStreams:
         if code is not None or applier is None:
             connection.send(encode_control(FrameKind.WATCH_ENDED, [request.watch, code, "refused"]))
             return
-        stream = ModelStream(
-            connection, request, applier.revision if request.after < 0 else request.after
-        )
+        stream = ModelStream(connection, request, applier.revision)
         self.streams.append(stream)
         connection.send(encode_control(
             FrameKind.WATCHING, [request.watch, request.group, stream.marked]

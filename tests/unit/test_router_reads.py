@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from primitives.codec import encode_key
 from primitives.counter import ADD, GET, Counter
 from primitives.errors import BadPosition
 from primitives.handle import SEQUENTIAL, Causal, ReadLevel, Reference, Stale
-from primitives.ids import GroupId
+from primitives.ids import GroupId, NodeId
 from primitives.mapops import Ask, Op
 from primitives.records import Answer
 
@@ -48,6 +49,17 @@ def test_sequential_reads_of_a_client_go_to_one_replica_and_of_many_clients_to_a
         assert len(cluster.served) <= 1
         served |= set(cluster.served)
     assert served == {2, 3}  # The others asked the leader's own.
+
+
+def test_clients_reads_are_spread_evenly_over_replicas() -> None:
+    cluster = ModelCluster(groups=1)
+    driver = connected(cluster)
+    reads, rng = driver.core._reads, random.Random(1)
+    count: Counter[int] = Counter()
+    for _ in range(3000):
+        reads._shared.session_id = rng.randbytes(16)  # type: ignore[misc]
+        count[min((NodeId(1), NodeId(2), NodeId(3)), key=reads._rank)] += 1
+    assert all(900 < clients < 1100 for clients in count.values())
 
 
 def follower_of(driver: Driver, ref: Reference) -> int:

@@ -15,6 +15,7 @@ from primitives.codec import encode_key, encode_value
 from primitives.counter import ADD
 from primitives.errors import BadPosition, Code, Compacted, Deleted, Overloaded, TypeMismatch, WatchOverflow
 from primitives.handle import Reference
+from primitives.history import MARK
 from primitives.ids import GroupId, Revision
 from primitives.mapops import Op
 from primitives.position import WHOLE, Position
@@ -238,6 +239,45 @@ def test_part_of_a_command_s_events_may_be_taken_before_and_the_rest_after() -> 
     again = watch(driver, ref, after=position)
     first = keys([event for event in found if event is not None])
     assert first + keys(told(driver, again, 13)) == [f"k{at:02}" for at in range(20)]
+
+
+def test_a_position_within_a_revision_stands_while_the_history_has_what_follows() -> None:
+    cluster = ModelCluster(groups=1)
+    driver = connected(cluster)
+    ref = pinned_map("m")
+    driver.wait(put(driver, ref, "a"))
+    made = watch(driver, ref)
+    args: list[Any] = [0]
+    for at in range(20):
+        args += (encode_key(f"k{at:02}"), 1)
+    driver.wait(driver.command(ref, Op.PUT_MANY, args, b"\x01" * 20))
+    found = [driver.core.watches.pop(made) for _ in range(7)]
+    last = found[-1]
+    assert last is not None
+    assert ref.primitive is not None
+    history = cluster.groups[GroupId(1)].applier.history(ref.primitive.slot, ref.primitive, 0)
+    assert history is not None
+    history.floor = MARK.pack(last.revision, last.number)  # As if exactly what was taken had been dropped.
+    again = watch(driver, ref, after=made.position)
+    assert keys(told(driver, again, 13)) == [f"k{at:02}" for at in range(7, 20)]
+
+
+def test_what_a_client_did_or_saw_of_what_did_not_exist_is_told_before_it_returns() -> None:
+    for seed in range(40):
+        cluster = ModelCluster()
+        driver, other = connected(cluster, seed=seed), connected(cluster, seed=100 + seed)
+        ref = spread_map("m") if seed % 2 else pinned_map("m")
+        made = watch(driver, ref)
+        driver.pass_ms(random.Random(seed).randrange(300))
+        if seed % 4 < 2:  # Somebody else creates it, and this client sees it before it is told.
+            other.now_ms = driver.now_ms
+            other.wait(put(other, spread_map("m") if seed % 2 else pinned_map("m"), "a"))
+            driver.now_ms = other.now_ms
+            driver.wait(driver.query(ref, 1, [encode_key("a")], key=encode_key("a")))
+            assert keys(events(driver, made)) == ["a"]
+        for name in ("b", "c"):
+            driver.wait(put(driver, ref, name))
+            assert keys(events(driver, made)) == [name]
 
 
 def test_the_wrong_type_and_the_wrong_position_are_told_at_once() -> None:

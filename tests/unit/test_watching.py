@@ -8,7 +8,7 @@ from watch_stage import GROUP, Stage, number
 from primitives.applier import ApplierLimits
 from primitives.catalog import CatalogOp
 from primitives.errors import Code, ProtocolError
-from primitives.history import HistoryLimits
+from primitives.history import MARK, HistoryLimits
 from primitives.ids import CATALOG_ID
 from primitives.mapops import MapMachine, Op
 from primitives.records import Type, encode_answer
@@ -220,6 +220,28 @@ def test_a_position_that_left_the_history_is_refused_and_the_next_one_stands() -
     stage.rounds()
     assert client.ended == {1: Code.COMPACTED}
     assert [event.revision for event in client.events[2]] == [r for r in revisions if r > floor]
+
+
+def test_a_position_at_the_history_s_very_end_stands_within_a_revision_too() -> None:
+    stage = Stage(history=HistoryLimits(events_max=20))
+    args = [0, *(part for n in range(30) for part in (number(n), 1))]
+    at = stage.session.send(
+        stage.slot, stage.primitive, 0, MapMachine.TYPE, Op.PUT_MANY, args, b"v" * 30
+    )
+    revision = int(stage.session.answers[stage.slot, at].revision)
+    stage.group.settle()
+    history = stage.group.applier.history(stage.slot, stage.primitive, 0)
+    assert history is not None
+    assert MARK.unpack(history.floor) == (revision, 9)
+    client = stage.client(5)
+    for watch, behind in ((1, 8), (2, 9), (3, 15)):
+        client.watch(watch, after=revision, number=behind)
+    stage.rounds()
+    assert client.ended == {1: Code.COMPACTED}
+    assert {watch: client.standing[watch] for watch in (2, 3)} == {2: revision - 1, 3: revision - 1}
+    assert [event.number for event in client.events[2]] == list(range(10, 30))
+    assert [event.number for event in client.events[3]] == list(range(16, 30))
+    assert client.marked[2] >= revision
 
 
 def test_the_history_may_be_cut_at_a_removal() -> None:
