@@ -12,8 +12,9 @@ from local_port import LocalPort
 from router_driver import Driver, counter, home, spread_map
 from router_model import ModelCluster
 
+from primitives import counter as counters
 from primitives.codec import encode_key
-from primitives.counter import ADD, GET, Counter
+from primitives.counter import ADD, GET
 from primitives.errors import BadPosition
 from primitives.handle import SEQUENTIAL, Causal, ReadLevel, Reference, Stale
 from primitives.ids import GroupId, NodeId
@@ -240,5 +241,5 @@ def test_a_read_level_that_is_none_is_refused_at_once_and_harms_no_other_call(le
     with pytest.raises(TypeError, match="read is LINEARIZABLE"):
         driver.query(counter("warm0"), GET, [], read=level)
     with pytest.raises(TypeError, match="read is LINEARIZABLE"):
-        Counter(LocalPort(Group()), "", "warm0", read=level)
+        counters.Counter(LocalPort(Group()), "", "warm0", read=level)
     assert read(driver, counter("warm0"), SEQUENTIAL) == 1
