@@ -69,7 +69,8 @@ def verdict(told: Mapping[str, Any], compared: Sequence[Row]) -> int:
     if missing:
         names = ", ".join(f"group {group} on node {node}" for group, node in missing[:8])
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-        raise Failure(f"no hash from {names}{more}", UNAVAILABLE)
+        why = "its node may be away, or a snapshot took it past the marker: ask again"
+        raise Failure(f"no hash from {names}{more}; {why}", UNAVAILABLE)
     return DONE if told["ready"] else UNAVAILABLE
 
 

@@ -230,6 +230,16 @@ class Applier:
         instance = self._instances.find((slot, primitive, partition))
         return None if instance is None else self._histories.of(instance.key, instance.target)
 
+    def left_of(self, slot: int, primitive: PrimitiveId, partition: int) -> History:
+        """Like :meth:`history`, for a partition that was open here until now: what is left of it, if it was
+        deleted since."""
+        return self._histories.of((slot, primitive, partition), TARGET.pack(slot, *primitive, partition))
+
+    def deleted_behind(self, slot: int, revision: int) -> bool:
+        """Whether a command above ``revision`` deleted something of ``slot``."""
+        deleted = self._instances.slot_table(slot, HostTable.DELETED).get(b"")
+        return deleted is not None and U64.unpack(deleted)[0] > revision
+
     # -- what changes it -----------------------------------------------------------------------------------
 
     def initialize(self, slots: Iterable[int], epoch: int = 1, incarnation: int = 0) -> None:

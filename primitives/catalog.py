@@ -220,7 +220,7 @@ class CatalogMachine(Machine):
 
     def freed(self, ctx: CatalogContext, revision: Revision) -> Result:
         """Each partition of the primitive created at ``revision`` is deleted: frees its name, and answers
-        those who waited for that."""
+        those who waited for that. Who waits to create the name anew is for :meth:`resume`."""
         key = ctx.table(IDS).get(U64.pack(revision))
         row = None if key is None else ctx.table(NAMES).get(key)
         if key is None or row is None or not decode_found(row).deleting:
@@ -229,18 +229,31 @@ class CatalogMachine(Machine):
         waiters = ctx.table(WAITERS)
         start = U64.pack(revision)
         for at, waiting in list(waiters.scan(start, after(start))):
-            waiters.delete(at)
             waiter, kind = waiting[:_WAITER_BYTES], waiting[_WAITER_BYTES]
-            if not ctx.alive(int.from_bytes(waiter[:8], "big")):
-                continue
             if kind == _CREATES:
-                size = _NEXT.unpack_from(waiting, _WAITER_BYTES + 1)[0]
-                at_body = _WAITER_BYTES + 1 + _NEXT.size + size
-                args = unpack(waiting[at_body - size : at_body])
-                ctx.answer(waiter, self._create(ctx, args, waiting[at_body:]))
-            else:
+                continue
+            waiters.delete(at)
+            if ctx.alive(int.from_bytes(waiter[:8], "big")):
                 ctx.answer(waiter, (Code.OK if kind == _BEGAN else Code.CONDITION, b""))
         return OK
+
+    def resume(self, ctx: CatalogContext, revision: Revision, refusal: Result | None = None) -> bool:
+        """Creates anew, for the first of those who wait for it, the name freed by the end of that deletion;
+        with a ``refusal``, which is for when that failed, answers so instead. False if nobody waits."""
+        waiters = ctx.table(WAITERS)
+        start = U64.pack(revision)
+        found = next(waiters.scan(start, after(start)), None)
+        if found is None:
+            return False
+        at, waiting = found
+        waiters.delete(at)
+        waiter = waiting[:_WAITER_BYTES]
+        if ctx.alive(int.from_bytes(waiter[:8], "big")):
+            size = _NEXT.unpack_from(waiting, _WAITER_BYTES + 1)[0]
+            at_body = _WAITER_BYTES + 1 + _NEXT.size + size
+            args = unpack(waiting[at_body - size : at_body])
+            ctx.answer(waiter, refusal or self._create(ctx, args, waiting[at_body:]))
+        return True
 
     def _create(self, ctx: CatalogContext, args: list[Any], body: bytes) -> Result:
         if len(args) != 5:

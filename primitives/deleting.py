@@ -15,10 +15,10 @@ from typing import Final
 from primitives.catalog import IDS, CatalogMachine
 from primitives.context import HOLDER, WAITER
 from primitives.errors import Code
-from primitives.execution import FAILED, Execution
+from primitives.execution import FAILED, FAILED_TEXT, Execution
 from primitives.history import Histories
 from primitives.ids import CATALOG_ID, GROUP_SLOT, PrimitiveId, Revision, SlotId
-from primitives.instances import Instances
+from primitives.instances import Instance, Instances
 from primitives.layout import DELETION, DROP, HOST_TARGET, TARGET, HostTable, HostTimer, table_prefix
 from primitives.numbering import Target
 from primitives.records import U64, Delete, Deleted, encode_answer
@@ -84,9 +84,22 @@ class Deleting:
         catalog = self._instances.find((record.slot, CATALOG_ID, 0))
         if catalog is None or not isinstance(catalog.machine, CatalogMachine):
             return encode_answer(Code.BAD_REQUEST, revision)
-        _, answer = self._execution.execute(catalog, 0, 0, catalog.machine.freed, record.revision)
+        machine = catalog.machine
+        code, answer = self._execution.execute(catalog, 0, 0, machine.freed, record.revision)
         self._execution.settle()
+        if code == Code.OK:
+            self._resume(catalog, machine, record.revision)
         return answer
+
+    def _resume(self, catalog: Instance, machine: CatalogMachine, revision: Revision) -> None:
+        """Goes on with those who waited to create the name, each under a savepoint of its own: if a type's
+        machine fails on what one of them gives it, that is an answer to him alone."""
+        run = self._execution.run
+        more = True
+        while more is True:
+            more = run(catalog, 0, 0, machine.resume, revision)
+            if more is FAILED:
+                more = run(catalog, 0, 0, machine.resume, revision, (Code.MACHINE_FAILED, FAILED_TEXT))
 
     def timer(self, payload: bytes) -> None:
         """A timer of a deletion is due. The savepoint is the host's."""

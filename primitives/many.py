@@ -14,8 +14,9 @@ from primitives.pages import decode_page, decode_series
 
 T = TypeVar("T")
 
-PUT_MANY_MAX: Final = 200
-"""Entries of one command that sets many: each touches up to five rows, with its timers."""
+PUT_MANY_MAX: Final = 160
+"""Entries of one command that sets many: each touches up to six rows of a machine's, namely if it takes the
+place of one that is void, and all of them fit into ``limits.ROWS_A_COMMAND_MAX``."""
 _KEYS_BYTES_MAX: Final = ARGUMENT_BYTES_MAX - 64
 _KEY_OVERHEAD_BYTES: Final = 8
 """At most this much of the arguments goes to each key, besides its bytes: its head, and a value's length."""

@@ -270,7 +270,7 @@ class Map(KeyedHandle):
         }  # fmt: skip
 
     async def put_many(self, items: Mapping[Key, Value], *, ttl: float | None = None) -> None:
-        """Sets all these entries, many in one command. Each command, of one partition and at most 200
+        """Sets all these entries, many in one command. Each command, of one partition and at most 160
         entries and 1 MiB, takes effect as a whole; if the call fails, some of them may have."""
         encoded = [encode_key(key) for key in items]
         values = [encode_value(value) for value in items.values()]

@@ -247,7 +247,12 @@ class Administration:
             raise _Refused(Code.BAD_REQUEST, text)
         if to[0] == driver.replica.id:
             return False
-        driver.replica.transfer(to[0])
+        if not driver.transfer(NodeId(arguments[0])):
+            text = (
+                f"node {arguments[0]} lacks too much of group {driver.group}'s log to lead it now:"
+                " ask again when it has caught up"
+            )
+            raise _Refused(Code.UNAVAILABLE, text)
         self._engine.touch(driver)
         return True
 

@@ -329,7 +329,8 @@ class GroupDriver:
         for member, at in self.nodes.items():
             if at == node and self._led_term and replica.is_up_to_date(member, TRANSFER_LAG_ENTRIES):
                 replica.transfer(member)
-        return replica.is_handing_over
+                return replica.is_handing_over
+        return False
 
     def not_leader(self) -> bytes:
         """The answer to who asks a replica that does not lead."""

@@ -351,7 +351,8 @@ class Snapshots:
             HardState(replica.term, replica.vote, index), index, staging.epoch, staging.epoch,
         )  # fmt: skip
         batch = self._writer.batch()
-        batch.drop_state(group, former.epoch)
+        for epoch in range(former.epoch, staging.epoch):  # Also of transfers given up.
+            batch.drop_state(group, epoch)
         batch.switch(stored)
         batch.cut_log(group, index, term, keep=keep)
         former.halt()

@@ -119,16 +119,21 @@ class WireEvents:
 
     __slots__ = ("_event", "_history", "_plain", "_with_previous")
 
-    def __init__(self, event: Event, history: History | None) -> None:
+    def __init__(self, event: Event, history: History) -> None:
         self._event: Final = event
         self._history: Final = history
         self._plain: bytes | None = None
         self._with_previous: bytes | None = None
 
+    def lacks(self, flags: int) -> bool:
+        """Whether the event replaced a value that streams with these flags want, and that is gone by now."""
+        previous = self._event.previous if flags & WatchFlag.PREVIOUS else b""
+        return bool(previous) and self._history.table.get(previous) is None
+
     def encoded(self, flags: int) -> bytes:
         """The event's bytes for a stream with these flags."""
         event = self._event
-        if flags & WatchFlag.PREVIOUS and event.previous and self._history is not None:
+        if flags & WatchFlag.PREVIOUS and event.previous:
             if self._with_previous is None:
                 row = self._history.table.get(event.previous)
                 self._with_previous = _encode(event, None if row is None else value_of(row))
@@ -170,6 +175,9 @@ class GroupStreams:
         """Up to where every connection with covered streams was told so."""
         self._tell_at_ms = 0
         self._lagging: dict[Stream, None] = {}
+        self._doubtful: dict[Stream, None] = {}
+        """Streams of partitions that are not open here, and may have been deleted behind their cursors: they
+        are not called complete before the partition opens, and end if the leader says that it is gone."""
         self._connections: dict[int, int] = {}
         """How many covered streams each connection has here."""
         self._pushed: dict[int, None] = {}
@@ -203,6 +211,7 @@ class GroupStreams:
         if stream.covered:
             self._uncover(stream)
         self._lagging.pop(stream, None)
+        self._doubtful.pop(stream, None)
         watched = stream.watched
         del watched.streams[stream]
         self.streams -= 1
@@ -231,6 +240,8 @@ class GroupStreams:
         self._applier.watched.update(self.watched)
         self._revision = driver.applier.revision
         self._version = -1
+        self._lagging.update(self._doubtful)
+        self._doubtful.clear()
 
     # --- The round ------------------------------------------------------------------------------------------
 
@@ -245,6 +256,8 @@ class GroupStreams:
         if events:
             self._push(events, out, ended)
         self._revision = self._applier.revision
+        if self._doubtful:
+            self._clear_up()
         if self._lagging:
             self._read(out, ended)
         self._tell(now_ms, out)
@@ -278,16 +291,21 @@ class GroupStreams:
                 continue
             concerned = watched.concerned(found)
             if concerned:
-                history = self._applier.history(*watched.key)
+                history = self._applier.left_of(*watched.key)
                 wires = [(event.key, WireEvents(event, history)) for event in found]
                 for (filter, flags), streams in concerned:
-                    parts = [wire.encoded(flags) for key, wire in wires if wants(filter, flags, key)]
-                    if parts:
-                        self._give(list(streams), parts, out)
+                    wanted = [wire for key, wire in wires if wants(filter, flags, key)]
+                    if flags & WatchFlag.PREVIOUS and any(wire.lacks(flags) for wire in wanted):
+                        # The history has lost it in this very round: to be told of it is their end.
+                        for stream in list(streams):
+                            self._fall_behind(stream, self._revision)
+                    elif wanted:
+                        self._give(list(streams), [wire.encoded(flags) for wire in wanted], out)
             if found[-1].kind == EventKind.DELETED:
                 # Those that lag, too: there is no history any more to read the rest from.
                 for stream in watched.streams:
                     self._lagging.pop(stream, None)
+                    self._doubtful.pop(stream, None)
                     ended.append((stream, Code.UNKNOWN_PRIMITIVE, "the primitive was deleted"))
 
     def _give(self, streams: Iterable[Stream], parts: list[bytes], out: Outbox) -> None:
@@ -337,6 +355,18 @@ class GroupStreams:
         mark = Mark(self.driver.group, revision, stream.request.watch, covered)
         self._marks.setdefault(stream.connection, []).append(mark)
 
+    def _clear_up(self) -> None:
+        """Reads on for those whose partitions have opened."""
+        knows = self._applier.knows
+        for stream in [stream for stream in self._doubtful if knows(*stream.watched.key)]:
+            del self._doubtful[stream]
+            self._lagging[stream] = None
+
+    def _may_be_gone(self, stream: Stream) -> bool:
+        """Whether the partition, which is not open here, may have had events behind the stream's cursor."""
+        revision, _ = MARK.unpack(stream.cursor)
+        return self._applier.deleted_behind(stream.watched.key[0], revision)
+
     def _read(self, out: Outbox, ended: list[tuple[Stream, int, str]]) -> None:
         """Reads for the streams that wait, in turns, within what one round may."""
         bytes_left, events_left = ROUND_BYTES, ROUND_EVENTS
@@ -346,7 +376,15 @@ class GroupStreams:
             if not self._may_send(stream):
                 continue
             history = self._applier.history(*stream.watched.key)
-            if history is not None and stream.cursor < history.floor:
+            if history is None:
+                events_left -= 1
+                if self._may_be_gone(stream):
+                    del self._lagging[stream]
+                    self._doubtful[stream] = None
+                else:
+                    self._cover(stream)
+                continue
+            if stream.cursor < history.floor:
                 text = (
                     f"the position is no longer kept, the history begins behind revision "
                     f"{history.floor_revision}: list what there is, or begin anew without a position"
@@ -362,13 +400,13 @@ class GroupStreams:
                 del self._lagging[stream]
                 self._lagging[stream] = None
 
-    def _slice(self, stream: Stream, history: History | None, out: Outbox) -> tuple[int, int, bool]:
+    def _slice(self, stream: Stream, history: History, out: Outbox) -> tuple[int, int, bool]:
         """Sends a slice; the bytes sent, the events passed, and whether the primitive's deletion was one."""
         filter, flags = stream.variant
         parts: list[bytes] = []
         size = passed = 0
         is_done, is_deleted = True, False
-        for event in () if history is None else history.after(stream.cursor):
+        for event in history.after(stream.cursor):
             if passed >= SLICE_EVENTS or size >= stream.credit:
                 is_done = False
                 break

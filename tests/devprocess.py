@@ -12,11 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-P", "-m", "ops.main"]
+Run = Callable[..., tuple[int, str, str]]
+"""A command line to its exit code, standard output and standard error."""
 
 
 def environment(**more: str) -> dict[str, str]:

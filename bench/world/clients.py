@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -29,8 +29,9 @@ class SimClient(Openers):
 
     def __init__(
         self, *, number: int, heap: Heap, trace: Trace, seed: Seed, cluster: Cluster,
-        doors: dict[NodeId, Door], timeout_ms: int,
+        doors: dict[NodeId, Door], timeout_ms: int, addresses: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
+        """``addresses`` of nodes that it is given; drawn by the seed unless they are named."""
         self.number: Final = number
         self.alive = True
         self._heap = heap
@@ -42,10 +43,10 @@ class SimClient(Openers):
         random = seed.stream(f"client/{number}")
         rate = PPM + random.randint(-CLOCK_DRIFT_PPM_MAX, CLOCK_DRIFT_PPM_MAX)
         self.clock: Final = Clock(heap, start_ms=random.randint(0, 1 << 30), rate_ppm=rate)
-        addresses = [node.client_address for node in cluster.founding.nodes]
+        known = [node.client_address for node in cluster.founding.nodes]
         self._addresses = {node.client_address: node.id for node in cluster.founding.nodes}
         self.core: Final = SessionCore(
-            random.randbytes(16), random.sample(addresses, random.randint(1, len(addresses))),
+            random.randbytes(16), addresses or random.sample(known, random.randint(1, len(known))),
             seed.stream(f"session/{number}"), name=self._who, settings=SessionSettings(timeout_ms=timeout_ms),
         )  # fmt: skip
         super().__init__("", SimPort(self))

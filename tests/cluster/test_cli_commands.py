@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,6 @@ import pytest
 from tests.devprocess import COMMAND, Dev, environment, free_port, quorate
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def dev() -> Iterator[Dev]:
-    with Dev() as running:
-        running.wait_until_ready()
-        yield running
 
 
 def run(dev: Dev, *arguments: str) -> tuple[int, str, str]:

@@ -6,39 +6,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
 import trio
 
-from ops import runner
 from router.client import connect
-from tests.devprocess import COMMAND, Dev, environment
+from tests.devprocess import COMMAND, Dev, Run, environment
 
 pytestmark = pytest.mark.cluster
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def dev() -> Iterator[Dev]:
-    with Dev() as running:
-        running.wait_until_ready()
-        yield running
-
-
-@pytest.fixture
-def run(dev: Dev, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command line, run in this process: its exit code, standard output and standard error."""
-    monkeypatch.setenv("QUORATE_URL", dev.url)
-
-    def call(*tokens: str) -> tuple[int, str, str]:
-        code = runner.run(tokens)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_a_value_is_set_compared_and_unset(run: Run) -> None:

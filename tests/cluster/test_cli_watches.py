@@ -11,12 +11,9 @@ from typing import Any
 
 import pytest
 
-from ops import runner
-from tests.devprocess import COMMAND, Dev, environment
+from tests.devprocess import COMMAND, Dev, Run, environment
 
 pytestmark = pytest.mark.cluster
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 class Follower:
@@ -40,26 +37,6 @@ class Follower:
             self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=30)
         return self.process.returncode, errors
-
-
-@pytest.fixture(scope="module")
-def dev() -> Iterator[Dev]:
-    with Dev() as running:
-        running.wait_until_ready()
-        yield running
-
-
-@pytest.fixture
-def run(dev: Dev, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command line, run in this process: its exit code, standard output and standard error."""
-    monkeypatch.setenv("QUORATE_URL", dev.url)
-
-    def call(*tokens: str) -> tuple[int, str, str]:
-        code = runner.run(tokens)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

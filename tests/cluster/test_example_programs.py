@@ -18,13 +18,6 @@ from tests.devprocess import ROOT, Dev, environment
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture(scope="module")
-def dev() -> Iterator[Dev]:
-    with Dev() as running:
-        running.wait_until_ready()
-        yield running
-
-
 class Example:
     """A running example, whose lines are read as they come."""
 

@@ -44,11 +44,13 @@ class Contender:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
-        self._reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
+        try:
+            return self.process.wait(timeout=30)
+        finally:
+            self.process.kill()  # Nothing stays behind, the thread that reads included.
+            self._reader.join()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
 
 
 class Contest:

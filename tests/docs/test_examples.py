@@ -56,13 +56,6 @@ EXAMPLES = [example for page in PAGES for example in from_page(page)] + [
 ]
 
 
-@pytest.fixture(scope="module")
-def dev() -> Iterator[Dev]:
-    with Dev() as running:
-        running.wait_until_ready()
-        yield running
-
-
 @pytest.fixture
 def place(dev: Dev, tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """A directory to run in, and an environment where ``quorate`` is a command and finds the node."""

@@ -4,7 +4,7 @@ that are driven by hand."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
 from typing import Any, Final
 
@@ -214,3 +214,40 @@ def create(
     answer = session.answers[slot, at]
     assert answer.code == Code.OK, answer
     return slot, PrimitiveId(slot, decode_found(answer.result).revision)
+
+
+class OnePrimitive:
+    """A pinned primitive in a group of its own, spoken to in bytes."""
+
+    def __init__(
+        self, name: str, type: int, *, kept: Collection[int] = (), config: bytes | None = None
+    ) -> None:
+        """``kept`` are the commands whose answers are not acknowledged, so that they may be withdrawn."""
+        self.group = Group(flush_every=3)
+        self.creator = Session(self.group)
+        self.type = type
+        self.kept = kept
+        self.slot, self.primitive = create(self.creator, name, type, config=config)
+
+    def sessions(self, count: int) -> list[Session]:
+        return [Session(self.group) for _ in range(count)]
+
+    def send(self, session: Session, op: int, *args: Any, body: bytes = b"") -> int:
+        """The command's number."""
+        keep = op in self.kept
+        return session.send(self.slot, self.primitive, 0, self.type, op, list(args), body, keep=keep)
+
+    def do(self, session: Session, op: int, *args: Any, body: bytes = b"") -> Answer:
+        return session.answers[self.slot, self.send(session, op, *args, body=body)]
+
+    def ask(self, op: int, *args: Any) -> Answer:
+        return self.group.query(self.slot, self.primitive, 0, self.type, op, list(args))
+
+    def rows(self) -> int:
+        """How many rows its machine has."""
+        return len([key for key in self.group.state() if key[2:12] == self.primitive.to_bytes()])
+
+    def holdings(self) -> int:
+        """How many sessions hold something in it."""
+        own = self.primitive.to_bytes()
+        return len([key for key in self.group.state() if own in key[15:] and key[14] == 8])

@@ -12,7 +12,7 @@ from primitives.codec import decode_value, encode_value, pack, unpack
 from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
 from primitives.records import encode_answer
-from raftgroup.types import Role
+from raftgroup.types import Role, Term
 from router.frames import HEADER_BYTES, FrameKind, decode_control
 from shards.admin import ADMIN, REQUESTS_A_TICK_MAX, WAIT_MS, Administration
 from shards.core import Core
@@ -29,12 +29,17 @@ class Stage(Led):
     def __init__(self, *, leads: bool = True) -> None:
         super().__init__()
         self.transfers: list[int] = []
+        self.lagging: set[int] = set()
+        """Replicas that lack too much to lead."""
+        self.driver._led_term = Term(3) if leads else Term(0)
         replica: Any = self.driver.replica
         replica.id = 1
         replica.role = Role.LEADER if leads else Role.FOLLOWER
         replica.leader = 1 if leads else 2
         replica.membership = SimpleNamespace(incoming=(1, 2), learners=())
         replica.transfer = self.transfers.append
+        replica.is_up_to_date = lambda member, entries: member not in self.lagging
+        replica.is_handing_over = True
         self.driver.nodes[2] = OTHER
         forwarding = Forwarding(bytes(16))
         forwarding.up[OTHER] = b"boot"
@@ -101,6 +106,17 @@ def test_a_leader_tells_of_sessions_in_pages_and_hands_over() -> None:
     assert one[3] == [session]
     assert (none[3], handed[3], stays[3]) == ([], True, False)
     assert stage.transfers == [2]
+
+
+def test_a_replica_that_lacks_much_is_not_handed_the_leadership_and_writes_go_on() -> None:
+    stage = Stage()
+    stage.lagging.add(2)
+    stage.ask(1, "group-transfer", 1, 2)
+    ((request, code, text, _),) = stage.told()
+    assert (request, code) == (1, Code.UNAVAILABLE)
+    assert "node 2 lacks" in text
+    assert "again" in text
+    assert stage.transfers == []
 
 
 def test_the_end_of_a_session_is_answered_when_it_is_logged() -> None:

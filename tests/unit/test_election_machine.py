@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from local_group import Group, Session, create
+from local_group import OnePrimitive, Session
 
 from primitives import candidates
 from primitives.candidates import DATA_BYTES_MAX, LED, LENGTH, VACANT, Ask, ElectionMachine, Op
@@ -13,25 +13,15 @@ from primitives.codec import encode_value
 from primitives.errors import Code
 from primitives.line import SLICE_WAITERS
 from primitives.pages import decode_page
-from primitives.records import Answer
 
 TYPE = ElectionMachine.TYPE
 
 
-class OneElection:
+class OneElection(OnePrimitive):
     """An election in a group, spoken to in bytes."""
 
     def __init__(self) -> None:
-        self.group = Group(flush_every=3)
-        self.creator = Session(self.group)
-        self.slot, self.primitive = create(self.creator, "e", TYPE)
-
-    def send(self, session: Session, op: int, *args: Any, body: bytes = b"") -> int:
-        keep = op in (Op.CAMPAIGN, Op.ATTEND)
-        return session.send(self.slot, self.primitive, 0, TYPE, op, list(args), body, keep=keep)
-
-    def do(self, session: Session, op: int, *args: Any, body: bytes = b"") -> Answer:
-        return session.answers[self.slot, self.send(session, op, *args, body=body)]
+        super().__init__("e", TYPE, kept=(Op.CAMPAIGN, Op.ATTEND))
 
     def stand(self, session: Session, data: str = "x") -> int:
         return self.send(session, Op.CAMPAIGN, body=encode_value(data))
@@ -44,9 +34,6 @@ class OneElection:
         term = int.from_bytes(answer.result[:8], "big")
         assert term == answer.revision, "the revision of what granted it"
         return term
-
-    def ask(self, op: int, *args: Any) -> Answer:
-        return self.group.query(self.slot, self.primitive, 0, TYPE, op, list(args))
 
     def leader(self) -> tuple[int, int] | None:
         """Session and term."""
@@ -74,26 +61,15 @@ class OneElection:
         events = [event for event in history.after(history.floor) if event.kind in (LED, VACANT)]
         return [int.from_bytes(one.value[8:16], "big") if one.kind == LED else None for one in events]
 
-    def rows(self) -> int:
-        return len([key for key in self.group.state() if key[2:12] == self.primitive.to_bytes()])
-
-    def holdings(self) -> int:
-        own = self.primitive.to_bytes()
-        return len([key for key in self.group.state() if own in key[15:] and key[14] == 8])
-
 
 @pytest.fixture
 def one() -> OneElection:
     return OneElection()
 
 
-def sessions(one: OneElection, count: int) -> list[Session]:
-    return [Session(one.group) for _ in range(count)]
-
-
 def test_the_first_who_stands_leads_and_the_others_follow_in_order(one: OneElection) -> None:
     assert one.leader() is None
-    crowd = sessions(one, 4)
+    crowd = one.sessions(4)
     places = [one.stand(session) for session in crowd]
     assert [who for who, _ in one.waiting()] == [session.number for session in crowd[1:]]
     terms: list[int] = []
@@ -112,7 +88,7 @@ def test_the_first_who_stands_leads_and_the_others_follow_in_order(one: OneElect
 
 
 def test_a_dead_leader_is_void_from_the_entry_that_ended_it(one: OneElection) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.stand(a)
     place = one.stand(b)
     a.expire()
@@ -128,7 +104,7 @@ def test_a_dead_leader_is_void_from_the_entry_that_ended_it(one: OneElection) ->
 
 
 def test_who_stands_when_the_leader_is_dead_leads_and_stays(one: OneElection) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.stand(a)
     a.expire()
     term = one.term(b, one.stand(b))
@@ -139,7 +115,7 @@ def test_who_stands_when_the_leader_is_dead_leads_and_stays(one: OneElection) ->
 
 
 def test_dead_candidates_are_skipped_in_slices_and_nobody_overtakes(one: OneElection) -> None:
-    a, *crowd, last = sessions(one, 2 * SLICE_WAITERS + 3)
+    a, *crowd, last = one.sessions(2 * SLICE_WAITERS + 3)
     term = one.term(a, one.stand(a))
     for session in crowd:
         one.stand(session)
@@ -157,7 +133,7 @@ def test_dead_candidates_are_skipped_in_slices_and_nobody_overtakes(one: OneElec
 
 
 def test_nobody_is_told_once_when_all_candidates_are_dead(one: OneElection) -> None:
-    a, *crowd = sessions(one, SLICE_WAITERS + 30)
+    a, *crowd = one.sessions(SLICE_WAITERS + 30)
     term = one.term(a, one.stand(a))
     for session in crowd:
         one.stand(session)
@@ -171,7 +147,7 @@ def test_nobody_is_told_once_when_all_candidates_are_dead(one: OneElection) -> N
 
 
 def test_anointing_deposes_the_leader_who_is_told(one: OneElection) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     places = [one.stand(session) for session in (a, b, c)]
     term = one.term(a, places[0])
     attending = one.send(a, Op.ATTEND, term)
@@ -189,7 +165,7 @@ def test_anointing_deposes_the_leader_who_is_told(one: OneElection) -> None:
 
 
 def test_promoting_and_demoting_change_the_order(one: OneElection) -> None:
-    lead, *crowd = sessions(one, 5)
+    lead, *crowd = one.sessions(5)
     term = one.term(lead, one.stand(lead))
     for session in crowd:
         one.stand(session)
@@ -217,7 +193,7 @@ def test_promoting_and_demoting_change_the_order(one: OneElection) -> None:
 
 
 def test_evicting_ends_a_candidacy_or_a_term(one: OneElection) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     places = [one.stand(session) for session in (a, b, c)]
     term = one.term(a, places[0])
     attending = one.send(a, Op.ATTEND, term)
@@ -236,7 +212,7 @@ def test_evicting_ends_a_candidacy_or_a_term(one: OneElection) -> None:
 
 
 def test_a_candidate_whose_session_ended_is_none_for_whoever_arranges(one: OneElection) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.stand(a)
     one.stand(b)
     id = one.id(b)
@@ -246,7 +222,7 @@ def test_a_candidate_whose_session_ended_is_none_for_whoever_arranges(one: OneEl
 
 
 def test_attending_a_term_that_is_over_is_answered_at_once(one: OneElection) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     term = one.term(a, one.stand(a))
     assert one.do(b, Op.ATTEND, term).code == Code.OK, "not b's"
     attending = one.send(a, Op.ATTEND, term)
@@ -259,7 +235,7 @@ def test_attending_a_term_that_is_over_is_answered_at_once(one: OneElection) -> 
 
 
 def test_withdrawing_leaves_nothing_and_passes_the_leadership_on(one: OneElection) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     places = [one.stand(session) for session in (a, b, c)]
     assert b.withdraw(one.slot, places[1]).code == Code.OK
     assert [who for who, _ in one.waiting()] == [c.number]
@@ -275,7 +251,7 @@ def test_withdrawing_leaves_nothing_and_passes_the_leadership_on(one: OneElectio
 
 
 def test_a_dead_session_leaves_the_line_in_slices(one: OneElection) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.stand(a)
     for _ in range(2 * SLICE_WAITERS + 5):
         one.stand(b)
@@ -289,7 +265,7 @@ def test_too_many_candidates_and_too_much_data_are_refused(
     one: OneElection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "WAITERS_MAX", 2)
-    (a,) = sessions(one, 1)
+    (a,) = one.sessions(1)
     for _ in range(3):
         one.stand(a)
     assert one.do(a, Op.CAMPAIGN, body=b"x").code == Code.OVERLOADED

@@ -5,30 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from local_group import Group, Session, create
+from local_group import OnePrimitive, Session
 
 from primitives import locking
 from primitives.errors import Code
 from primitives.line import SLICE_WAITERS
 from primitives.lock import ACQUIRE, HOLDER, RELEASE, TRY_ACQUIRE, LockMachine
-from primitives.records import Answer
 
 TYPE = LockMachine.TYPE
 
 
-class OneLock:
+class OneLock(OnePrimitive):
     """A lock in a group, spoken to in bytes."""
 
     def __init__(self) -> None:
-        self.group = Group(flush_every=3)
-        self.creator = Session(self.group)
-        self.slot, self.primitive = create(self.creator, "l", TYPE)
-
-    def send(self, session: Session, op: int, *args: Any) -> int:
-        return session.send(self.slot, self.primitive, 0, TYPE, op, list(args), keep=op != RELEASE)
-
-    def do(self, session: Session, op: int, *args: Any) -> Answer:
-        return session.answers[self.slot, self.send(session, op, *args)]
+        super().__init__("l", TYPE, kept=(ACQUIRE, TRY_ACQUIRE))
 
     def token(self, session: Session, at: int) -> int | None:
         """What the command of that number was granted so far."""
@@ -50,12 +41,8 @@ def one() -> OneLock:
     return OneLock()
 
 
-def sessions(one: OneLock, count: int) -> list[Session]:
-    return [Session(one.group) for _ in range(count)]
-
-
 def test_a_free_lock_is_granted_with_the_revision_of_the_command_that_asked(one: OneLock) -> None:
-    (a,) = sessions(one, 1)
+    (a,) = one.sessions(1)
     assert one.holder() is None
     answer = one.do(a, ACQUIRE)
     assert one.holder() == (a.number, answer.revision)
@@ -63,7 +50,7 @@ def test_a_free_lock_is_granted_with_the_revision_of_the_command_that_asked(one:
 
 
 def test_waiters_are_granted_in_the_order_asked_by_the_command_that_released(one: OneLock) -> None:
-    crowd = sessions(one, 4)
+    crowd = one.sessions(4)
     places = [one.send(session, ACQUIRE) for session in crowd]
     tokens: list[int] = []
     for session, place in zip(crowd, places, strict=True):
@@ -81,7 +68,7 @@ def test_waiters_are_granted_in_the_order_asked_by_the_command_that_released(one
 
 
 def test_only_the_grant_that_holds_the_lock_releases_it(one: OneLock) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     first = one.do(a, ACQUIRE).revision
     second_place = one.send(a, ACQUIRE)
     assert one.do(b, RELEASE, first).code == Code.CONDITION, "another session's"
@@ -96,7 +83,7 @@ def test_only_the_grant_that_holds_the_lock_releases_it(one: OneLock) -> None:
 
 
 def test_trying_neither_waits_nor_overtakes(one: OneLock) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     token = one.do(a, TRY_ACQUIRE).revision
     assert one.do(b, TRY_ACQUIRE).code == Code.CONDITION
     place = one.send(b, ACQUIRE)
@@ -112,7 +99,7 @@ def test_trying_neither_waits_nor_overtakes(one: OneLock) -> None:
 
 
 def test_a_dead_holder_is_void_from_the_entry_that_ended_it(one: OneLock) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     first = one.do(a, ACQUIRE).revision
     a.expire()
     assert one.holder() is None
@@ -126,7 +113,7 @@ def test_a_dead_holder_is_void_from_the_entry_that_ended_it(one: OneLock) -> Non
 
 
 def test_who_waits_behind_a_dead_holder_gets_a_later_token_than_it_asked_at(one: OneLock) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.do(a, ACQUIRE)
     place = one.send(b, ACQUIRE)
     asked = one.group.applier.revision
@@ -139,7 +126,7 @@ def test_who_waits_behind_a_dead_holder_gets_a_later_token_than_it_asked_at(one:
 
 
 def test_a_dead_session_leaves_the_queue_while_the_lock_is_held(one: OneLock) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     token = one.do(a, ACQUIRE).revision
     for _ in range(SLICE_WAITERS * 2 + 5):
         one.send(b, ACQUIRE)
@@ -154,7 +141,7 @@ def test_a_dead_session_leaves_the_queue_while_the_lock_is_held(one: OneLock) ->
 
 
 def test_a_release_grants_at_once_to_the_first_who_lives(one: OneLock) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     token = one.do(a, ACQUIRE).revision
     one.send(b, ACQUIRE)
     place = one.send(c, ACQUIRE)
@@ -165,7 +152,7 @@ def test_a_release_grants_at_once_to_the_first_who_lives(one: OneLock) -> None:
 
 
 def test_dead_waiters_are_skipped_in_slices_and_the_first_living_one_is_granted(one: OneLock) -> None:
-    a, *crowd, last = sessions(one, 3 * SLICE_WAITERS)
+    a, *crowd, last = one.sessions(3 * SLICE_WAITERS)
     token = one.do(a, ACQUIRE).revision
     for session in crowd:
         one.send(session, ACQUIRE)
@@ -174,7 +161,7 @@ def test_dead_waiters_are_skipped_in_slices_and_the_first_living_one_is_granted(
         session.expire()
     assert one.do(a, RELEASE, token).code == Code.OK
     assert one.token(last, place) is None, "more than one command's work"
-    (late,) = sessions(one, 1)
+    (late,) = one.sessions(1)
     late_place = one.send(late, ACQUIRE)
     assert one.do(late, TRY_ACQUIRE).code == Code.CONDITION
     one.group.settle()
@@ -186,7 +173,7 @@ def test_dead_waiters_are_skipped_in_slices_and_the_first_living_one_is_granted(
 
 
 def test_a_withdrawn_waiter_is_passed_over(one: OneLock) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     token = one.do(a, ACQUIRE).revision
     b_place, c_place = one.send(b, ACQUIRE), one.send(c, ACQUIRE)
     assert b.withdraw(one.slot, b_place).code == Code.OK
@@ -197,7 +184,7 @@ def test_a_withdrawn_waiter_is_passed_over(one: OneLock) -> None:
 
 
 def test_a_withdrawn_grant_goes_to_the_next_with_a_later_token(one: OneLock) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     token = one.do(a, ACQUIRE).revision
     b_place, c_place = one.send(b, ACQUIRE), one.send(c, ACQUIRE)
     one.do(a, RELEASE, token)
@@ -212,7 +199,7 @@ def test_a_withdrawn_grant_goes_to_the_next_with_a_later_token(one: OneLock) -> 
 
 
 def test_withdrawing_what_was_refused_or_released_takes_nothing_from_the_holder(one: OneLock) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     first_place = one.send(a, ACQUIRE)
     first = one.token(a, first_place)
     assert one.do(a, RELEASE, first).code == Code.OK
@@ -224,7 +211,7 @@ def test_withdrawing_what_was_refused_or_released_takes_nothing_from_the_holder(
 
 
 def test_a_lock_that_everybody_left_keeps_nothing_of_them(one: OneLock) -> None:
-    crowd = sessions(one, 5)
+    crowd = one.sessions(5)
     for _ in range(3):
         places = [one.send(session, ACQUIRE) for session in crowd]
         for session, place in reversed(list(zip(crowd, places, strict=True))[1:4]):
@@ -245,7 +232,7 @@ def test_a_lock_that_everybody_left_keeps_nothing_of_them(one: OneLock) -> None:
 
 def test_too_many_waiters_are_refused(one: OneLock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locking, "WAITERS_MAX", 2)
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     for _ in range(3):
         one.send(a, ACQUIRE)
     assert one.do(b, ACQUIRE).code == Code.OVERLOADED
@@ -265,7 +252,7 @@ BAD: list[tuple[int, list[Any], bytes]] = [
 def test_a_malformed_command_is_refused_with_a_text(
     one: OneLock, op: int, args: list[Any], body: bytes
 ) -> None:
-    (a,) = sessions(one, 1)
+    (a,) = one.sessions(1)
     at = a.send(one.slot, one.primitive, 0, TYPE, op, args, body)
     answer = a.answers[one.slot, at]
     assert (answer.code, bool(answer.result.decode())) == (Code.BAD_REQUEST, True)
@@ -273,7 +260,7 @@ def test_a_malformed_command_is_refused_with_a_text(
 
 
 def test_a_token_of_any_size_is_compared_and_a_malformed_query_refused(one: OneLock) -> None:
-    (a,) = sessions(one, 1)
+    (a,) = one.sessions(1)
     for token in (-1, 0, 2**64 - 1, -(2**64)):
         at = a.send(one.slot, one.primitive, 0, TYPE, RELEASE, [token])
         assert a.answers[one.slot, at].code == Code.CONDITION

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from local_group import Group, Session, create
+from local_group import Group, OnePrimitive, Session
 from local_port import LocalPort
 from trio.testing import wait_all_tasks_blocked
 
@@ -15,11 +15,11 @@ from primitives.election import Election
 from primitives.entries import SLICE_BOUND
 from primitives.errors import Code, Retry, SessionClosing, SessionLost
 from primitives.lock import Lock
+from primitives.many import PUT_MANY_MAX
 from primitives.map import Entry, Map
 from primitives.mapops import Ask, Flag, MapMachine, Op
 from primitives.pages import decode_page
 from primitives.queue import Queue
-from primitives.records import Answer
 from primitives.watch import EventKind
 
 
@@ -39,17 +39,11 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return Pair(**request.param)
 
 
-class OnePartition:
+class OnePartition(OnePrimitive):
     """A map's partition in a group, spoken to in bytes."""
 
     def __init__(self) -> None:
-        self.group = Group(flush_every=3)
-        self.creator = Session(self.group)
-        self.slot, self.primitive = create(self.creator, "m", MapMachine.TYPE)
-
-    def do(self, session: Session, op: int, *args: Any, body: bytes = b"") -> Answer:
-        at = session.send(self.slot, self.primitive, 0, MapMachine.TYPE, op, list(args), body)
-        return session.answers[self.slot, at]
+        super().__init__("m", MapMachine.TYPE)
 
     def bind(self, session: Session, key: bytes, body: bytes = b"v") -> None:
         assert self.do(session, Op.PUT, key, 0, Flag.SESSION, 0, body=body).code == Code.OK
@@ -68,13 +62,6 @@ class OnePartition:
         history = self.group.applier.history(self.slot, self.primitive, 0)
         assert history is not None
         return [(event.kind, event.key) for event in history.after(history.floor)]
-
-    def rows(self) -> int:
-        return len([key for key in self.group.state() if key[2:12] == self.primitive.to_bytes()])
-
-    def holdings(self) -> int:
-        own = self.primitive.to_bytes()
-        return len([key for key in self.group.state() if own in key[15:] and key[14] == 8])
 
 
 @pytest.fixture
@@ -125,6 +112,17 @@ def test_a_void_entry_is_absent_for_whoever_writes(one: OnePartition) -> None:
     one.group.settle()
     assert one.keys() == [b"a", b"b"], "what was set anew is not the session's"
     assert sorted(key for kind, key in one.told() if kind == EventKind.EXPIRED) == [b"a", b"b", b"c"]
+
+
+def test_as_many_void_entries_as_one_command_sets_are_set(one: OnePartition) -> None:
+    a, b = Session(one.group), Session(one.group)
+    keys = [b"%03d" % number for number in range(PUT_MANY_MAX)]
+    for key in keys:
+        one.bind(a, key)
+    a.expire()
+    args = [part for key in keys for part in (key, 1)]
+    assert one.do(b, Op.PUT_MANY, 1000, *args, body=b"w" * len(keys)).code == Code.OK
+    assert one.keys() == keys
 
 
 def test_an_entry_put_again_is_bound_to_whoever_put_it_last(one: OnePartition) -> None:

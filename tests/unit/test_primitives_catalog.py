@@ -10,9 +10,9 @@ from support_machine import SLOT, Drive, Who
 
 from primitives.catalog import CatalogOp, Found, create_arguments, decode_found
 from primitives.errors import Code
-from primitives.ids import CATALOG_ID, PrimitiveId
+from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
 from primitives.limits import PARTITIONS_DEFAULT, PARTITIONS_MAX
-from primitives.records import Answer, Type
+from primitives.records import Answer, Delete, Deleted, Type, encode_delete, encode_deleted
 from primitives.registry import TYPES, handle, machines, names
 
 PROBE = Probe.TYPE
@@ -136,3 +136,32 @@ def test_each_registered_type_has_both_halves_under_one_number_and_name() -> Non
         machine = built[handle(entry.name).TYPE]
         assert machine.NAME == handle(entry.name).NAME == entry.name
         assert machine.TYPE > Type.SYSTEM
+
+
+def test_a_machine_that_fails_for_whoever_waits_for_a_name_keeps_neither_the_name_nor_the_others() -> None:
+    group = Drive({Probe.TYPE: Probe()})
+    who = group.session()
+    primitive = group.create(who, "wide", Probe.TYPE, partitions=1)
+    args = ["", "wide", Probe.TYPE]
+    assert group.command(who, CATALOG_ID, CatalogOp.DELETE, args, type=Type.CATALOG) is None
+    deletion = who.sequences[SLOT]
+    for config in (b"raise", b"raise", b"fine", b"other"):
+        create, body = create_arguments("", "wide", Probe.TYPE, 0, config)
+        answer = group.command(
+            who, CATALOG_ID, CatalogOp.CREATE, create, body, type=Type.CATALOG, acknowledged=0
+        )
+        assert answer is None
+    group.one(encode_delete(Delete(SlotId(SLOT), primitive, 0)))
+    ended = group.one(encode_deleted(Deleted(SlotId(SLOT), primitive.revision)))
+    assert ended is not None
+    assert ended.code == Code.OK
+    codes = [group.late[who.number, SLOT, deletion + number].code for number in range(5)]
+    failed = Code.MACHINE_FAILED
+    assert codes == [Code.OK, failed, failed, Code.OK, Code.CONFIG_MISMATCH]
+    again = group.one(encode_deleted(Deleted(SlotId(SLOT), primitive.revision)))
+    assert again is not None
+    assert again.code == Code.OK
+    made = decode_found(group.late[who.number, SLOT, deletion + 3].result)
+    group.flush()
+    group.reload()
+    assert group.create(who, "wide", Probe.TYPE).revision == made.revision

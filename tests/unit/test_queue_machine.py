@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from local_group import Group, Session, create
+from local_group import OnePrimitive, Session
 
 from primitives import queue
 from primitives.errors import Code
@@ -13,25 +13,15 @@ from primitives.limits import VALUE_BYTES_MAX
 from primitives.line import SLICE_WAITERS
 from primitives.pages import decode_page
 from primitives.queue import OFFER_MANY_MAX, SLICE_ROWS, Ask, Op, QueueMachine
-from primitives.records import Answer
 
 TYPE = QueueMachine.TYPE
 
 
-class OneQueue:
+class OneQueue(OnePrimitive):
     """A queue in a group, spoken to in bytes."""
 
-    def __init__(self) -> None:
-        self.group = Group(flush_every=3)
-        self.creator = Session(self.group)
-        self.slot, self.primitive = create(self.creator, "q", TYPE)
-
-    def send(self, session: Session, op: int, *args: Any, body: bytes = b"") -> int:
-        keep = op in (Op.TAKE, Op.POLL)
-        return session.send(self.slot, self.primitive, 0, TYPE, op, list(args), body, keep=keep)
-
-    def do(self, session: Session, op: int, *args: Any, body: bytes = b"") -> Answer:
-        return session.answers[self.slot, self.send(session, op, *args, body=body)]
+    def __init__(self, config: bytes | None = None) -> None:
+        super().__init__("q", TYPE, kept=(Op.TAKE, Op.POLL), config=config)
 
     def offer(self, *values: bytes) -> None:
         for value in values:
@@ -50,15 +40,6 @@ class OneQueue:
         assert (first.result[8:] if first.code == Code.OK else None) == (page[0][1][8:] if page else None)
         return [row[8:] for _, row in page]
 
-    def ask(self, op: int, *args: Any) -> Answer:
-        return self.group.query(self.slot, self.primitive, 0, TYPE, op, list(args))
-
-    def rows(self) -> int:
-        return len([key for key in self.group.state() if key[2:12] == self.primitive.to_bytes()])
-
-    def holdings(self) -> int:
-        own = self.primitive.to_bytes()
-        return len([key for key in self.group.state() if own in key[15:] and key[14] == 8])
 
 
 @pytest.fixture
@@ -66,15 +47,11 @@ def one() -> OneQueue:
     return OneQueue()
 
 
-def sessions(one: OneQueue, count: int) -> list[Session]:
-    return [Session(one.group) for _ in range(count)]
-
-
 def test_elements_come_out_in_the_order_they_went_in(one: OneQueue) -> None:
     one.offer(b"a", b"b")
     assert one.do(one.creator, Op.OFFER_MANY, 1, 2, body=b"cde").code == Code.OK
     assert one.elements() == [b"a", b"b", b"c", b"de"]
-    (a,) = sessions(one, 1)
+    (a,) = one.sessions(1)
     assert [one.do(a, op).result[8:] for op in (Op.POLL, Op.TAKE, Op.POLL, Op.TAKE)] == [
         b"a",
         b"b",
@@ -86,7 +63,7 @@ def test_elements_come_out_in_the_order_they_went_in(one: OneQueue) -> None:
 
 
 def test_takers_are_served_in_the_order_they_came_by_the_command_that_offers(one: OneQueue) -> None:
-    crowd = sessions(one, 4)
+    crowd = one.sessions(4)
     places = [one.send(session, Op.TAKE) for session in crowd]
     assert one.do(one.creator, Op.OFFER_MANY, 1, 1, body=b"ab").code == Code.OK
     assert [one.taken(s, p) for s, p in zip(crowd, places, strict=True)] == [b"a", b"b", None, None]
@@ -98,7 +75,7 @@ def test_takers_are_served_in_the_order_they_came_by_the_command_that_offers(one
 
 
 def test_a_taker_whose_session_ended_is_passed_over_and_leaves_nothing(one: OneQueue) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.send(a, Op.TAKE)
     place = one.send(b, Op.TAKE)
     a.expire()
@@ -111,7 +88,7 @@ def test_a_taker_whose_session_ended_is_passed_over_and_leaves_nothing(one: OneQ
 
 
 def test_dead_takers_are_skipped_in_slices_and_the_first_living_one_is_served(one: OneQueue) -> None:
-    *crowd, last = sessions(one, 2 * SLICE_WAITERS + 3)
+    *crowd, last = one.sessions(2 * SLICE_WAITERS + 3)
     for session in crowd:
         one.send(session, Op.TAKE)
     place = one.send(last, Op.TAKE)
@@ -119,7 +96,7 @@ def test_dead_takers_are_skipped_in_slices_and_the_first_living_one_is_served(on
         session.expire()
     one.offer(b"x")
     assert one.taken(last, place) is None, "more than one command's work"
-    (late,) = sessions(one, 1)
+    (late,) = one.sessions(1)
     late_place = one.send(late, Op.TAKE)
     one.group.settle()
     assert one.taken(last, place) == b"x"
@@ -129,7 +106,7 @@ def test_dead_takers_are_skipped_in_slices_and_the_first_living_one_is_served(on
 
 
 def test_whoever_polls_meanwhile_gets_what_is_there(one: OneQueue) -> None:
-    *crowd, last = sessions(one, 2 * SLICE_WAITERS + 3)
+    *crowd, last = one.sessions(2 * SLICE_WAITERS + 3)
     places = [one.send(session, Op.TAKE) for session in (*crowd, last)]
     for session in crowd:
         session.expire()
@@ -142,7 +119,7 @@ def test_whoever_polls_meanwhile_gets_what_is_there(one: OneQueue) -> None:
 
 
 def test_a_session_with_many_takers_leaves_in_slices(one: OneQueue) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     for _ in range(SLICE_WAITERS * 2 + 5):
         one.send(a, Op.TAKE)
     place = one.send(b, Op.TAKE)
@@ -154,7 +131,7 @@ def test_a_session_with_many_takers_leaves_in_slices(one: OneQueue) -> None:
 
 
 def test_a_withdrawn_taker_is_passed_over(one: OneQueue) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     a_place, b_place = one.send(a, Op.TAKE), one.send(b, Op.TAKE)
     assert a.withdraw(one.slot, a_place).code == Code.OK
     assert a.answers[one.slot, a_place].code == Code.WITHDRAWN
@@ -164,7 +141,7 @@ def test_a_withdrawn_taker_is_passed_over(one: OneQueue) -> None:
 
 
 def test_a_withdrawn_element_goes_back_to_where_it_was(one: OneQueue) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.offer(b"1", b"2", b"3", b"4")
     first, second = one.send(a, Op.TAKE), one.send(b, Op.POLL)
     assert one.elements() == [b"3", b"4"]
@@ -177,7 +154,7 @@ def test_a_withdrawn_element_goes_back_to_where_it_was(one: OneQueue) -> None:
 
 
 def test_a_withdrawn_element_goes_to_the_first_who_waits(one: OneQueue) -> None:
-    a, b, c = sessions(one, 3)
+    a, b, c = one.sessions(3)
     a_place = one.send(a, Op.TAKE)
     b_place, c_place = one.send(b, Op.TAKE), one.send(c, Op.TAKE)
     one.offer(b"x")
@@ -189,7 +166,7 @@ def test_a_withdrawn_element_goes_to_the_first_who_waits(one: OneQueue) -> None:
 
 
 def test_an_element_taken_before_a_clear_does_not_come_back(one: OneQueue) -> None:
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.offer(b"1", b"2")
     place = one.send(a, Op.TAKE)
     assert one.do(b, Op.CLEAR).code == Code.OK
@@ -205,7 +182,7 @@ def test_an_element_taken_before_a_clear_does_not_come_back(one: OneQueue) -> No
 def test_a_cleared_queue_is_empty_at_once_and_drops_its_rows_in_slices(one: OneQueue) -> None:
     for _ in range(5):
         one.do(one.creator, Op.OFFER_MANY, *[1] * OFFER_MANY_MAX, body=bytes(OFFER_MANY_MAX))
-    (a,) = sessions(one, 1)
+    (a,) = one.sessions(1)
     assert one.do(a, Op.CLEAR).code == Code.OK
     assert one.elements() == []
     one.offer(b"x", b"y")
@@ -218,7 +195,7 @@ def test_a_cleared_queue_is_empty_at_once_and_drops_its_rows_in_slices(one: OneQ
 
 
 def test_many_takers_are_served_by_one_command_and_a_slice(one: OneQueue) -> None:
-    crowd = sessions(one, OFFER_MANY_MAX)
+    crowd = one.sessions(OFFER_MANY_MAX)
     places = [one.send(session, Op.TAKE) for session in crowd]
     one.do(one.creator, Op.OFFER_MANY, *[1] * OFFER_MANY_MAX, body=bytes(range(OFFER_MANY_MAX)))
     one.group.settle()
@@ -227,16 +204,13 @@ def test_many_takers_are_served_by_one_command_and_a_slice(one: OneQueue) -> Non
 
 
 def test_a_full_queue_refuses_until_something_is_taken() -> None:
-    one = OneQueue.__new__(OneQueue)
-    one.group = Group()
-    one.creator = Session(one.group)
-    one.slot, one.primitive = create(one.creator, "q", TYPE, config=(3).to_bytes(8, "big"))
+    one = OneQueue(config=(3).to_bytes(8, "big"))
     one.offer(b"1", b"2")
     assert one.do(one.creator, Op.OFFER_MANY, 1, 1, body=b"34").code == Code.CONDITION
     assert one.elements() == [b"1", b"2"], "all or none"
     one.offer(b"3")
     assert one.do(one.creator, Op.OFFER, body=b"4").code == Code.CONDITION
-    (a,) = sessions(one, 1)
+    (a,) = one.sessions(1)
     place = one.send(a, Op.TAKE)
     one.offer(b"4")
     a.withdraw(one.slot, place)
@@ -246,7 +220,7 @@ def test_a_full_queue_refuses_until_something_is_taken() -> None:
 
 def test_too_many_takers_are_refused(one: OneQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "WAITERS_MAX", 2)
-    a, b = sessions(one, 2)
+    a, b = one.sessions(2)
     one.send(a, Op.TAKE)
     one.send(a, Op.TAKE)
     assert one.do(b, Op.TAKE).code == Code.OVERLOADED

@@ -29,6 +29,7 @@ from shards.snapshotwire import (
     encode_row,
     encode_snapshot,
 )
+from shards.staging import Staging
 
 
 def behind() -> Engines:
@@ -92,6 +93,23 @@ def test_a_snapshot_is_installed_in_one_write_and_a_crash_finds_the_former_state
             epochs = {of for group, of in live.rows if group == GROUP and live.rows[group, of].rows}
             assert epochs == {engines.up[NodeId(3)].groups[GROUP].epoch}
     assert found == {False, True}
+
+
+def test_the_switch_drops_what_transfers_left_that_were_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store refused to drop it until then; a crash right behind the switch must not leave it for ever."""
+    monkeypatch.setattr(Staging, "abandon", lambda self, batch: None)
+    engines = behind()
+    there, live = engines.up[NodeId(3)], engines.disks[NodeId(3)].live
+    former = there.groups[GROUP].epoch
+    while not live.rows.get((GROUP, former + 1)):
+        engines.run(5)
+    there.snapshots._abandon(GROUP)
+    engines.run(3000)
+    assert engines.have_met()
+    live = engines.disks[NodeId(3)].live
+    assert there.groups[GROUP].epoch == former + 2
+    epochs = {of for group, of in live.rows if group == GROUP and live.rows[group, of].rows}
+    assert epochs == {former + 2}
 
 
 def test_parts_that_were_lost_with_their_connection_are_sent_again() -> None:

@@ -9,9 +9,9 @@ from primitives.applier import ApplierLimits
 from primitives.catalog import CatalogOp
 from primitives.errors import Code, ProtocolError
 from primitives.history import MARK, HistoryLimits
-from primitives.ids import CATALOG_ID
+from primitives.ids import CATALOG_ID, PrimitiveId, Revision
 from primitives.mapops import MapMachine, Op
-from primitives.records import Type, encode_answer
+from primitives.records import Open, Type, encode_answer, encode_open
 from primitives.watch import EventKind
 from router.frames import FrameKind
 from router.watchframes import EVENT_OVERHEAD_BYTES, WatchFlag
@@ -157,6 +157,110 @@ def test_a_deletion_ends_streams_that_lag_and_calls_them_complete_in_nothing() -
     assert slow.marked[1] < revisions[1]
     assert [client.ended for client in (slow, other)] == 2 * [{1: Code.UNKNOWN_PRIMITIVE}]
     assert [event.revision for event in other.events[1]][:-1] == revisions
+
+
+def delete(stage: Stage) -> None:
+    stage.session.send(stage.slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.DELETE, ["", "m", MapMachine.TYPE])
+
+
+def test_a_watch_that_resumes_behind_a_deletion_is_complete_in_nothing_before_it_ends() -> None:
+    stage = Stage()
+    before = stage.put(b"a")
+    stage.put(b"b")
+    delete(stage)
+    deleted = stage.group.applier.revision
+    client = stage.client(5)
+    client.watch(1, after=before)
+    client.watch(2, after=deleted)
+    assert stage.rounds() == 1, "it waits, without a round of its own"
+    assert client.marked == {1: before, 2: deleted}
+    assert client.covered == {2}, "what had the deletion lacks nothing"
+    [(origin, _)] = stage.routed
+    stage.watching.answered(origin, encode_answer(Code.UNKNOWN_PRIMITIVE, 0))
+    stage.rounds()
+    assert client.ended == {1: Code.UNKNOWN_PRIMITIVE, 2: Code.UNKNOWN_PRIMITIVE}
+    assert client.marked[1] == before
+    assert stage.watching.streams == 0
+
+
+def test_a_watch_in_doubt_goes_on_when_its_partition_opens() -> None:
+    """Something else of the slot was deleted."""
+    stage = Stage()
+    before = stage.put(b"a")
+    delete(stage)
+    client = stage.client(5)
+    primitive = PrimitiveId(stage.slot, Revision(stage.group.applier.revision + 50))
+    client.watch(1, after=before, primitive_revision=primitive.revision)
+    stage.rounds()
+    assert client.covered == set()
+    opening = Open(stage.slot, primitive, 0, MapMachine.TYPE, stage.group.applier.revision, b"")
+    stage.group.apply(encode_open(opening))
+    stage.primitive = primitive
+    revision = stage.put(b"k")
+    stage.rounds()
+    assert client.told() == [(revision, b"k", b"v")]
+    assert client.covered == {1}
+
+
+def test_values_replaced_in_the_round_of_the_deletion_are_told() -> None:
+    stage = Stage()
+    stage.put(b"k", b"one")
+    client = stage.client(5)
+    client.watch(1, flags=WatchFlag.PREVIOUS)
+    stage.rounds()
+    stage.put(b"k", b"two")
+    delete(stage)
+    stage.rounds()
+    told = [(event.kind, event.previous) for event in client.events[1]]
+    assert told == [(EventKind.PUT, b"one"), (EventKind.DELETED, None)]
+    assert client.ended == {1: Code.UNKNOWN_PRIMITIVE}
+
+
+def test_events_whose_replaced_values_are_gone_are_not_told_as_if_there_had_been_none() -> None:
+    """A replica that catches up applies the deletion and the dropping of rows in one round."""
+    stage = Stage()
+    start = stage.put(b"k", b"one")
+    client = stage.client(5)
+    client.watch(1, flags=WatchFlag.PREVIOUS)
+    client.watch(2)
+    stage.rounds()
+    stage.put(b"k", b"two")
+    delete(stage)
+    stage.group.settle()
+    stage.rounds()
+    assert client.events[1] == []
+    assert client.marked[1] == start
+    assert [event.kind for event in client.events[2]] == [EventKind.PUT, EventKind.DELETED]
+    assert client.ended == {1: Code.UNKNOWN_PRIMITIVE, 2: Code.UNKNOWN_PRIMITIVE}
+
+
+def test_values_that_leave_the_history_in_their_own_round_end_the_streams_that_want_them() -> None:
+    stage = Stage(history=HistoryLimits(events_max=10))
+    client = stage.client(5)
+    client.watch(1, flags=WatchFlag.PREVIOUS)
+    stage.rounds()
+    for _ in range(50):
+        stage.put(b"k")
+    stage.group.settle()
+    stage.rounds()
+    assert client.ended == {1: Code.COMPACTED}
+
+
+def test_a_watch_from_now_that_comes_between_a_switch_and_the_next_round_has_nothing_from_before() -> None:
+    stage = Stage()
+    stage.client(6).watch(1)
+    stage.rounds()
+    first = stage.put(b"a")
+    stage.group.state()
+    old = stage.driver
+    stage.driver = type(old)(stage._applier(stage.rows, ApplierLimits()))
+    stage.groups[GROUP] = stage.driver
+    client = stage.client(5)
+    client.watch(1)
+    stage.rounds()
+    assert client.standing == {1: first}
+    assert client.events[1] == []
+    assert client.covered == {1}
 
 
 def test_an_event_larger_than_all_the_credit_arrives() -> None:
