@@ -300,7 +300,7 @@ class Election(WatchedHandle):
         return await self._arrange(Op.EVICT, candidate)
 
     async def _arrange(self, op: int, candidate: Candidate | int) -> bool:
-        number = check_revision(candidate.id if isinstance(candidate, Candidate) else candidate)
+        number = check_revision(candidate.id if isinstance(candidate, Candidate) else candidate, "candidate")
         return (await self._port.command(self._ref, op, [number])).code == Code.OK
 
 

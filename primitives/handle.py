@@ -72,6 +72,14 @@ SEQUENTIAL: Final = ReadLevel(Read.SEQUENTIAL)
 """The answer holds everything that this client has seen. Any replica may give it."""
 
 
+def check_read(read: ReadLevel) -> ReadLevel:
+    """``read``. Raises TypeError if it is no read level, such as the class Stale without an age."""
+    if not isinstance(read, ReadLevel):
+        given = read.__name__ if isinstance(read, type) else type(read).__name__
+        raise TypeError(f"read is LINEARIZABLE, SEQUENTIAL, Causal(position) or Stale(max_age), not {given}")
+    return read
+
+
 class Reference:
     """Which primitive a handle means, and what its port has found out about it.
 
@@ -226,7 +234,7 @@ class Handle:
         config: bytes | None = None, read: ReadLevel = LINEARIZABLE,
     ) -> None:  # fmt: skip
         self._port: Final = port
-        self._read: Final = read
+        self._read: Final = check_read(read)
         self._ref: Final = Reference(
             check_namespace(namespace), check_name(name), self.TYPE, partitions, config
         )
@@ -288,10 +296,11 @@ def check_int64(number: int, what: str) -> int:
     return number
 
 
-def check_revision(revision: int) -> int:
-    """``revision``, if it can be one; else raises TypeError or ValueError."""
-    if check_int64(revision, "revision") < 0:
-        raise ValueError(f"a revision is not negative, as {revision} is")
+def check_revision(revision: int, what: str = "revision") -> int:
+    """``revision``, if it can be one, or another number ``what`` that was one; else raises TypeError or
+    ValueError."""
+    if check_int64(revision, what) < 0:
+        raise ValueError(f"a {what} is not negative, as {revision} is")
     return revision
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+import trio
+
 from primitives.catalog import decode_found
 from primitives.codec import check_name, check_namespace, decode_value
-from primitives.errors import Code, QuorateError, Unavailable
-from primitives.ids import PrimitiveId
+from primitives.errors import Code, Overloaded, QuorateError, Unavailable
+from primitives.ids import GroupId, PrimitiveId
 from primitives.registry import names
 from router.client_driver import ClientDriver
 from router.session_calls import Call
@@ -16,6 +19,10 @@ from router.slots import slot_of_name, slot_of_partition
 
 _EVERYWHERE: Final = {"groups": "group", "session": "session", "session-end": "session-end"}
 """Operations that are asked of each group, and what they are called there."""
+ASKED_AT_ONCE: Final = 50
+"""Groups that are asked at the same time."""
+PAUSE_S: Final = 0.1
+"""How long to wait for a node that takes no more; it does again with its next tick."""
 
 
 class Administrator:
@@ -49,28 +56,37 @@ class Administrator:
         return [group for group, ended in told if ended]
 
     async def _of_each_group(self, operation: str, arguments: list[Any]) -> list[tuple[int, Any]]:
-        """What each group's leader says, or the error; all are asked at once."""
+        """What each group's leader says, or the error, in the order of the groups. Some are asked at a time,
+        and a group whose node takes no more requests for now is asked again until the caller's time limit:
+        nodes bound what they take at once, and have more groups than that."""
         driver, core = self._driver, self._driver.core
         await driver.outcome(core.catalogs.map(driver.clock()))
         shard_map = core.shard_map
         if shard_map is None:
             raise Unavailable("no node was reached yet")
-        calls: list[tuple[int, Call]] = []
-        told: list[tuple[int, Any]] = []
+        waiting: deque[GroupId] = deque(sorted(shard_map.groups))
+        asked: deque[tuple[GroupId, Call]] = deque()
+        told: dict[int, Any] = {}
         try:
-            for group in sorted(shard_map.groups):
-                calls.append((group, core.questions.admin(operation, [group, *arguments])))
-            for at, call in calls:
+            while waiting or asked:
+                while waiting and len(asked) < ASKED_AT_ONCE:
+                    group = waiting.popleft()
+                    asked.append((group, core.questions.admin(operation, [group, *arguments])))
+                group, call = asked[0]
                 try:
                     answer = await driver.outcome(call)
+                except Overloaded:
+                    waiting.append(group)
+                    await trio.sleep(PAUSE_S)
                 except QuorateError as error:
-                    told.append((at, error))
+                    told[group] = error
                 else:
-                    told.append((at, None if answer is None else decode_value(answer.result)))
+                    told[group] = None if answer is None else decode_value(answer.result)
+                asked.popleft()
         finally:
-            for _, call in calls:
+            for _, call in asked:
                 core.cancel(driver.clock(), call)
-        return told
+        return sorted(told.items())
 
     async def _primitive(self, namespace: str, name: str) -> dict[str, Any] | None:
         """What a name means, and where its partitions are."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from primitives.errors import Code, InvariantViolation, ProtocolError, QuorateError
-from primitives.handle import Causal, LeaseState, ReadLevel, Reference, Stale
+from primitives.handle import Causal, LeaseState, ReadLevel, Reference, Stale, check_read
 from primitives.ids import GroupId, NodeId
 from primitives.position import Position
 from primitives.records import U32, Answer, decode_answer
@@ -108,11 +108,13 @@ class SessionCore:
         token: Any = None,
     ) -> Call:  # fmt: skip
         """Begins a query, linearizable unless ``read`` says otherwise; its answer is None if there is no such
-        primitive. Raises like :meth:`command`; a position of another primitive is the call's error."""
+        primitive. Raises like :meth:`command`, and TypeError for a ``read`` that is none; a position of
+        another primitive is the call's error."""
+        level = None if read is None else check_read(read).level
         call = self._ledger.make(CallKind.QUERY, ref, op, args, body, key, partition)
         call.token = token
-        if read is not None:
-            call.read = read.level
+        if level is not None:
+            call.read = level
             if isinstance(read, Causal):
                 call.position = read.position
             elif isinstance(read, Stale):

@@ -385,7 +385,10 @@ class GroupStreams:
                     self._cover(stream)
                 continue
             if stream.cursor < history.floor:
-                text = f"the history begins behind revision {history.floor_revision}"
+                text = (
+                    f"the position is no longer kept, the history begins behind revision "
+                    f"{history.floor_revision}: list what there is, or begin anew without a position"
+                )
                 ended.append((stream, Code.COMPACTED, text))
                 continue
             sent, passed, deleted = self._slice(stream, history, out)

@@ -232,7 +232,7 @@ async def test_data_that_cannot_be_carried_is_refused_at_the_call(pair: Pair) ->
     with pytest.raises(TooLarge):
         pair.election.campaign("x" * 70_000)
     for call in (pair.election.anoint, pair.election.promote, pair.election.demote, pair.election.evict):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="candidate is an int, not str"):
             await call("1")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="negative"):
             await call(-1)

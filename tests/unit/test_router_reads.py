@@ -7,9 +7,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from local_group import Group
+from local_port import LocalPort
 from router_driver import Driver, counter, home, spread_map
 from router_model import ModelCluster
 
+from primitives import counter as counters
 from primitives.codec import encode_key
 from primitives.counter import ADD, GET
 from primitives.errors import BadPosition
@@ -230,3 +233,13 @@ def test_what_was_seen_of_a_slot_holds_when_it_is_with_another_group() -> None:
     assert after is not None
     assert after.covers(before)
     assert driver.core.groups[GroupId(1)].seen == driver.core.groups[GroupId(2)].seen
+
+
+@pytest.mark.parametrize("level", ["sequential", 1, Stale, Causal, ReadLevel])
+def test_a_read_level_that_is_none_is_refused_at_once_and_harms_no_other_call(level: Any) -> None:
+    driver = connected(ModelCluster(groups=1))
+    with pytest.raises(TypeError, match="read is LINEARIZABLE"):
+        driver.query(counter("warm0"), GET, [], read=level)
+    with pytest.raises(TypeError, match="read is LINEARIZABLE"):
+        counters.Counter(LocalPort(Group()), "", "warm0", read=level)
+    assert read(driver, counter("warm0"), SEQUENTIAL) == 1
