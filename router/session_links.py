@@ -221,7 +221,8 @@ class Routes:
 
     def pick(self, now_ms: int, group: GroupId, present: Link | None) -> Link | None:
         """The link by which to reach the group: its leader's, else the ``present`` one, else one to a node
-        with a replica, else any; None if nothing is connected."""
+        with a replica, else any; None if nothing is connected. With ``present`` as the former choice it stays
+        the same until something new is known: all that is unanswered is sent again by another one."""
         leader = self.leaders.get(group)
         if leader is not None:
             link = self.nodes.get(leader)
@@ -230,20 +231,27 @@ class Routes:
         usable = present is not None and present.is_up and not present.leaving
         if present is not None and usable and not self._is_avoided(now_ms, group, present):
             return present
-        return self._any(now_ms, group)
+        return self._any(now_ms, group, present)
 
-    def _any(self, now_ms: int, group: GroupId) -> Link | None:
-        shard_map = self.shard_map
+    def _any(self, now_ms: int, group: GroupId, present: Link | None) -> Link | None:
+        """Of nodes that are all to be avoided, what was last said to lead is tried first (it was said after
+        that node failed), then the one that failed the longest ago."""
+        shard_map, leader = self.shard_map, self.leaders.get(group)
         info = None if shard_map is None else shard_map.groups.get(group)
         members = {node for _, node in info.replicas} if info is not None else set()
         best: list[Link] = []
-        best_rank = 4
+        best_rank = (True, True, True, 1 << 64)
         for node, link in self.nodes.items():
-            rank = 2 * (link.leaving or self._is_avoided(now_ms, group, link)) + (node not in members)
+            until_ms = self._avoided.get((group, link.connection), 0)
+            if until_ms <= now_ms:
+                until_ms = 0
+            rank = (link.leaving or until_ms > 0, node not in members, node != leader, until_ms)
             if rank < best_rank:
                 best, best_rank = [link], rank
             elif rank == best_rank:
                 best.append(link)
+        if present is not None and present in best:
+            return present
         return best[self._random.randrange(0, len(best))] if best else None
 
     def wanted(self, group: GroupId) -> NodeId | None:

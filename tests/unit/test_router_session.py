@@ -23,6 +23,7 @@ from primitives.handle import Reference
 from primitives.ids import SLOTS, GroupId, NodeId
 from primitives.lock import ACQUIRE, HOLDER, RELEASE
 from primitives.mapops import Ask, Op
+from router.session_groups import Standing
 from router.session_settings import SessionSettings
 from router.shardmap import ShardMap
 
@@ -202,6 +203,58 @@ def test_a_group_that_answers_nothing_is_tried_through_another_node() -> None:
 
 
 # --- Called-off calls ---------------------------------------------------------------------------------
+
+
+def failing(seed: int = 0) -> tuple[ModelCluster, Driver]:
+    """A cluster of one group of which no node could serve the client lately, each connected to it."""
+    cluster = ModelCluster(groups=1)
+    driver = Driver(cluster, seed=seed, addresses=("node1:1",))
+    driver.wait(driver.command(counter("c"), ADD, [1]))
+    routes = driver.core._routes
+    for node in (2, 3):
+        driver.core._network.dial_node(driver.now_ms, NodeId(node))
+    driver.run(lambda: len(routes.nodes) == 3)
+    for node in (2, 3, 1):
+        driver.pass_ms(10)
+        routes.avoid(driver.now_ms, GroupId(1), routes.nodes[NodeId(node)])
+    return cluster, driver
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_calls_under_a_lost_lease_are_not_sent_again_and_again_though_every_node_failed(seed: int) -> None:
+    cluster, driver = failing(seed)
+    ref, group = counter("c"), driver.core.groups[GroupId(1)]
+    cluster.lead(1, 0)
+    calls = [driver.command(ref, ADD, [1]) for _ in range(40)]
+    driver.run(lambda: group.standing is Standing.LAPSED)
+    cluster.lead(1, 1)
+    routes = driver.core._routes
+    for link in routes.nodes.values():
+        routes.avoid(driver.now_ms, GroupId(1), link)
+    before = cluster.operations
+    driver.run(lambda: all(call.done for call in calls) or cluster.operations > before + 2000)
+    # Those on their way when another leader is told are sent there again.
+    assert cluster.operations - before <= 3 * len(calls)
+    assert not [call for call in calls if call.error]
+    assert number(driver, ref) == 41
+
+
+def test_of_nodes_that_all_failed_the_told_leader_is_tried_and_then_the_one_that_failed_first() -> None:
+    _, driver = failing()
+    routes, group, now_ms = driver.core._routes, GroupId(1), driver.now_ms
+    links = {node: routes.nodes[NodeId(node)] for node in (1, 2, 3)}
+    present, tried = links[1], []
+    for after_ms in range(1, 7):
+        routes.avoid(now_ms + after_ms, group, present)
+        picked = {routes.pick(now_ms + after_ms, group, present) for _ in range(20)}
+        assert len(picked) == 1
+        (link,) = picked
+        assert link is not None and {routes.pick(now_ms + after_ms, group, link) for _ in range(20)} == picked
+        present = link
+        tried.append(link.node_id)
+    assert tried == [2, 3, 1, 2, 3, 1]
+    routes.leaders[group] = NodeId(3)
+    assert routes.pick(now_ms + 7, group, links[2]) is links[3]
 
 
 def test_a_call_that_was_never_sent_is_dropped() -> None:
