@@ -67,7 +67,10 @@ if __name__ == "__main__":
     setting.add_argument("key")
     setting.add_argument("value", help="JSON if it parses as such, else text")
     options = parser.parse_args()
-    if options.command == "follow":
-        trio.run(follow, options.url, options.map)
-    else:
-        trio.run(change, options.url, options.map, options.key, options.value)
+    try:
+        if options.command == "follow":
+            trio.run(follow, options.url, options.map)
+        else:
+            trio.run(change, options.url, options.map, options.key, options.value)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

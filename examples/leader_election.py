@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import trio
@@ -45,6 +46,8 @@ async def stand(client: quorate.Client, who: str) -> None:
 async def as_member(directory: Path, own: str, others: list[str]) -> None:
     """Stands as a member of the cluster."""
     host, _, port = own.rpartition(":")
+    if not port.isdigit():
+        raise ValueError(f"an address is HOST:PORT, not {own!r}")
     config = quorate.ReplicaConfig(
         name=node_name(own), data=directory / node_name(own), listen=f"{host}:{int(port) + CLIENT_PORTS}",
         cluster={node_name(address): address for address in (own, *others)}, groups=1,
@@ -82,4 +85,7 @@ if __name__ == "__main__":
             parser.error("give DIR, the own HOST:PORT and the others', or --url")
     except* KeyboardInterrupt:
         code = 130
+    except* (quorate.QuorateError, ValueError) as errors:
+        print(*errors.exceptions, sep="\n", file=sys.stderr)
+        code = 1
     raise SystemExit(code)

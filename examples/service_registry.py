@@ -29,10 +29,13 @@ async def serve(url: str, service: str, address: str) -> None:
     """Is registered for as long as it runs."""
     async with quorate.connect(url, session_timeout=SESSION_S) as client:
         registry = instances(client, service)
+        registered = False
         async for state in client.session.states():
-            # At the start, and again whenever the entry may have gone with a lost session.
-            if state in ("suspended", "connected"):
+            if state == "lost":
+                registered = False  # The entry has gone with what the session held.
+            elif not registered:
                 await registry.put(address, {"pid": os.getpid()}, session=True)
+                registered = True
                 print(f"{address} is registered", flush=True)
 
 
@@ -60,7 +63,10 @@ if __name__ == "__main__":
     serving = commands.add_parser("serve")
     serving.add_argument("address", help="what others connect to")
     options = parser.parse_args()
-    if options.command == "watch":
-        trio.run(watch, options.url, options.service)
-    else:
-        trio.run(serve, options.url, options.service, options.address)
+    try:
+        if options.command == "watch":
+            trio.run(watch, options.url, options.service)
+        else:
+            trio.run(serve, options.url, options.service, options.address)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
