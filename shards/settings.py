@@ -32,7 +32,7 @@ class EngineSettings:
     """Of a snapshot's part; one row always fits."""
     snapshot_window_bytes: int = 1 << 20
     """Sent and not acknowledged, for each snapshot."""
-    snapshot_bytes_a_second: int = 8 << 20
+    snapshot_bytes_a_second: int = 4 << 20
     """Sent by a node, all its snapshots together."""
     snapshots_sent_max: int = 2
     """By a node at a time."""
