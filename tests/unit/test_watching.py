@@ -6,12 +6,10 @@ import pytest
 from watch_stage import GROUP, Stage, number
 
 from primitives.applier import ApplierLimits
-from primitives.catalog import CatalogOp
 from primitives.errors import Code, ProtocolError
 from primitives.history import MARK, HistoryLimits
-from primitives.ids import CATALOG_ID, PrimitiveId, Revision
 from primitives.mapops import MapMachine, Op
-from primitives.records import Open, Type, encode_answer, encode_open
+from primitives.records import encode_answer
 from primitives.watch import EventKind
 from router.frames import FrameKind
 from router.watchframes import EVENT_OVERHEAD_BYTES, WatchFlag
@@ -139,99 +137,6 @@ def test_a_stream_without_credit_stops_and_goes_on_where_it_was() -> None:
     assert client.events[1] == other.events[1]
     assert client.covered == {1}
     assert client.marked[1] == revisions[-1]
-
-
-def test_a_deletion_ends_streams_that_lag_and_calls_them_complete_in_nothing() -> None:
-    """What they lack is gone with the primitive."""
-    stage = Stage()
-    slow, other = stage.client(5), stage.client(6)
-    slow.watch(1, credit=1)
-    other.watch(1)
-    stage.rounds()
-    revisions = [stage.put(number(n), b"0123456789") for n in range(5)]
-    stage.rounds()
-    assert slow.marked[1] < revisions[1]
-    stage.session.send(stage.slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.DELETE, ["", "m", MapMachine.TYPE])
-    slow.allow(1, 100)
-    stage.rounds()
-    assert slow.marked[1] < revisions[1]
-    assert [client.ended for client in (slow, other)] == 2 * [{1: Code.UNKNOWN_PRIMITIVE}]
-    assert [event.revision for event in other.events[1]][:-1] == revisions
-
-
-def delete(stage: Stage) -> None:
-    stage.session.send(stage.slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.DELETE, ["", "m", MapMachine.TYPE])
-
-
-def test_a_watch_that_resumes_behind_a_deletion_is_complete_in_nothing_before_it_ends() -> None:
-    stage = Stage()
-    before = stage.put(b"a")
-    stage.put(b"b")
-    delete(stage)
-    deleted = stage.group.applier.revision
-    client = stage.client(5)
-    client.watch(1, after=before)
-    client.watch(2, after=deleted)
-    assert stage.rounds() == 1, "it waits, without a round of its own"
-    assert client.marked == {1: before, 2: deleted}
-    assert client.covered == {2}, "what had the deletion lacks nothing"
-    [(origin, _)] = stage.routed
-    stage.watching.answered(origin, encode_answer(Code.UNKNOWN_PRIMITIVE, 0))
-    stage.rounds()
-    assert client.ended == {1: Code.UNKNOWN_PRIMITIVE, 2: Code.UNKNOWN_PRIMITIVE}
-    assert client.marked[1] == before
-    assert stage.watching.streams == 0
-
-
-def test_a_watch_in_doubt_goes_on_when_its_partition_opens() -> None:
-    """Something else of the slot was deleted."""
-    stage = Stage()
-    before = stage.put(b"a")
-    delete(stage)
-    client = stage.client(5)
-    primitive = PrimitiveId(stage.slot, Revision(stage.group.applier.revision + 50))
-    client.watch(1, after=before, primitive_revision=primitive.revision)
-    stage.rounds()
-    assert client.covered == set()
-    opening = Open(stage.slot, primitive, 0, MapMachine.TYPE, stage.group.applier.revision, b"")
-    stage.group.apply(encode_open(opening))
-    stage.primitive = primitive
-    revision = stage.put(b"k")
-    stage.rounds()
-    assert client.told() == [(revision, b"k", b"v")]
-    assert client.covered == {1}
-
-
-def test_values_replaced_in_the_round_of_the_deletion_are_told() -> None:
-    stage = Stage()
-    stage.put(b"k", b"one")
-    client = stage.client(5)
-    client.watch(1, flags=WatchFlag.PREVIOUS)
-    stage.rounds()
-    stage.put(b"k", b"two")
-    delete(stage)
-    stage.rounds()
-    told = [(event.kind, event.previous) for event in client.events[1]]
-    assert told == [(EventKind.PUT, b"one"), (EventKind.DELETED, None)]
-    assert client.ended == {1: Code.UNKNOWN_PRIMITIVE}
-
-
-def test_events_whose_replaced_values_are_gone_are_not_told_as_if_there_had_been_none() -> None:
-    """A replica that catches up applies the deletion and the dropping of rows in one round."""
-    stage = Stage()
-    start = stage.put(b"k", b"one")
-    client = stage.client(5)
-    client.watch(1, flags=WatchFlag.PREVIOUS)
-    client.watch(2)
-    stage.rounds()
-    stage.put(b"k", b"two")
-    delete(stage)
-    stage.group.settle()
-    stage.rounds()
-    assert client.events[1] == []
-    assert client.marked[1] == start
-    assert [event.kind for event in client.events[2]] == [EventKind.PUT, EventKind.DELETED]
-    assert client.ended == {1: Code.UNKNOWN_PRIMITIVE, 2: Code.UNKNOWN_PRIMITIVE}
 
 
 def test_values_that_leave_the_history_in_their_own_round_end_the_streams_that_want_them() -> None:

@@ -7,10 +7,11 @@ from typing import Any, Final
 from local_group import EPOCH, Group, MemoryRows, Session, create
 
 from primitives.applier import Applier, ApplierLimits
+from primitives.catalog import CatalogOp
 from primitives.history import HistoryLimits
-from primitives.ids import GroupId, NodeId
+from primitives.ids import CATALOG_ID, GroupId, NodeId
 from primitives.mapops import MapMachine, Op
-from primitives.records import U64, Query, decode_query, encode_answer
+from primitives.records import U64, Query, Type, decode_query, encode_answer
 from primitives.registry import machines
 from raftgroup.types import Membership, ReplicaId
 from router.frames import HEADER_BYTES, FrameKind, encode_control
@@ -108,6 +109,11 @@ class Stage:
         """Puts an entry; its revision. Nothing leaves before :meth:`round`."""
         at = self.session.send(self.slot, self.primitive, 0, MapMachine.TYPE, Op.PUT, [key], value)
         return int(self.session.answers[self.slot, at].revision)
+
+    def delete(self) -> None:
+        """Deletes the map. Nothing leaves before :meth:`round`."""
+        args = ["", "m", MapMachine.TYPE]
+        self.session.send(self.slot, CATALOG_ID, 0, Type.CATALOG, CatalogOp.DELETE, args)
 
     def round(self, *, answering: tuple[int, ...] = ()) -> None:
         """A round of the node: everything it says goes to the clients, who check the order of frames."""
