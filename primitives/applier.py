@@ -390,8 +390,7 @@ class Applier:
         present = self._instances.find(key)
         if present is not None:
             return self._refusal(Code.OK if present.type == record.type else Code.TYPE_MISMATCH)
-        deleted = self._instances.slot_table(slot, HostTable.DELETED).get(b"")
-        if deleted is not None and U64.unpack(deleted)[0] > record.asked:
+        if self.deleted_behind(slot, record.asked):
             return self._refusal(Code.UNKNOWN_PRIMITIVE)
         machine = self._instances.machine(record.type) if record.type > Type.SYSTEM else None
         if machine is None or record.primitive.slot == GROUP_SLOT or not record.primitive.revision:

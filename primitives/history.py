@@ -17,8 +17,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from primitives.errors import InvariantViolation
-from primitives.ids import GROUP_SLOT, Revision
-from primitives.layout import HOST_ID, TARGET, HostTable, host_prefix
+from primitives.ids import Revision
+from primitives.layout import HOST_TARGET, HostTable, host_prefix
 from primitives.limits import HISTORY_AGE_MS, HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX
 from primitives.numbering import Target
 from primitives.tables import Sink, Table, Tables
@@ -49,7 +49,6 @@ _META: Final = struct.Struct(">10sIQB")
 _PARTITION: Final = struct.Struct(">HQH")
 _SLICING: Final = 1
 _AGING: Final = 2
-_HOST_TARGET: Final = TARGET.pack(GROUP_SLOT, HOST_ID[0], HOST_ID[1], 0)
 _NO_MARK: Final = bytes(_MARK_BYTES)
 
 
@@ -181,7 +180,7 @@ class Histories:
     def _arm(self, history: History, kind: int, deadline_ms: int) -> None:
         if not history.armed & kind:
             self._tables.allow_host()
-            self._timers.arm(deadline_ms, _HOST_TARGET, bytes((TRIM_TIMER, kind)) + history.target)
+            self._timers.arm(deadline_ms, HOST_TARGET, bytes((TRIM_TIMER, kind)) + history.target)
             history.armed |= kind
 
     def release(self, history: History, mark: bytes) -> None:
