@@ -108,7 +108,7 @@ def place(call: Call) -> int | None:
         return None
     if call.kind in ("lock", "election"):
         return call.result if type(call.result) is int and call.op not in ("release", "resign") else None
-    if call.result is False:
+    if call.result is False or call.op in queues.TAKES:
         return None
     return revision(call, result=call.op in REVISIONS.get(call.kind, ()))
 
