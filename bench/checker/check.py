@@ -140,8 +140,8 @@ def _judge(part: Part, until: float, memory_mb: float) -> Judgement:
         return judged
     reason = f"{blocked!r} fits nowhere: {_behind(order)}, the {part.kind} is {show(part, found.state)}"
     return replace(
-        judged, outcome=VIOLATION, reason=reason, blocked=blocked, states=trail(part, [move.call for move in found.order]),
-        window=_window(part, order, blocked),
+        judged, outcome=VIOLATION, reason=reason, blocked=blocked, window=_window(part, order, blocked),
+        states=trail(part, [move.call for move in found.order]),
     )  # fmt: skip
 
 
