@@ -168,6 +168,9 @@ def _window(part: Part, order: list[Call], blocked: Call) -> list[Call]:
     want([call for call in part.calls if call is not blocked and call.result == blocked.result
           and call.result is not None and call.line < end][-3:])  # fmt: skip
     want(order[-6:])
-    overlapping = [call for call in part.calls if call.line < end and (call.end_line or end) > blocked.line]
+    overlapping = [
+        call for call in part.calls
+        if call.line < end and (call.is_unknown or (call.end_line or end) > blocked.line)
+    ]  # fmt: skip
     want(overlapping[-12:])
     return [wanted[line] for line in sorted(wanted)]

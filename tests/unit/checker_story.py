@@ -36,10 +36,10 @@ class Story:
         else:
             self.recorder.ok(process, result, position=position)
 
-    def call(self, process: str, op: str, *args: Any, gives: Any = None, at: int | None = None, **more: Any) -> None:
+    def call(self, process: str, op: str, *args: Any, gives: Any = None, **more: Any) -> None:
         """A call that nothing comes between."""
         self.begin(process, op, *args, **more)
-        self.end(process, gives, at)
+        self.end(process, gives)
 
     def history(self) -> History:
         """What was recorded, read back."""

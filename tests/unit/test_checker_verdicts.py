@@ -1,11 +1,11 @@
-"""Histories that a correct cluster can have told, and the classic ones that none can, for every kind of object."""
+"""Histories that a correct cluster can have told, and the classic ones that none can, for all kinds."""
 
 from __future__ import annotations
 
 import pytest
+from checker_story import UNKNOWN, Story
 
 from bench.checker.record import HistoryFormatError
-from checker_story import UNKNOWN, Story
 
 
 def test_a_read_of_a_value_that_was_overwritten_before_it_began_is_blamed() -> None:
