@@ -54,7 +54,7 @@ class Model(Protocol):
 class Move:
     """A call to be placed, in lines of the history: it takes effect between ``start`` and ``end``."""
 
-    __slots__ = ("call", "effect", "end", "rank", "start", "step")
+    __slots__ = ("call", "effect", "end", "rank", "start", "step", "turn")
 
     def __init__(self, call: Call, effect: Effect) -> None:
         self.call: Final = call
@@ -63,6 +63,8 @@ class Move:
         self.start = call.line
         self.end: int | None = None if call.is_unknown else call.end_line
         """None: it need not be placed at all."""
+        self.turn: int | None = None
+        """Its number among the moves whose order is known; None: it is none of them."""
         self.rank: tuple[int, int] | None = None
         """Where it had better be placed, among moves that overlap; None: by its end."""
 
@@ -147,13 +149,15 @@ def tighten(moves: Sequence[Move]) -> None:
     """Moves in the order in which they certainly took effect: none begins before one that stands before it
     did, none ends after one that stands behind it has."""
     start = 0
-    for move in moves:
+    for turn, move in enumerate(moves):
+        move.turn = turn
         start = move.start = max(start, move.start)
     end: int | None = None
     for move in reversed(moves):
         if move.end is not None and end is not None:
             move.end = min(end, move.end)
         end = move.end if move.end is not None else end
+        move.rank = None
 
 
 def split(model: Model, moves: Sequence[Move]) -> Problem:

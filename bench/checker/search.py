@@ -209,6 +209,8 @@ class Search:
         self._memory_bytes: Final = memory_bytes
         self._seen: Final[dict[tuple[int, int, State], int | list[int]]] = {}
         self._bytes = 0
+        self._turn = 0
+        """How many of the moves whose order is known are placed."""
         self._placed: list[Move] = []
         self._lifted: list[int] = []
         self._best = Found([], None, None, problem.initial, 0)
@@ -246,6 +248,7 @@ class Search:
             self._lifted.append(at)
             if at >= 0:
                 self._lines.lift(at)
+                self._turn += move.turn is not None
                 left -= 1
             frames.append(_Frame(self._options(state, used), state, low, mask, used))
         return Found(self._placed, None, None, frames[-1].state, len(self._seen))
@@ -258,6 +261,8 @@ class Search:
         choices = []
         for at in found:
             move = moves[at]
+            if move.turn is not None and move.turn != self._turn:
+                continue
             states = move.step(state)
             if not states:
                 illegal.append(move)
@@ -316,6 +321,7 @@ class Search:
         if at < 0:
             return 0
         self._lines.put_back(at)
+        self._turn -= move.turn is not None
         return 1
 
     def _note(self, state: State, left: int) -> None:
