@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Any, Final
 
 from xxhash import xxh3_64_intdigest
 
 from bench.world.clock import PPM, Clock, Heap, Seed, Trace
 from bench.world.cluster import Cluster
-from bench.world.faults import CLOCK_DRIFT_PPM_MAX
 from bench.world.port import SimPort
+from bench.world.target import CLOCK_DRIFT_PPM_MAX
 from bench.world.tasks import Pause, Task
 from bench.world.wires import REFUSAL_MS, TIMEOUT_MS, Door, Wire
 from primitives.errors import InvariantViolation
@@ -113,10 +112,10 @@ class SimClient(Openers):
         for wire in list(self._wires.values()):
             wire.snap()
 
-    def drop_one(self, random: Random) -> None:
-        """One of its connections breaks."""
+    def drop_one(self, pick: int) -> None:
+        """One of its connections breaks: the ``pick``-th, counted round."""
         if self._wires:
-            self._wires[random.choice(sorted(self._wires))].snap()
+            self._wires[sorted(self._wires)[pick % len(self._wires)]].snap()
 
     def isolate(self, length_ms: int) -> None:
         """Nothing gets to it or from it for a while."""
