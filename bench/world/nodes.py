@@ -21,7 +21,7 @@ from bench.world.invariants import GroupChecks, SessionChecks
 from bench.world.network import Network
 from primitives.errors import InvariantViolation
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
-from raftgroup.types import Message, MessageKind
+from raftgroup.types import Message, MessageKind, Role
 from shards.engine import Engine
 from shards.group import GroupDriver
 from shards.peerwire import SectionKind, decode_beats, decode_raft
@@ -34,6 +34,7 @@ _KIND_AT: Final = _SECTION_HEADER_BYTES + 4
 _UNCHECKED: Final = (MessageKind.APPEND,)
 """A long message whose promises the leader's vote has covered already."""
 
+ROLES: Final = {role: role.name.lower() for role in Role}
 ROUNDS_A_MS_MAX: Final = 2000
 
 Change = tuple[int, int, int, int, int]
@@ -284,7 +285,7 @@ class SimNode:
             self._ledgers.sessions[group].observed(replica.id, replica.applied, numbers)
         term, role, commit, applied, last = now
         self._trace(
-            self._who, f"g{group} role {role} term {term} last {last} commit {commit} applied {applied}"
+            self._who, f"g{group} {ROLES[role]} term {term} last {last} commit {commit} applied {applied}"
         )
 
 

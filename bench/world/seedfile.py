@@ -29,7 +29,8 @@ class SeedFile:
     """The program's version: another one's runs differ."""
     number: int
     setting: Setting
-    plan: Plan
+    plan: Plan | None
+    """None: what the seed draws."""
     digest: str
     """Of the trace; empty if it is not known."""
     violation: str | None = None
@@ -40,11 +41,12 @@ class SeedFile:
             "format": FORMAT, "version": VERSION, "product": self.product, "seed": self.number,
             "setting": self.setting.as_plain(), "digest": self.digest, "violation": self.violation,
         }  # fmt: skip
-        faults = [json.dumps({"at_ms": one.at_ms, "kind": one.kind, "last_ms": one.last_ms, **one.details})
-                  for one in self.plan]  # fmt: skip
+        faults = [
+            json.dumps({"at_ms": one.at_ms, "kind": one.kind, "last_ms": one.last_ms, **one.details})
+            for one in self.plan or ()
+        ]
         text = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
-        plan = ",\n  ".join(faults)
-        return f'{text},\n "faults": [{plan and f"\n  {plan}\n "}]\n}}\n'
+        return text + ',\n "faults": [\n  ' + ",\n  ".join(faults) + "\n ]\n}\n"
 
 
 def decode(text: str) -> SeedFile:
@@ -56,7 +58,8 @@ def decode(text: str) -> SeedFile:
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         raise SeedFileError("it is no seed file")
     if plain.get("version") != VERSION:
-        raise SeedFileError(f"it is of version {plain.get('version')!r}; this program reads version {VERSION}")
+        found = plain.get("version")
+        raise SeedFileError(f"it is of version {found!r}; this program reads version {VERSION}")
     try:
         setting = Setting.of_plain(plain["setting"])
         plan = tuple(_fault(one) for one in plain["faults"])
