@@ -21,7 +21,7 @@ from bench.world.invariants import GroupChecks, SessionChecks
 from bench.world.network import Network
 from primitives.errors import InvariantViolation
 from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
-from raftgroup.types import Message, MessageKind, Role
+from raftgroup.types import Message, MessageKind
 from shards.engine import Engine
 from shards.group import GroupDriver
 from shards.peerwire import SectionKind, decode_beats, decode_raft
@@ -34,7 +34,7 @@ _KIND_AT: Final = _SECTION_HEADER_BYTES + 4
 _UNCHECKED: Final = (MessageKind.APPEND,)
 """A long message whose promises the leader's vote has covered already."""
 
-ROLES: Final = {role: role.name.lower() for role in Role}
+ROLES: Final = ("follower", "pre-candidate", "candidate", "leader")
 ROUNDS_A_MS_MAX: Final = 2000
 
 Change = tuple[int, int, int, int, int]

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from bench.checker.record import Recorder
 from bench.histories import HistoryViolation
+from bench.recording import RECORDED
 from bench.workloads import Workload
 from bench.world.clients import SimClient
 from bench.world.clock import Heap, Seed, Trace
@@ -34,11 +36,12 @@ VIOLATIONS: Final = (InvariantViolation, raft.InvariantViolation, HistoryViolati
 
 class World:
     """Everything of one run. ``echo`` gets each line of the trace; ``plan`` is what happens instead of the
-    faults that the seed draws."""
+    faults that the seed draws; ``history`` gets each line of what callers were told, see
+    ``bench.checker.record``."""
 
     def __init__(
         self, number: int, setting: Setting, echo: Callable[[str], None] | None = None,
-        plan: Plan | None = None,
+        plan: Plan | None = None, history: Callable[[str], object] | None = None,
     ) -> None:  # fmt: skip
         self.setting: Final = setting
         self.seed: Final = Seed(number)
@@ -49,6 +52,11 @@ class World:
             replicas=setting.replicas,
         )  # fmt: skip
         self.workloads: Final = [make_workload(name) for name in setting.workloads]
+        self._recorder = history and Recorder(history, lambda: self.heap.now_ms * 1000, seed=number)
+        self._recorded: Final = [
+            name for workload in self.workloads if workload.NAME in RECORDED
+            if isinstance(name := getattr(workload, "name", None), str)
+        ]  # fmt: skip
         if plan is None:
             plan = draw_plan(
                 self.seed.stream("plan"), self.cluster.nodes, setting.faults, setting.fault_ms
@@ -148,6 +156,7 @@ class World:
         client = SimClient(
             number=self._made, heap=self.heap, trace=self.trace, seed=self.seed, cluster=self.cluster,
             doors=self._doors, timeout_ms=self._timeout_ms,
+            history=None if self._recorder is None else (self._recorder, self._recorded),
         )  # fmt: skip
         self.clients.append(client)
         return client

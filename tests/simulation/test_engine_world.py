@@ -54,8 +54,8 @@ def test_same_seed_gives_the_same_trace_to_the_byte() -> None:
 def test_trace_does_not_depend_on_the_hashes_of_strings() -> None:
     traces = {
         subprocess.run(
-            [sys.executable, "-m", "ops.main", "simulate", "--seed", "3", "--verbose"], env={"PYTHONHASHSEED": hashes}, check=True,
-            stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "ops.main", "simulate", "--seed", "3", "--verbose"],
+            env={"PYTHONHASHSEED": hashes}, check=True, stdout=subprocess.PIPE, text=True,
         ).stdout
         for hashes in ("1", "77")
     }  # fmt: skip
