@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Final
 
 from bench.world.faults import KINDS
 from bench.world.nemesis import Plan
 from bench.world.setting import Setting
 from bench.world.target import Fault
+from primitives.ids import NodeId
 
 FORMAT: Final = "quorate-seed"
 VERSION: Final = 1
@@ -91,6 +93,9 @@ def _fault(plain: Mapping[str, Any]) -> Fault:
     times = [details.pop(name) for name in ("at_ms", "last_ms")]
     if any(type(one) is not int or not 0 <= one <= LENGTH_MAX_MS for one in times):
         raise ValueError(f"a fault is at {times[0]!r} for {times[1]!r} ms")
+    wanted = KINDS[kind].draw(Random(0), [NodeId(number) for number in (1, 2, 3)])
+    for name in sorted(wanted.keys() - details.keys()):
+        raise ValueError(f"a {kind} lacks {name!r}")
     return Fault(times[0], kind, times[1], details)
 
 

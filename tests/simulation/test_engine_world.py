@@ -9,10 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench.world.run import VIOLATIONS, Setting, repeat_command, run_seed
+from bench.world.seedfile import decode
 from primitives.commands import Commands
 from primitives.counter import CounterMachine
 from primitives.lock import LockMachine
@@ -23,6 +25,7 @@ from shards.leases import LeaderLeases
 from shards.writer import Writer
 
 SEEDS = 60
+SEEDS_KEPT = Path(__file__).parent / "seeds"
 
 
 def test_every_seed_holds_and_makes_progress_after_healing() -> None:
@@ -64,8 +67,8 @@ def test_trace_does_not_depend_on_the_hashes_of_strings() -> None:
 
 
 def test_sessions_that_a_former_leaders_last_entries_registered_expire_too() -> None:
-    setting = Setting(workloads=("counter",), faults=("client", "isolate", "split"), groups=1, fault_ms=6000)
-    run_seed(28, setting)
+    file = decode((SEEDS_KEPT / "expiry_of_a_former_leaders_sessions.json").read_text())
+    run_seed(file.number, file.setting, plan=file.plan)
 
 
 def test_nodes_without_a_groups_replica_pass_operations_on() -> None:
