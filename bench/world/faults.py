@@ -148,7 +148,7 @@ def _client(random: Random, nodes: Nodes) -> Details:
 
 
 def _burst(random: Random, nodes: Nodes) -> Details:
-    return {"clients": random.choice((2, 5, 12)), "length_ms": random.choice((100, 500, 2000))}
+    return {"clients": random.choice((2, 5, 12)), "length_ms": random.choice((100, 300, 1000))}
 
 
 # --- Courses ------------------------------------------------------------------------------------------
