@@ -70,7 +70,7 @@ async def simulate(
     clients: Count | None = None, callers: Count | None = None, workloads: Names | None = None,
     faults: Names | None = None, fault_ms: Count | None = None, heal_ms: Positive | None = None,
     sessions_ms: Numbers | None = None, jobs: Positive = 1, twice: Flag = False, verbose: Flag = False,
-    record: Path | None = None, shrink: Flag = False, write: Written = "table",
+    record: Path | None = None, history: Path | None = None, shrink: Flag = False, write: Written = "table",
 ) -> int:  # fmt: skip
     """Run whole clusters, nodes and clients, under a simulated clock, network and disk with faults.
 
@@ -113,6 +113,8 @@ async def simulate(
         Print every line of the trace, those of frames too.
     record
         Write the run of one seed to this file, for --replay.
+    history
+        Write what callers were told in the run of one seed to this file, for quorate check history.
     shrink
         Leave out of a failing seed the faults that it does not need, print the rest, and record it.
     write
@@ -127,8 +129,8 @@ async def simulate(
     if sum(one is not None for one in (seed, seeds, replay)) != 1:
         raise UsageError("one of --seed, --seeds and --replay is needed")
     if seeds is not None:
-        if record is not None or shrink or verbose:
-            raise UsageError("--record, --shrink and --verbose are for one seed")
+        if record is not None or history is not None or shrink or verbose:
+            raise UsageError("--record, --history, --shrink and --verbose are for one seed")
         _setting(seeds[0], given)
         return await _many(seeds, given, jobs, twice, write)
     if jobs != 1:
@@ -140,7 +142,7 @@ async def simulate(
     else:
         number = seed or 0
         file = SeedFile(product_version(), number, _setting(number, given), None, "")
-    return _one(file, twice, verbose, record, shrink)
+    return _one(file, twice, verbose, record, history, shrink)
 
 
 def _setting(number: int, given: dict[str, Any]) -> Setting:
@@ -161,9 +163,16 @@ def _setting(number: int, given: dict[str, Any]) -> Setting:
 # --- One seed -----------------------------------------------------------------------------------------
 
 
-def _one(file: SeedFile, twice: bool, verbose: bool, record: Path | None, shrinks: bool) -> int:
-    outcome = play(file.number, file.setting, plan=file.plan, twice=twice, echo=_echo(verbose))
+def _one(
+    file: SeedFile, twice: bool, verbose: bool, record: Path | None, history: Path | None, shrinks: bool
+) -> int:
+    lines: list[str] = []
+    outcome = play(
+        file.number, file.setting, plan=file.plan, twice=twice, echo=_echo(verbose), history=lines
+    )
     _tell(outcome)
+    if history is not None:
+        _write(history, "".join(lines))
     if file.digest and outcome.digest != file.digest and outcome.violation is None:
         raise Failure(f"the file's trace was {file.digest}: something outside of the seed has changed")
     if outcome.violation is None and shrinks:
@@ -172,7 +181,7 @@ def _one(file: SeedFile, twice: bool, verbose: bool, record: Path | None, shrink
         outcome = _shrunk(outcome)
         record = record or Path(f"seed-{outcome.number}.json")
     if record is not None:
-        _write(record, outcome)
+        _record(record, outcome)
     if outcome.violation is None:
         return DONE
     again = f"quorate simulate --replay {record}" if record else repeat_command(file.number, file.setting)
@@ -190,8 +199,13 @@ def _echo(verbose: bool) -> Callable[[str], None]:
 def _tell(outcome: Outcome) -> None:
     sys.stdout.write(
         f"seed {outcome.number}: {outcome.calls.total()} calls, {outcome.steps} steps,"
-        f" {len(outcome.plan)} faults, trace {outcome.digest}\n"
+        f" {len(outcome.plan)} faults, {_judged(outcome)}, trace {outcome.digest}\n"
     )
+
+
+def _judged(outcome: Outcome) -> str:
+    parts = [f"{count} {verdict}" for verdict, count in sorted(outcome.judged.items())]
+    return f"parts of the history: {', '.join(parts) or 'none judged'}"
 
 
 def _first_line(outcome: Outcome) -> str:
@@ -232,12 +246,16 @@ def _read(path: Path) -> SeedFile:
     return file
 
 
-def _write(path: Path, outcome: Outcome) -> None:
+def _record(path: Path, outcome: Outcome) -> None:
     file = SeedFile(
         product_version(), outcome.number, outcome.setting, outcome.plan, outcome.digest, outcome.violation
     )
+    _write(path, file.encode())
+
+
+def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(file.encode(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}") from None
 
@@ -287,7 +305,9 @@ class Totals:
         self.seeds = 0
         self.failures = 0
         self._sums: Counter[str] = Counter()
-        self._named: dict[str, Counter[str]] = {"workload": Counter(), "fault": Counter(), "point": Counter()}
+        self._named: dict[str, Counter[str]] = {
+            what: Counter() for what in ("workload", "history", "fault", "point")
+        }
 
     def add(self, outcome: Outcome) -> None:
         """One seed more."""
@@ -297,6 +317,7 @@ class Totals:
         self._sums["steps"] += outcome.steps
         self._sums["simulated seconds"] += outcome.simulated_ms // 1000
         self._named["workload"] += outcome.calls
+        self._named["history"] += outcome.judged
         self._named["fault"] += outcome.faults
         self._named["point"] += outcome.points
 

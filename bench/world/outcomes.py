@@ -17,10 +17,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from bench.checker.check import VIOLATION, check
+from bench.checker.record import parse
 from bench.world.nemesis import Plan
 from bench.world.run import VIOLATIONS, World
 from bench.world.setting import Setting
 
+SEARCH_S: Final = 5.0
+SEARCH_MB: Final = 512.0
+"""What the search in one history may take; beyond it a part stays undecided, and is counted as that."""
 AHEAD: Final = 3
 """Seeds given to each process beforehand."""
 
@@ -43,6 +48,8 @@ class Outcome:
     """By kind, those that began."""
     points: Counter[str] = field(default_factory=Counter)
     """By name, the failpoints at which a process ended."""
+    judged: Counter[str] = field(default_factory=Counter)
+    """By verdict, the parts of the history, each an object or a key, that the search judged."""
     violation: str | None = None
     """What did not hold."""
     tail: tuple[str, ...] = ()
@@ -56,12 +63,21 @@ class Outcome:
 
 def play(
     number: int, setting: Setting, *, echo: Callable[[str], None] | None = None, plan: Plan | None = None,
-    twice: bool = False,
+    twice: bool = False, history: list[str] | None = None,
 ) -> Outcome:  # fmt: skip
-    """Runs a seed. ``twice``: and again, upon which two traces that differ are a violation, too."""
+    """Runs a seed and judges what its callers were told. ``twice``: and again, upon which two traces that
+    differ are a violation, too. ``history`` gets the lines of the history."""
     began = time.perf_counter()
-    world = World(number, setting, echo, plan)
+    lines: list[str] = [] if history is None else history
+    world = World(number, setting, echo, plan, lines.append)
     violation = _violation(world)
+    judged: Counter[str] = Counter()
+    if violation is None:
+        verdict = check(parse(lines), seconds=SEARCH_S, memory_mb=SEARCH_MB)
+        judged.update(one.outcome for one in verdict.judgements)
+        worst = verdict.worst()
+        if worst is not None and worst.outcome == VIOLATION:
+            violation = f"HistoryViolation: {worst.title}: {worst.reason}; {worst.blocked}"
     if twice and violation is None:
         again = World(number, setting, None, plan)
         if _violation(again) is not None or again.trace.digest() != world.trace.digest():
@@ -69,7 +85,7 @@ def play(
     return Outcome(
         number, setting, world.nemesis.plan, world.trace.digest(), time.perf_counter() - began,
         world.heap.steps, world.heap.now_ms, world.calls_of, world.nemesis.begun,
-        world.cluster.failpoints.struck, violation, () if violation is None else tuple(world.trace.tail),
+        world.cluster.failpoints.struck, judged, violation, () if violation is None else tuple(world.trace.tail),
     )  # fmt: skip
 
 
