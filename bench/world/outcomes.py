@@ -23,7 +23,7 @@ from bench.world.nemesis import Plan
 from bench.world.run import VIOLATIONS, World
 from bench.world.setting import Setting
 
-SEARCH_S: Final = 5.0
+SEARCH_S: Final = 2.0
 SEARCH_MB: Final = 512.0
 """What the search in one history may take; beyond it a part stays undecided, and is counted as that."""
 AHEAD: Final = 3
@@ -85,7 +85,8 @@ def play(
     return Outcome(
         number, setting, world.nemesis.plan, world.trace.digest(), time.perf_counter() - began,
         world.heap.steps, world.heap.now_ms, world.calls_of, world.nemesis.begun,
-        world.cluster.failpoints.struck, judged, violation, () if violation is None else tuple(world.trace.tail),
+        world.cluster.failpoints.struck, judged, violation,
+        () if violation is None else tuple(world.trace.tail),
     )  # fmt: skip
 
 

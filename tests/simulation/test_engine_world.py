@@ -24,7 +24,7 @@ from shards.group import SyncWait
 from shards.leases import LeaderLeases
 from shards.writer import Writer
 
-SEEDS = 60
+SEEDS = 30
 SEEDS_KEPT = Path(__file__).parent / "seeds"
 
 
@@ -37,8 +37,8 @@ def test_every_seed_holds_and_makes_progress_after_healing() -> None:
             pytest.fail(f"{repeat_command(seed, Setting())}: {type(violation).__name__}: {violation}")
         calls += world.calls
         grants += sum(getattr(workload, "grants", 0) for workload in world.workloads)
-    assert calls > 5000
-    assert grants > 500
+    assert calls > 2500
+    assert grants > 250
 
 
 def test_five_nodes_hold_too() -> None:
