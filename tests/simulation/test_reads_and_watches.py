@@ -18,7 +18,7 @@ WATCH = Setting(workloads=("watch",))
 
 
 @pytest.mark.parametrize(
-    ("setting", "seeds"), [(READS, 10), (WATCH, 10), (replace(WATCH, nodes=5, groups=3, fault_ms=5000), 4)]
+    ("setting", "seeds"), [(READS, 6), (WATCH, 6), (replace(WATCH, nodes=5, groups=3, fault_ms=5000), 4)]
 )
 def test_every_seed_holds(setting: Setting, seeds: int) -> None:
     checked = 0
