@@ -33,10 +33,17 @@ WHOLE_MODELS: Final[dict[str, Callable[[list[Call]], Model]]] = {
 
 def has_an_order(calls: list[Call]) -> bool:
     """Whether some order of all known calls, and of some unknown ones, agrees with real time and the model.
-    No key is judged apart, nothing is remembered or narrowed."""
-    model = WHOLE_MODELS[calls[0].kind](calls)
+    Nothing is remembered or narrowed. The keys of a map are taken apart, since their revisions need not be
+    comparable, unless a call concerns all of them."""
     kept = [one for one in calls if one.outcome != "fail"]
     kept = [one for one in kept if not (one.is_unknown and KINDS[one.kind][one.op].is_query)]
+    if calls[0].kind == "map" and not any(one.op in ("size", "items", "clear") for one in kept):
+        return all(_has_an_order(calls, [one for one in kept if one.args[0] == key]) for key in KEYS)
+    return _has_an_order(calls, kept)
+
+
+def _has_an_order(calls: list[Call], kept: list[Call]) -> bool:
+    model = WHOLE_MODELS[calls[0].kind](calls)
     steps = {one: model.effect(one).step for one in kept}
 
     def go(left: frozenset[Call], state: State) -> bool:
