@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from bench.histories import Ground
+from bench.workloads import CounterWorkload
 from bench.world.failpoints import POINTS
 from bench.world.faults import KINDS
 from bench.world.outcomes import play, play_many
@@ -16,6 +19,8 @@ from bench.world.seedfile import SeedFile
 from bench.world.setting import WORKLOADS, repeat_command
 from bench.world.target import Fault
 from ops.versions import product_version
+from primitives.counter import Counter
+from router.openers import Openers
 
 PLAIN = Setting(workloads=("counter", "register"), groups=1, fault_ms=4000)
 SNAPSHOTS = ("snapshot_staged", "snapshot_installed")
@@ -125,3 +130,25 @@ def test_same_seeds_give_the_same_traces_twice_and_on_two_hash_seeds() -> None:
 def _file(number: int) -> str:
     outcome = play(number, Setting.draw(number), twice=True)
     return SeedFile(product_version(), number, outcome.setting, outcome.plan, outcome.digest).encode()
+
+
+def test_the_search_notices_a_planted_read_of_the_past_that_no_workload_judges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def finish(self: CounterWorkload, client: Openers, ground: Ground) -> None:
+        pass
+
+    monkeypatch.setattr(CounterWorkload, "finish", finish)
+    setting = Setting(workloads=("counter",), faults=("crash",), fault_ms=3000)
+    honest = play(2, setting)
+    assert honest.violation is None
+    assert honest.judged == {"valid": 1}
+    get = Counter.get
+
+    async def late(self: Counter, **options: Any) -> int:
+        return max(await get(self, **options) - 3, 0)
+
+    monkeypatch.setattr(Counter, "get", late)
+    violation = play(2, setting).violation
+    assert violation is not None
+    assert violation.startswith("HistoryViolation: counter count: ")
