@@ -171,6 +171,7 @@ def _one(
         file.number, file.setting, plan=file.plan, twice=twice, echo=_echo(verbose), history=lines
     )
     _tell(outcome)
+    sys.stdout.write(f"{outcome.violation}\n" if outcome.violation else "")
     if history is not None:
         _write(history, "".join(lines))
     if file.digest and outcome.digest != file.digest and outcome.violation is None:
