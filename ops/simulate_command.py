@@ -58,8 +58,8 @@ def _range(text: str) -> range:
 
 
 Count = Annotated[int, read_by(_count, "N")]
-Names = Annotated[tuple[str, ...], read_by(_names, "NAME,…")]
-Numbers = Annotated[tuple[int, ...], read_by(_numbers, "N,…")]
+Names = Annotated[tuple[str, ...], read_by(_names, "NAME,…"), Parameter(negative="")]
+Numbers = Annotated[tuple[int, ...], read_by(_numbers, "N,…"), Parameter(negative="")]
 Seeds = Annotated[range, read_by(_range, "COUNT|FIRST-LAST")]
 Written = Annotated[Format, Parameter(name=["--write", "-w"])]
 
