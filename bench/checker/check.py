@@ -140,8 +140,8 @@ def _judge(part: Part, until: float, memory_mb: float) -> Judgement:
         return judged
     reason = f"{blocked!r} fits nowhere: {_behind(order)}, the {part.kind} is {show(part, found.state)}"
     return replace(
-        judged, outcome=VIOLATION, reason=reason, blocked=blocked, states=trail(part, [move.call for move in found.order]),
-        window=_window(part, order, blocked),
+        judged, outcome=VIOLATION, reason=reason, blocked=blocked, window=_window(part, order, blocked),
+        states=trail(part, [move.call for move in found.order]),
     )  # fmt: skip
 
 
@@ -168,6 +168,9 @@ def _window(part: Part, order: list[Call], blocked: Call) -> list[Call]:
     want([call for call in part.calls if call is not blocked and call.result == blocked.result
           and call.result is not None and call.line < end][-3:])  # fmt: skip
     want(order[-6:])
-    overlapping = [call for call in part.calls if call.line < end and (call.end_line or end) > blocked.line]
+    overlapping = [
+        call for call in part.calls
+        if call.line < end and (call.is_unknown or (call.end_line or end) > blocked.line)
+    ]  # fmt: skip
     want(overlapping[-12:])
     return [wanted[line] for line in sorted(wanted)]

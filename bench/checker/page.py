@@ -216,7 +216,7 @@ def _bar(bar: _Bar, is_bad: bool, width: float, room: float, is_placed: bool) ->
     call = bar.call
     y = _y(bar.lane)
     kind = "bad" if is_bad else "unknown" if call.is_unknown else "" if is_placed else "left"
-    end = width + 8 if bar.end is None else bar.end
+    end = width + 2000 if bar.end is None else bar.end
     most = max(int(room / CHARACTER) - 1, 4)
     text = _text(call)
     shown = text if len(text) <= most else f"{text[: most - 1]}…"

@@ -62,7 +62,7 @@ def _has_an_order(calls: list[Call], kept: list[Call]) -> bool:
 
 
 class Object:
-    """What a correct object would answer, so that histories are often valid. Written apart from the models."""
+    """What a correct object answers, so that histories are often valid. Written apart from the models."""
 
     def __init__(self) -> None:
         self.revision = 0
@@ -266,8 +266,8 @@ OPERATIONS: Final = {
 
 
 def history(name: str, seed: int, length: int) -> list[Call]:
-    """A history of concurrent calls on one object: made by a correct one, then perhaps with something wrong in
-    it, or with the outcome of some calls unknown."""
+    """A history of concurrent calls on one object: made by a correct one, then perhaps with something wrong
+    in it, or with the outcome of some calls unknown."""
     random = Random(seed)
     kind = name.split()[-1]
     made = Object()
@@ -280,7 +280,8 @@ def history(name: str, seed: int, length: int) -> list[Call]:
         line += 1
         if len(calls) < length and len(running) < 3 and random.random() < 0.6:
             op = random.choice(OPERATIONS[name])
-            call = Call(f"p{len(calls)}", line, kind, "o", op, arguments(kind, op, random, len(calls)), line=line)
+            args = arguments(kind, op, random, len(calls))
+            call = Call(f"p{len(calls)}", line, kind, "o", op, args, line=line)
             calls.append(call)
             running.append(call)
         elif running:
