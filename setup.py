@@ -1,6 +1,6 @@
-"""Builds the package. With ``QUORATE_COMPILE=1`` in the environment its synchronous core is compiled by mypyc.
+"""Builds the package. With ``QUORATE_COMPILE=1`` in the environment mypyc compiles its synchronous core.
 
-That takes some minutes, a C compiler and Python's headers, and makes it faster; nothing else about it differs.
+That takes some minutes, a C compiler and Python's headers, and makes it faster; nothing else differs.
 """
 
 from __future__ import annotations
