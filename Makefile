@@ -4,10 +4,11 @@
 #   make dev ARGS="--nodes 1"         the same with other options of `quorate dev`
 #   make test                         every test
 #   make test ARGS="tests/unit -x"    the same with other arguments to pytest
+#   make fast                         the same program with a compiled core, in .venv-fast; needs a C compiler
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help dev test lint install install-dev lock clean
+.PHONY: help dev test fast lint install install-dev lock clean
 
 # The interpreter that makes .venv: the first of these that runs and is 3.11 or newer.
 CANDIDATES = python3.11 python3.12 python3.13 python3.14 python3
@@ -15,6 +16,8 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$p" && break; done)
 
 VENV := .venv
+FAST := .venv-fast
+SOURCES := $(wildcard quorate/*.py ops/*.py bench/*.py bench/*/*.py shards/*.py router/*.py raftgroup/*.py primitives/*.py)
 BIN := $(VENV)/bin
 # Only what the lock files name is ever fetched; the project itself is built by the locked setuptools.
 PIP_LOCKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
@@ -24,13 +27,17 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-annotate
 
 help:
-	@sed -n '2,7s/^# \{0,1\}//p' Makefile
+	@sed -n '3,8s/^# \{0,1\}//p' Makefile
 
 dev: install
 	@$(BIN)/quorate dev $(or $(ARGS),--groups 16)
 
 test: install-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# An installation of its own: what is compiled there is not found by whoever runs the sources.
+fast: $(FAST)/.installed
+	@echo 'use it like .venv: $(FAST)/bin/quorate dev --groups 16'
 
 lint: install-dev
 	$(BIN)/ruff check .
@@ -53,6 +60,16 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP_LOCKED) -r requirements-dev.lock
 	@touch $@
 
+$(FAST)/.installed: $(SOURCES) setup.py pyproject.toml requirements.lock requirements-dev.lock
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer among: $(CANDIDATES)" >&2; exit 1; }
+	@command -v "$${CC:-cc}" >/dev/null || { echo "make: no C compiler: install gcc, or name one by CC" >&2; exit 1; }
+	$(PYTHON) -m venv $(FAST)
+	$(FAST)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
+		-r requirements-dev.lock
+	QUORATE_COMPILE=1 $(FAST)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
+		--no-build-isolation --force-reinstall .
+	@touch $@
+
 # Writes both lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
 lock: | $(BIN)/python
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) pyproject.toml - -o requirements.lock
@@ -60,4 +77,4 @@ lock: | $(BIN)/python
 		-o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FAST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -57,16 +57,6 @@ TRANSFER_LAG_ENTRIES: Final = 256
 """A replica that lacks more than this is not handed a leadership: writes would wait for it to catch up."""
 
 
-class SyncWait(NamedTuple):
-    """What a group does once a round is synced."""
-
-    driver: GroupDriver
-    messages: Sequence[Message]
-    term: Term
-    last: Index
-    """Last entry written in that round; 0 if it wrote none."""
-
-
 class GroupDriver:
     """A replica of one group, with its applier and its waiters."""
 
@@ -465,3 +455,13 @@ class GroupDriver:
     def _release(self, slot: int, out: Outbox) -> None:
         for origin, data in self.openings.release(slot):
             self.submit(origin, data, out)
+
+
+class SyncWait(NamedTuple):
+    """What a group does once a round is synced."""
+
+    driver: GroupDriver
+    messages: Sequence[Message]
+    term: Term
+    last: Index
+    """Last entry written in that round; 0 if it wrote none."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from primitives.ids import GroupId, NodeId
 from raftgroup.types import Entry, HardState, Index, LogReader, Membership, ReplicaId, Term
@@ -171,11 +171,11 @@ class Origin(NamedTuple):
 class Priority:
     """Classes of peer traffic, most urgent first."""
 
-    CONTROL = 0
+    CONTROL: Final = 0
     """Heartbeats, votes and their replies."""
-    LOG = 1
+    LOG: Final = 1
     """Appends, client operations passed on, answers."""
-    BULK = 2
+    BULK: Final = 2
     """Snapshots."""
 
 
