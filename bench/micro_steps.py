@@ -1,0 +1,295 @@
+"""The steps that ``bench.micro`` measures: the very objects that nodes and clients are made of, one at a time."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import trio
+
+from primitives.applier import Applier
+from primitives.catalog import CatalogOp, create_arguments, decode_found
+from primitives.codec import encode_key, encode_value
+from primitives.errors import Code
+from primitives.ids import CATALOG_ID, SLOTS, GroupId, NodeId, PrimitiveId, SlotId
+from primitives.map import Map
+from primitives.mapops import Op
+from primitives.records import (
+    Command,
+    Kind,
+    Record,
+    Register,
+    Type,
+    decode_answer,
+    decode_command,
+    decode_record,
+    encode_answer,
+    encode_command,
+    encode_entry,
+    encode_register,
+)
+from router.client import attach
+from router.connection import Connection, Role, Welcome, encode_welcome
+from router.frames import FrameKind, decode_requests, encode_answers, encode_control
+from router.shardmap import GroupInfo, NodeInfo, ShardMap
+from shards.placement import machines_of
+from shards.rocksbatch import RocksBatch
+from shards.statesink import StateSink
+
+GROUP: Final = GroupId(1)
+SLOT: Final = SlotId(7)
+SESSION_ID: Final = bytes(range(16))
+KEYS: Final = 1000
+IN_FLIGHT: Final = 16
+"""Commands of a session that are under way: so far behind are its acknowledgements."""
+FLUSH_EVERY: Final = 400
+VALUE: Final = b"x" * 128
+ADDRESS: Final = "127.0.0.1:1"
+CALLERS: Final = 64
+
+_FOUND: Final = struct.Struct(">QBH")
+
+
+class MemoryRows:
+    """Rows in a dict, with what a flush writes."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """See ``tables.Rows``."""
+        return self.rows.get(key)
+
+    def scan(
+        self, start: bytes, end: bytes | None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """See ``tables.Rows``."""
+        found = [key for key in self.rows if start <= key and (end is None or key < end)]
+        return iter([(key, self.rows[key]) for key in sorted(found, reverse=reverse)])
+
+    def write(self, batch: RocksBatch, skip: int) -> None:
+        """Takes a batch over; its keys without the first ``skip`` bytes."""
+        for _, key, value in batch.rows:
+            if value is None:
+                self.rows.pop(key[skip:], None)
+            else:
+                self.rows[key[skip:]] = value
+
+
+class Group:
+    """An applier with one open map and one session."""
+
+    def __init__(self) -> None:
+        self.rows = MemoryRows()
+        self.applier: Final = Applier(GROUP, self.rows, machines_of(GROUP))
+        self.applier.initialize([SLOT])
+        register = Register(SESSION_ID, 1, 10_000)
+        self.number = decode_answer(self._apply(encode_register(register))).revision
+        args, body = create_arguments("", "map", Map.TYPE, 0, b"")
+        self._sequence = 0
+        answer = self._apply(self._record(Type.CATALOG, CATALOG_ID, CatalogOp.CREATE, args, body))
+        self.primitive = PrimitiveId(SLOT, decode_found(decode_answer(answer).result).revision)
+
+    def _apply(self, record: bytes) -> bytes:
+        (answer,) = self.applier.apply(encode_entry(1000, [record])).answers
+        if answer is None or answer[0]:
+            raise AssertionError(f"a step of the preparation was answered {answer!r}")
+        return answer
+
+    def _record(self, type: int, primitive: PrimitiveId, op: int, args: list[object], body: bytes) -> bytes:
+        self._sequence += 1
+        return encode_command(Command(
+            SESSION_ID, self.number, SLOT, 1, self._sequence, max(0, self._sequence - IN_FLIGHT), primitive,
+            0, type, op, (), args, body,
+        ))
+
+    def puts(self, count: int) -> list[bytes]:
+        """Records of puts to a thousand keys, in the order of their numbers."""
+        value = encode_value(VALUE)
+        return [
+            self._record(Map.TYPE, self.primitive, Op.PUT, [encode_key(f"key{n % KEYS:06}")], value)
+            for n in range(count)
+        ]
+
+    def flush(self) -> None:
+        """Writes what was applied into a batch, and takes it over."""
+        batch = RocksBatch(1)
+        self.applier.flush(StateSink(batch, GROUP, 1))
+        self.rows.write(batch, 16)
+
+
+class Sample(NamedTuple):
+    """A step's work on ``count`` commands, prepared: calling ``run`` does it."""
+
+    run: Callable[[], None]
+    count: int
+
+
+def _encode(count: int) -> Sample:
+    value = VALUE
+    keys = [f"key{n % KEYS:06}" for n in range(count)]
+
+    def run() -> None:
+        for key in keys:
+            encode_command(Command(
+                SESSION_ID, 42, SLOT, 1, 100, 90, CATALOG_ID, 0, 16, 1, (), [encode_key(key)],
+                encode_value(value),
+            ))
+
+    return Sample(run, count)
+
+
+def _decode(count: int) -> Sample:
+    records = Group().puts(count)
+
+    def run() -> None:
+        for record in records:
+            decode_command(record)
+
+    return Sample(run, count)
+
+
+def _entries(records: Sequence[bytes], size: int) -> list[bytes]:
+    return [encode_entry(1000, records[at : at + size]) for at in range(0, len(records), size)]
+
+
+def _applied(size: int, *, decoded: bool) -> Callable[[int], Sample]:
+    def prepare(count: int) -> Sample:
+        group = Group()
+        group.applier.apply(encode_entry(1000, group.puts(KEYS)))
+        group.flush()
+        records = group.puts(count)
+        entries: list[tuple[bytes, list[Record] | None]] = [
+            (entry, [decode_record(record) for record in records[n * size : n * size + size]] if decoded else None)
+            for n, entry in enumerate(_entries(records, size))
+        ]
+
+        def run() -> None:
+            apply = group.applier.apply
+            for entry, known in entries:
+                apply(entry, known)
+
+        return Sample(run, count)
+
+    return prepare
+
+
+def _flushed(count: int) -> Sample:
+    group = Group()
+    group.applier.apply(encode_entry(1000, group.puts(KEYS)))
+    group.flush()
+    entries = _entries(group.puts(count), 4)
+
+    def run() -> None:
+        applier = group.applier
+        for at, entry in enumerate(entries):
+            applier.apply(entry)
+            if at % (FLUSH_EVERY // 4) == 0:
+                group.flush()
+
+    return Sample(run, count)
+
+
+class StandIn:
+    """A node as a client sees it, on a link in memory: it leads one group, and answers everything at once,
+    without doing it."""
+
+    is_lost = False
+    queued_bytes = 0
+
+    def __init__(self) -> None:
+        self._protocol = Connection(Role.NODE)
+        self._revision = 10
+        self._said: list[bytes] = []
+        self._receiver: trio.lowlevel.Task | None = None
+        node = NodeInfo(NodeId(1), "n1", ADDRESS, ADDRESS, bytes(16))
+        groups = {GROUP: GroupInfo(GROUP, ((1, NodeId(1)),))}
+        self._map = ShardMap(
+            1, bytes(16), bytes(16), {node.id: node}, groups, [GROUP] * SLOTS, [1] * SLOTS, {GROUP: node.id}
+        ).encode()
+
+    def send(self, data: bytes) -> bool:
+        """See ``link.ByteLink``."""
+        for kind, payload in self._protocol.receive(data):
+            self._said.append(self._protocol.sending(self._answer(kind, payload)))
+        if self._receiver is not None:
+            receiver, self._receiver = self._receiver, None
+            trio.lowlevel.reschedule(receiver)
+        return True
+
+    def _answer(self, kind: int, payload: bytes) -> bytes:
+        if kind == FrameKind.HELLO:
+            return encode_welcome(Welcome(1, bytes(16), 1, bytes(16), 1))
+        if kind == FrameKind.MAP_REQUEST:
+            return encode_control(FrameKind.MAP, [], self._map)
+        if kind == FrameKind.OPS:
+            return encode_answers(
+                [(request, self._outcome(record)) for request, _, record in decode_requests(payload)]
+            )
+        return encode_control(FrameKind.LEADERS, [])
+
+    def _outcome(self, record: bytes) -> bytes:
+        self._revision += 1
+        if record[0] == Kind.COMMAND and decode_command(record).type == Type.CATALOG:
+            return encode_answer(Code.OK, self._revision, _FOUND.pack(self._revision, Map.TYPE, 16))
+        return encode_answer(Code.OK, self._revision)
+
+    async def receive(self) -> bytes:
+        """See ``link.ByteLink``."""
+        if self._said:
+            await trio.lowlevel.checkpoint()
+        while not self._said:
+            self._receiver = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.SUCCEEDED)
+        said = b"".join(self._said)
+        self._said.clear()
+        return said
+
+    async def run(self) -> None:
+        """See ``link.ByteLink``."""
+        await trio.sleep_forever()
+
+    async def drained(self) -> None:
+        """See ``link.ByteLink``."""
+        await trio.lowlevel.checkpoint()
+
+    def finish(self) -> None:
+        """See ``link.ByteLink``."""
+
+    def close(self) -> None:
+        """See ``link.ByteLink``."""
+
+
+def _called(count: int) -> Sample:
+    """A client's calls, by many callers at once, with the little that the node's stand-in does."""
+
+    async def dial(address: str) -> StandIn:
+        return StandIn()
+
+    async def caller(puts: Callable[..., Any], at: int) -> None:
+        for n in range(at, count, CALLERS):
+            await puts(f"key{n % KEYS:06}", VALUE)
+
+    async def calls() -> None:
+        async with attach([ADDRESS], dial, name="micro") as client:
+            entries = client.map("map")
+            await entries.put("first", VALUE)
+            async with trio.open_nursery() as nursery:
+                for at in range(CALLERS):
+                    nursery.start_soon(caller, entries.put, at)
+
+    return Sample(lambda: trio.run(calls), count)
+
+
+STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
+    "encode": _encode,
+    "decode": _decode,
+    "apply, entries of 1": _applied(1, decoded=False),
+    "apply, entries of 4": _applied(4, decoded=False),
+    "apply, entries of 16": _applied(16, decoded=False),
+    "apply, entries of 4, decoded": _applied(4, decoded=True),
+    "apply and flush, entries of 4": _flushed,
+    "call of a client": _called,
+}
+"""By name: what prepares so many commands' worth of a step."""
