@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import re
 import shutil
 import subprocess
@@ -40,12 +41,11 @@ def microseconds(step: str, count: int, repeats: int) -> float:
 
 def instructions(step: str) -> float:
     """Instructions for each command."""
-    few, many = (_executed(step, count, prepared) for count in COUNTED for prepared in (True,))
-    nothing_few, nothing_many = (_executed(step, count, False) for count in COUNTED)
-    return ((many - nothing_many) - (few - nothing_few)) / (COUNTED[1] - COUNTED[0])
+    few, many = (_executed(step, count, run=True) - _executed(step, count, run=False) for count in COUNTED)
+    return (many - few) / (COUNTED[1] - COUNTED[0])
 
 
-def _executed(step: str, count: int, run: bool) -> int:
+def _executed(step: str, count: int, *, run: bool) -> int:
     """Instructions of a process that prepares a step and, if to ``run``, does it."""
     command = [
         "valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
@@ -53,7 +53,8 @@ def _executed(step: str, count: int, run: bool) -> int:
     ]  # fmt: skip
     if not run:
         command.append("--prepare-only")
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "0"})
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     counted = _EXECUTED.search(done.stderr)
     if counted is None:
         raise SystemExit(f"valgrind did not say what it counted: {done.stderr[-500:]}")

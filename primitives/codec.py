@@ -66,6 +66,11 @@ _VALUE_TAGS: Final = {**_ENVELOPE_TAGS, 0: _decode_datetime}
 _MARK: Final = b"quorate!"
 _MARK_ITEM: Final = b"\x48" + _MARK
 
+_ONE_ITEM: Final = 0x81
+_BYTES: Final = 0x40
+"""First byte of an array of one item, and of a byte string, to which the length is added if below 24."""
+_SHORT_KEY_MAX: Final = 2 + 23
+
 _ENVELOPE_SCALARS: Final = frozenset((int, bytes, str, type(None), bool, float))
 _PLAIN: Final = frozenset((bytes, str, type(None), bool, float))
 """Types that a value may have and that need no further look."""
@@ -86,8 +91,11 @@ def unpack(data: bytes) -> list[Any]:
     """The items of an envelope from an untrusted source. Raises ValueError unless it is one array of at most
     ``ENVELOPE_BYTES_MAX``, at most ``ENVELOPE_DEPTH_MAX`` deep, without tags, indefinite lengths, duplicate
     keys, undefined or simple values, and with nothing behind it."""
-    if len(data) > ENVELOPE_BYTES_MAX:
-        raise ValueError(f"an envelope of {len(data)} bytes")
+    size = len(data)
+    if 1 < size <= _SHORT_KEY_MAX and data[0] == _ONE_ITEM and data[1] == _BYTES + size - 2:
+        return [data[2:]]  # One short byte string, as a key is: what most commands carry.
+    if size > ENVELOPE_BYTES_MAX:
+        raise ValueError(f"an envelope of {size} bytes")
     items = _decode(data, _ENVELOPE_TAGS, ENVELOPE_DEPTH_MAX)
     if type(items) is not list:
         raise ValueError("not an array")

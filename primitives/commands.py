@@ -54,9 +54,20 @@ class Commands:
             self._sessions.touch(numbering)
         if len(numbering.stored) >= self._answers_stored_max:
             return self._refusal(Code.ANSWERS_FULL)
-        code, answer = self._take(command, session, numbering)
-        numbering.last = sequence
         target = (slot, command.primitive, command.partition)
+        if command.type == Type.SESSION:
+            code, answer = self._session_op(command, session, numbering)
+        else:
+            instance = self._instances.find(target)
+            if instance is None or instance.type != command.type:
+                code = Code.UNKNOWN_PRIMITIVE if instance is None else Code.TYPE_MISMATCH
+                answer = self._refusal(code)
+            else:
+                code, answer = self._execution.execute(
+                    instance, command.number, sequence, instance.machine.apply, command.op, command.args,
+                    command.body,
+                )  # fmt: skip
+        numbering.last = sequence
         if code == Code.PENDING:
             numbering.pending[sequence] = target
         else:
@@ -65,20 +76,6 @@ class Commands:
         if self._execution.context.resolved:
             self._execution.settle()
         return None if code == Code.PENDING else answer
-
-    def _take(self, command: Command, session: Session, numbering: Numbering) -> tuple[int, bytes]:
-        """Executes the next command of its numbering: code and answer."""
-        if command.type == Type.SESSION:
-            return self._session_op(command, session, numbering)
-        instance = self._instances.find((command.slot, command.primitive, command.partition))
-        if instance is None:
-            return Code.UNKNOWN_PRIMITIVE, self._refusal(Code.UNKNOWN_PRIMITIVE)
-        if instance.type != command.type:
-            return Code.TYPE_MISMATCH, self._refusal(Code.TYPE_MISMATCH)
-        return self._execution.execute(
-            instance, session.number, command.sequence, instance.machine.apply, command.op, command.args,
-            command.body,
-        )  # fmt: skip
 
     def _not_next(self, numbering: Numbering, sequence: int) -> bytes | None:
         """A retry gets what is stored; what comes too early changes nothing."""

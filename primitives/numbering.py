@@ -71,13 +71,12 @@ class Numbering:
                     del self._below[sequence]
                     del stored[sequence]
         floor = min(floor, self.last)
-        for sequence in range(self.floor + 1, floor + 1):
-            if sequence in stored:
-                if exceptions and sequence in exceptions:
-                    self._below[sequence] = None
-                else:
-                    del stored[sequence]
         if floor > self.floor:
+            for sequence in range(self.floor + 1, floor + 1):
+                if sequence not in exceptions:
+                    stored.pop(sequence, None)
+                elif sequence in stored:
+                    self._below[sequence] = None
             self.floor = floor
 
     def drop(self, count: int) -> int:
