@@ -1,7 +1,8 @@
 """What single steps of a command cost, without the network, the disk and consensus: time, or instructions.
 
-``python -m bench.micro`` prints microseconds for each command, the best of some runs; ``--instructions`` what
-the processor executes, counted by valgrind, which does not depend on what else the machine does.
+``python -m bench.micro`` prints microseconds of processor time for each command, the best of some runs;
+``--instructions`` what the processor executes, counted by valgrind, which does not depend on what else the
+machine does.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _EXECUTED: Final = re.compile(r"I\s+refs:\s+([\d,]+)")
 
 
 def microseconds(step: str, count: int, repeats: int) -> float:
-    """Time for each command: the least of ``repeats``, each prepared anew."""
+    """Processor time for each command: the least of ``repeats``, each prepared anew."""
     found = []
     for _ in range(repeats):
         sample = STEPS[step](count)
         gc.collect()
-        began = time.perf_counter()
+        began = time.process_time()
         sample.run()
-        found.append((time.perf_counter() - began) / sample.count)
+        found.append((time.process_time() - began) / sample.count)
     return min(found) * 1e6
 
 

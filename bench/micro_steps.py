@@ -1,9 +1,9 @@
-"""The steps that ``bench.micro`` measures: the very objects that nodes and clients are made of, one at a time."""
+"""The steps that ``bench.micro`` measures: the very objects that nodes and clients are made of."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import trio
@@ -18,7 +18,6 @@ from primitives.mapops import Op
 from primitives.records import (
     Command,
     Kind,
-    Record,
     Register,
     Type,
     decode_answer,
@@ -46,8 +45,10 @@ IN_FLIGHT: Final = 16
 FLUSH_EVERY: Final = 400
 VALUE: Final = b"x" * 128
 ADDRESS: Final = "127.0.0.1:1"
-CALLERS: Final = 64
+GROUPS: Final = 16
 
+_TYPE_AT: Final = struct.calcsize(">B16sQHIQQHQH")
+"""Where a command says its type."""
 _FOUND: Final = struct.Struct(">QBH")
 
 
@@ -150,19 +151,15 @@ def _decode(count: int) -> Sample:
     return Sample(run, count)
 
 
-def _entries(records: Sequence[bytes], size: int) -> list[bytes]:
-    return [encode_entry(1000, records[at : at + size]) for at in range(0, len(records), size)]
-
-
 def _applied(size: int, *, decoded: bool) -> Callable[[int], Sample]:
     def prepare(count: int) -> Sample:
         group = Group()
         group.applier.apply(encode_entry(1000, group.puts(KEYS)))
         group.flush()
         records = group.puts(count)
-        entries: list[tuple[bytes, list[Record] | None]] = [
-            (entry, [decode_record(record) for record in records[n * size : n * size + size]] if decoded else None)
-            for n, entry in enumerate(_entries(records, size))
+        entries = [
+            (encode_entry(1000, part), [*map(decode_record, part)] if decoded else None)
+            for part in (records[at : at + size] for at in range(0, count, size))
         ]
 
         def run() -> None:
@@ -179,7 +176,8 @@ def _flushed(count: int) -> Sample:
     group = Group()
     group.applier.apply(encode_entry(1000, group.puts(KEYS)))
     group.flush()
-    entries = _entries(group.puts(count), 4)
+    records = group.puts(count)
+    entries = [encode_entry(1000, records[at : at + 4]) for at in range(0, count, 4)]
 
     def run() -> None:
         applier = group.applier
@@ -192,7 +190,7 @@ def _flushed(count: int) -> Sample:
 
 
 class StandIn:
-    """A node as a client sees it, on a link in memory: it leads one group, and answers everything at once,
+    """A node as a client sees it, on a link in memory: it leads all groups, and answers everything at once,
     without doing it."""
 
     is_lost = False
@@ -204,9 +202,11 @@ class StandIn:
         self._said: list[bytes] = []
         self._receiver: trio.lowlevel.Task | None = None
         node = NodeInfo(NodeId(1), "n1", ADDRESS, ADDRESS, bytes(16))
-        groups = {GROUP: GroupInfo(GROUP, ((1, NodeId(1)),))}
+        groups = {GroupId(n): GroupInfo(GroupId(n), ((1, node.id),)) for n in range(1, GROUPS + 1)}
+        owners = [slot % GROUPS + 1 for slot in range(SLOTS)]
+        leaders = dict.fromkeys(groups, node.id)
         self._map = ShardMap(
-            1, bytes(16), bytes(16), {node.id: node}, groups, [GROUP] * SLOTS, [1] * SLOTS, {GROUP: node.id}
+            1, bytes(16), bytes(16), {node.id: node}, groups, owners, [1] * SLOTS, leaders
         ).encode()
 
     def send(self, data: bytes) -> bool:
@@ -231,7 +231,7 @@ class StandIn:
 
     def _outcome(self, record: bytes) -> bytes:
         self._revision += 1
-        if record[0] == Kind.COMMAND and decode_command(record).type == Type.CATALOG:
+        if record[0] == Kind.COMMAND and record[_TYPE_AT] == Type.CATALOG:
             return encode_answer(Code.OK, self._revision, _FOUND.pack(self._revision, Map.TYPE, 16))
         return encode_answer(Code.OK, self._revision)
 
@@ -261,25 +261,25 @@ class StandIn:
         """See ``link.ByteLink``."""
 
 
-def _called(count: int) -> Sample:
-    """A client's calls, by many callers at once, with the little that the node's stand-in does."""
+def _called(callers: int) -> Callable[[int], Sample]:
+    """A client's calls, by so many callers at once, with the little that the node's stand-in does."""
 
     async def dial(address: str) -> StandIn:
         return StandIn()
 
-    async def caller(puts: Callable[..., Any], at: int) -> None:
-        for n in range(at, count, CALLERS):
-            await puts(f"key{n % KEYS:06}", VALUE)
+    async def caller(put: Callable[..., Any], at: int, count: int) -> None:
+        for n in range(at, count, callers):
+            await put(f"key{n % KEYS:06}", VALUE)
 
-    async def calls() -> None:
+    async def calls(count: int) -> None:
         async with attach([ADDRESS], dial, name="micro") as client:
             entries = client.map("map")
             await entries.put("first", VALUE)
             async with trio.open_nursery() as nursery:
-                for at in range(CALLERS):
-                    nursery.start_soon(caller, entries.put, at)
+                for at in range(callers):
+                    nursery.start_soon(caller, entries.put, at, count)
 
-    return Sample(lambda: trio.run(calls), count)
+    return lambda count: Sample(lambda: trio.run(calls, count), count)
 
 
 STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
@@ -290,6 +290,7 @@ STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
     "apply, entries of 16": _applied(16, decoded=False),
     "apply, entries of 4, decoded": _applied(4, decoded=True),
     "apply and flush, entries of 4": _flushed,
-    "call of a client": _called,
+    "call of a client, 16 callers": _called(16),
+    "call of a client, 256 callers": _called(256),
 }
 """By name: what prepares so many commands' worth of a step."""

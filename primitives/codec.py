@@ -66,10 +66,9 @@ _VALUE_TAGS: Final = {**_ENVELOPE_TAGS, 0: _decode_datetime}
 _MARK: Final = b"quorate!"
 _MARK_ITEM: Final = b"\x48" + _MARK
 
-_ONE_ITEM: Final = 0x81
-_BYTES: Final = 0x40
-"""First byte of an array of one item, and of a byte string, to which the length is added if below 24."""
-_SHORT_KEY_MAX: Final = 2 + 23
+_ONE_SHORT: Final = tuple(bytes((0x81, 0x40 + size)) for size in range(24))
+"""By its length, what an envelope of one short byte string begins with. Most commands carry just that, a key,
+so it is made and read without cbor2."""
 
 _ENVELOPE_SCALARS: Final = frozenset((int, bytes, str, type(None), bool, float))
 _PLAIN: Final = frozenset((bytes, str, type(None), bool, float))
@@ -81,6 +80,8 @@ _VALUE_LEVELS_MAX: Final = VALUE_DEPTH_MAX + 3
 def pack(items: list[Any]) -> bytes:
     """An envelope of ``items``: None, bool, int (-2⁶³ to 2⁶⁴-1), float, str, bytes and small lists or dicts
     of these. The same items give the same bytes. Raises :class:`TooLarge` over ``ENVELOPE_BYTES_MAX``."""
+    if len(items) == 1 and type(items[0]) is bytes and len(items[0]) < len(_ONE_SHORT):
+        return _ONE_SHORT[len(items[0])] + items[0]
     data: bytes = dumps(items, canonical=True)
     if len(data) > ENVELOPE_BYTES_MAX:
         raise TooLarge(f"arguments of {len(data)} bytes; at most {ENVELOPE_BYTES_MAX} are carried")
@@ -92,8 +93,8 @@ def unpack(data: bytes) -> list[Any]:
     ``ENVELOPE_BYTES_MAX``, at most ``ENVELOPE_DEPTH_MAX`` deep, without tags, indefinite lengths, duplicate
     keys, undefined or simple values, and with nothing behind it."""
     size = len(data)
-    if 1 < size <= _SHORT_KEY_MAX and data[0] == _ONE_ITEM and data[1] == _BYTES + size - 2:
-        return [data[2:]]  # One short byte string, as a key is: what most commands carry.
+    if 1 < size < len(_ONE_SHORT) + 2 and data[:2] == _ONE_SHORT[size - 2]:
+        return [data[2:]]
     if size > ENVELOPE_BYTES_MAX:
         raise ValueError(f"an envelope of {size} bytes")
     items = _decode(data, _ENVELOPE_TAGS, ENVELOPE_DEPTH_MAX)

@@ -1,8 +1,8 @@
 """Tables: ordered rows over a store, with what is applied and not yet written in front of it.
 
 A read looks into the table's overlay, then into a bounded cache of clean rows, then into the store. Writes go
-into the overlay; :meth:`Tables.flush` hands it to whoever writes, and its rows are clean ones from then on. Each
-command begins with :meth:`Tables.begin`, a savepoint: :meth:`Tables.rollback` undoes what it wrote.
+into the overlay; :meth:`Tables.flush` hands it to whoever writes, and its rows are clean ones from then on.
+Each command begins with :meth:`Tables.begin`, a savepoint: :meth:`Tables.rollback` undoes what it wrote.
 
 What a machine sees depends on the history of its commands alone, never on what was written when.
 """
@@ -56,8 +56,8 @@ class Sink(Protocol):
         """Removes a row, if it is there."""
 
     def write(self, prefix: bytes, rows: Mapping[bytes, bytes | None]) -> None:
-        """Sets rows, or removes those whose value is None, by their keys behind ``prefix``; at once, since the
-        mapping changes later."""
+        """Sets rows, or removes those whose value is None, by their keys behind ``prefix``; at once, since
+        the mapping changes later."""
 
 
 class RowsExceeded(Exception):
@@ -67,8 +67,8 @@ class RowsExceeded(Exception):
 class Tables:
     """All tables of a group: the savepoint, the cache and the way to the store.
 
-    ``cache_bytes_max`` bounds the clean rows that the tables keep: two generations, of which the older goes at
-    once.
+    ``cache_bytes_max`` bounds the clean rows that the tables keep: two generations, of which the older goes
+    at once.
     """
 
     __slots__ = ("_budget", "_cache_bytes_max", "_caching", "_dirty", "_rows", "_saved_bytes", "_tables",
