@@ -36,7 +36,7 @@ def microseconds(step: str, count: int, repeats: int) -> float:
         gc.collect()
         began = time.process_time()
         sample.run()
-        found.append((time.process_time() - began) / sample.count)
+        found.append((time.process_time() - began) / sample.commands)
     return min(found) * 1e6
 
 

@@ -121,10 +121,10 @@ class Group:
 
 
 class Sample(NamedTuple):
-    """A step's work on ``count`` commands, prepared: calling ``run`` does it."""
+    """A step's work on so many commands, prepared: calling ``run`` does it."""
 
     run: Callable[[], None]
-    count: int
+    commands: int
 
 
 def _encode(count: int) -> Sample:
