@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import Random
 from typing import Any, Final, NamedTuple
 
 import trio
 
+from bench.world.disk import Disk, SimStore
 from primitives.applier import Applier
 from primitives.catalog import CatalogOp, create_arguments, decode_found
 from primitives.codec import encode_key, encode_value
@@ -16,6 +18,7 @@ from primitives.ids import CATALOG_ID, SLOTS, GroupId, NodeId, PrimitiveId, Slot
 from primitives.map import Map
 from primitives.mapops import Op
 from primitives.records import (
+    Answer,
     Command,
     Kind,
     Register,
@@ -30,10 +33,20 @@ from primitives.records import (
 )
 from router.client import attach
 from router.connection import Connection, Role, Welcome, encode_welcome
-from router.frames import FrameKind, decode_requests, encode_answers, encode_control
+from router.frames import (
+    HEADER_BYTES,
+    FrameKind,
+    decode_answers,
+    decode_requests,
+    encode_answers,
+    encode_control,
+    encode_requests,
+)
 from router.shardmap import GroupInfo, NodeInfo, ShardMap
-from shards.placement import machines_of
+from shards.engine import Engine
+from shards.placement import Founding, machines_of
 from shards.rocksbatch import RocksBatch
+from shards.settings import EngineSettings
 from shards.statesink import StateSink
 
 GROUP: Final = GroupId(1)
@@ -78,24 +91,22 @@ class MemoryRows:
                 self.rows[key[skip:]] = value
 
 
-class Group:
-    """An applier with one open map and one session."""
+class Session:
+    """A session with one open map. ``ask`` gives the answer to a record."""
 
-    def __init__(self) -> None:
-        self.rows = MemoryRows()
-        self.applier: Final = Applier(GROUP, self.rows, machines_of(GROUP))
-        self.applier.initialize([SLOT])
+    def __init__(self, ask: Callable[[bytes], bytes]) -> None:
+        self._ask: Final = ask
         register = Register(SESSION_ID, 1, 10_000)
-        self.number = decode_answer(self._apply(encode_register(register))).revision
+        self.number: Final = self._apply(encode_register(register)).revision
         args, body = create_arguments("", "map", Map.TYPE, 0, b"")
         self._sequence = 0
         answer = self._apply(self._record(Type.CATALOG, CATALOG_ID, CatalogOp.CREATE, args, body))
-        self.primitive = PrimitiveId(SLOT, decode_found(decode_answer(answer).result).revision)
+        self.primitive: Final = PrimitiveId(SLOT, decode_found(answer.result).revision)
 
-    def _apply(self, record: bytes) -> bytes:
-        (answer,) = self.applier.apply(encode_entry(1000, [record])).answers
-        if answer is None or answer[0]:
-            raise AssertionError(f"a step of the preparation was answered {answer!r}")
+    def _apply(self, record: bytes) -> Answer:
+        answer = decode_answer(self._ask(record))
+        if answer.code != Code.OK:
+            raise AssertionError(f"a step of the preparation was answered {answer}")
         return answer
 
     def _record(self, type: int, primitive: PrimitiveId, op: int, args: list[object], body: bytes) -> bytes:
@@ -112,6 +123,20 @@ class Group:
             self._record(Map.TYPE, self.primitive, Op.PUT, [encode_key(f"key{n % KEYS:06}")], value)
             for n in range(count)
         ]
+
+
+class Group:
+    """An applier with one open map and one session."""
+
+    def __init__(self) -> None:
+        self.rows = MemoryRows()
+        self.applier: Final = Applier(GROUP, self.rows, machines_of(GROUP))
+        self.applier.initialize([SLOT])
+        self.puts: Final = Session(self._ask).puts
+
+    def _ask(self, record: bytes) -> bytes:
+        (answer,) = self.applier.apply(encode_entry(1000, [record])).answers
+        return answer or b""
 
     def flush(self) -> None:
         """Writes what was applied into a batch, and takes it over."""
@@ -282,6 +307,65 @@ def _called(callers: int) -> Callable[[int], Sample]:
     return lambda count: Sample(lambda: trio.run(calls, count), count)
 
 
+class Alone:
+    """A node that is a cluster by itself, with one group; what it writes is durable at once."""
+
+    def __init__(self) -> None:
+        self._disk: Final = Disk()
+        self._now_ms = 0
+        self._requests = 0
+        node = NodeInfo(NodeId(1), "n1", ADDRESS, ADDRESS, bytes(16))
+        self._engine: Final = Engine(
+            node=node.id, boot_id=bytes(16), store=SimStore(self._disk), clock=self, random=Random(1),
+            settings=EngineSettings(flush_interval_ms=1 << 40, flush_bytes=1 << 40),
+        )  # fmt: skip
+        self._engine.start()
+        self._engine.form(Founding((node,), 1, 1))
+        while not self._engine.ready:
+            self._now_ms += 10
+            self._round()
+
+    def monotonic_ms(self) -> int:
+        """See ``ports.Clock``."""
+        return self._now_ms
+
+    def _round(self) -> list[bytes]:
+        effects = self._engine.round()
+        if effects.sync_round is not None:
+            self._disk.sync(self._disk.written)
+            self._engine.sync_done(effects.sync_round)
+        return effects.clients.get(1, [])
+
+    def ask(self, records: Sequence[bytes]) -> list[bytes]:
+        """The answers to records for the group that came in one frame."""
+        requests = [(self._requests + n, GROUP, record) for n, record in enumerate(records)]
+        self._requests += len(records)
+        self._engine.client_frame(1, FrameKind.OPS, encode_requests(requests)[HEADER_BYTES:])
+        frames: list[bytes] = []
+        for _ in range(8):
+            frames = self._round()
+            if frames:
+                break
+        return [answer for frame in frames for _, answer in decode_answers(frame[HEADER_BYTES:])]
+
+
+def _rounds(size: int) -> Callable[[int], Sample]:
+    """Rounds of a node alone, with so many commands in a frame, from one frame to the other."""
+
+    def prepare(count: int) -> Sample:
+        node = Alone()
+        records = Session(lambda record: node.ask([record])[0]).puts(count)
+        frames = [records[at : at + size] for at in range(0, count, size)]
+
+        def run() -> None:
+            for frame in frames:
+                node.ask(frame)
+
+        return Sample(run, count)
+
+    return prepare
+
+
 STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
     "encode": _encode,
     "decode": _decode,
@@ -290,6 +374,8 @@ STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
     "apply, entries of 16": _applied(16, decoded=False),
     "apply, entries of 4, decoded": _applied(4, decoded=True),
     "apply and flush, entries of 4": _flushed,
+    "rounds of a node alone, 1 a frame": _rounds(1),
+    "rounds of a node alone, 16 a frame": _rounds(16),
     "call of a client, 16 callers": _called(16),
     "call of a client, 256 callers": _called(256),
 }
