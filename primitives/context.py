@@ -57,7 +57,7 @@ class HostContext:
         self.instance: Instance | None = None
         self.table: Callable[[int], Table] = _no_table
         """See ``machine.Context``: the instance's own, to spare a call for each use."""
-        self.view = self.table
+        self.view: Callable[[int], Table] = _no_table
         """See ``machine.View``. What a query writes is undone, and fails it."""
         self.revision = Revision(0)
         self.log_time_ms = 0
@@ -75,7 +75,6 @@ class HostContext:
     def begin(self, instance: Instance, session: int, sequence: int) -> None:
         """Sets everything for the next thing to execute, with a savepoint."""
         self._tables.begin()
-        self._timers.begin()
         self.instance = instance
         self.table = self.view = instance.table
         self.session = session

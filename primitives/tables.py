@@ -60,6 +60,13 @@ class Sink(Protocol):
         the mapping changes later."""
 
 
+class Undoable(Protocol):
+    """What takes part in savepoints."""
+
+    def restore(self, key: bytes, previous: bytes | None) -> None:
+        """Undoes one change, which was noted in :attr:`Tables.undo`."""
+
+
 class RowsExceeded(Exception):
     """A command touches more rows than one may."""
 
@@ -88,9 +95,9 @@ class Tables:
         self._saved_bytes = 0
         self.bytes = 0
         """What the overlays hold."""
-        self.undo: list[tuple[Table, bytes, bytes | None]] = []
-        """What the present command overwrote, in order."""
-        self.room = list(self._budget)
+        self.undo: Final[list[tuple[Undoable, bytes, bytes | None]]] = []
+        """What the present command changed, in order."""
+        self.room: Final = list(self._budget)
         """What the present command may still write of a machine's rows, of the host's, and scan."""
         self.failure: Exception | None = None
         """What a table raised in the present command, lest a machine catch it and go on."""
@@ -150,8 +157,8 @@ class Tables:
         """Back to the savepoint."""
         undo = self.undo
         while undo:
-            table, key, previous = undo.pop()
-            table.restore(key, previous)
+            changed, key, previous = undo.pop()
+            changed.restore(key, previous)
         self.bytes = self._saved_bytes
 
     @property
@@ -283,7 +290,9 @@ class Table:
         previous = overlay.get(key, _ABSENT)
         tables.undo.append((self, key, previous))
         if previous is _ABSENT:
-            self._added(key)
+            if not overlay or self._index is not None:
+                self._added(key)
+            self._version += 1
             tables.bytes += len(key) + len(value) + ROW_OVERHEAD_BYTES
         else:
             tables.bytes += len(value) - len(previous or b"")
@@ -300,6 +309,7 @@ class Table:
         tables.undo.append((self, key, previous))
         if previous is _ABSENT:
             self._added(key)
+            self._version += 1
             tables.bytes += len(key) + ROW_OVERHEAD_BYTES
         else:
             tables.bytes -= len(previous or b"")
@@ -308,7 +318,6 @@ class Table:
     def _added(self, key: bytes) -> None:
         if not self.overlay:
             self._tables.mark_dirty(self.prefix, self)
-        self._version += 1
         if self._index is not None:
             self._index.add(key)
 
