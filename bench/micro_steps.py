@@ -10,11 +10,14 @@ from typing import Any, Final, NamedTuple
 import trio
 
 from bench.world.disk import Disk, SimStore
+from primitives import counter, lock
 from primitives.applier import Applier
 from primitives.catalog import CatalogOp, create_arguments, decode_found
 from primitives.codec import encode_key, encode_value
+from primitives.counter import Counter
 from primitives.errors import Code
 from primitives.ids import CATALOG_ID, SLOTS, GroupId, NodeId, PrimitiveId, SlotId
+from primitives.lock import Lock
 from primitives.map import Map
 from primitives.mapops import Op
 from primitives.records import (
@@ -92,16 +95,22 @@ class MemoryRows:
 
 
 class Session:
-    """A session with one open map. ``ask`` gives the answer to a record."""
+    """A session with open primitives. ``ask`` gives the answer to a record."""
 
     def __init__(self, ask: Callable[[bytes], bytes]) -> None:
         self._ask: Final = ask
+        self._sequence = 0
         register = Register(SESSION_ID, 1, 10_000)
         self.number: Final = self._apply(encode_register(register)).revision
-        args, body = create_arguments("", "map", Map.TYPE, 0, b"")
-        self._sequence = 0
+        self._map: Final = self._open(Map.TYPE, "map")
+        self._counter: Final = self._open(Counter.TYPE, "counter")
+        self._lock: Final = self._open(Lock.TYPE, "lock")
+
+    def _open(self, type: int, name: str) -> PrimitiveId:
+        args, body = create_arguments("", name, type, 0, b"")
         answer = self._apply(self._record(Type.CATALOG, CATALOG_ID, CatalogOp.CREATE, args, body))
-        self.primitive: Final = PrimitiveId(SLOT, decode_found(answer.result).revision)
+        self.revision = answer.revision
+        return PrimitiveId(SLOT, decode_found(answer.result).revision)
 
     def _apply(self, record: bytes) -> Answer:
         answer = decode_answer(self._ask(record))
@@ -120,9 +129,21 @@ class Session:
         """Records of puts to a thousand keys, in the order of their numbers."""
         value = encode_value(VALUE)
         return [
-            self._record(Map.TYPE, self.primitive, Op.PUT, [encode_key(f"key{n % KEYS:06}")], value)
+            self._record(Map.TYPE, self._map, Op.PUT, [encode_key(f"key{n % KEYS:06}")], value)
             for n in range(count)
         ]
+
+    def increments(self, count: int) -> list[bytes]:
+        """Records that add 1 to a counter."""
+        return [self._record(Counter.TYPE, self._counter, counter.ADD, [1], b"") for _ in range(count)]
+
+    def locked(self, count: int) -> list[bytes]:
+        """Records that acquire and release a lock in turn, if they are the next that the group applies."""
+        records: list[bytes] = []
+        for token in range(self.revision + 1, self.revision + count, 2):
+            records.append(self._record(Lock.TYPE, self._lock, lock.ACQUIRE, [], b""))
+            records.append(self._record(Lock.TYPE, self._lock, lock.RELEASE, [token], b""))
+        return records
 
 
 class Group:
@@ -132,7 +153,8 @@ class Group:
         self.rows = MemoryRows()
         self.applier: Final = Applier(GROUP, self.rows, machines_of(GROUP))
         self.applier.initialize([SLOT])
-        self.puts: Final = Session(self._ask).puts
+        self.session: Final = Session(self._ask)
+        self.puts: Final = self.session.puts
 
     def _ask(self, record: bytes) -> bytes:
         (answer,) = self.applier.apply(encode_entry(1000, [record])).answers
@@ -191,6 +213,24 @@ def _applied(size: int, *, decoded: bool) -> Callable[[int], Sample]:
             apply = group.applier.apply
             for entry, known in entries:
                 apply(entry, known)
+
+        return Sample(run, count)
+
+    return prepare
+
+
+def _replayed(records: Callable[[Session, int], list[bytes]]) -> Callable[[int], Sample]:
+    """Applies commands of another kind."""
+
+    def prepare(count: int) -> Sample:
+        group = Group()
+        found = records(group.session, count)
+        entries = [encode_entry(1000, found[at : at + 4]) for at in range(0, count, 4)]
+
+        def run() -> None:
+            for entry in entries:
+                if any(answer is None or answer[0] for answer in group.applier.apply(entry).answers):
+                    raise AssertionError("a command failed")
 
         return Sample(run, count)
 
@@ -374,6 +414,8 @@ STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
     "apply, entries of 16": _applied(16, decoded=False),
     "apply, entries of 4, decoded": _applied(4, decoded=True),
     "apply and flush, entries of 4": _flushed,
+    "apply, a counter's increments": _replayed(Session.increments),
+    "apply, a lock acquired and released": _replayed(Session.locked),
     "rounds of a node alone, 1 a frame": _rounds(1),
     "rounds of a node alone, 16 a frame": _rounds(16),
     "call of a client, 16 callers": _called(16),

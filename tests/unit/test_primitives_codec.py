@@ -203,6 +203,14 @@ def test_an_envelope_is_read_as_cbor_says_or_refused(data: bytes) -> None:
     assert items == loads(data)
 
 
+@pytest.mark.parametrize("items", [[], *([n] for n in range(-1, 26))])
+def test_an_envelope_of_a_small_number_is_what_cbor_makes_of_it(items: list[int]) -> None:
+    data = dumps(items, canonical=True)
+    assert pack(items) == data
+    unpack(data).append("changed by whoever asked")
+    assert unpack(data) == items
+
+
 @pytest.mark.parametrize("size", [0, 1, 22, 23, 24, 25, 255, 256])
 def test_an_envelope_of_one_byte_string_is_what_cbor_makes_of_it(size: int) -> None:
     items = [b"x" * size]
