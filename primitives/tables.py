@@ -19,6 +19,8 @@ from primitives.layout import after as following
 _ABSENT: Final = bytes(bytearray(b"absent"))
 """Stands for "not in this dict"; told from rows, which may be any bytes or None, by its identity alone."""
 
+_NO_ROWS: Final[Mapping[bytes, bytes | None]] = {}
+
 ROW_OVERHEAD_BYTES: Final = 100
 """What a row in memory is taken to cost besides its bytes."""
 HOST_WRITES_A_ROW: Final = 8
@@ -250,7 +252,7 @@ class Table:
         self.overlay: Final[dict[bytes, bytes | None]] = {}
         """What is applied and not written; None stands for a removed row."""
         self._young: dict[bytes, bytes | None] = {}
-        self._old: dict[bytes, bytes | None] = {}
+        self._old: Mapping[bytes, bytes | None] = _NO_ROWS
         """Clean rows, of two generations: what the younger has is right, whatever the older says."""
         self._index: SortedList[bytes] | None = None
         """The overlay's keys in order, from the first scan on until the flush."""
@@ -345,7 +347,7 @@ class Table:
 
     def forget(self) -> None:
         """Drops the clean rows."""
-        self._old, self._young = {}, {}
+        self._old, self._young = _NO_ROWS, {}
 
     def scan(
         self, start: bytes = b"", end: bytes | None = None, *, reverse: bool = False
