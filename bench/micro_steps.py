@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 import trio
+from sortedcontainers import SortedDict
 
 from bench.world.disk import Disk, SimStore
 from primitives import counter, lock
@@ -20,6 +21,8 @@ from primitives.ids import CATALOG_ID, SLOTS, GroupId, NodeId, PrimitiveId, Slot
 from primitives.lock import Lock
 from primitives.map import Map
 from primitives.mapops import Op
+from primitives.queue import Op as QueueOp
+from primitives.queue import Queue
 from primitives.records import (
     Answer,
     Command,
@@ -69,10 +72,10 @@ _FOUND: Final = struct.Struct(">QBH")
 
 
 class MemoryRows:
-    """Rows in a dict, with what a flush writes."""
+    """Rows in memory, in order."""
 
     def __init__(self) -> None:
-        self.rows: dict[bytes, bytes] = {}
+        self.rows: SortedDict[bytes, bytes] = SortedDict()
 
     def get(self, key: bytes) -> bytes | None:
         """See ``tables.Rows``."""
@@ -82,8 +85,8 @@ class MemoryRows:
         self, start: bytes, end: bytes | None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """See ``tables.Rows``."""
-        found = [key for key in self.rows if start <= key and (end is None or key < end)]
-        return iter([(key, self.rows[key]) for key in sorted(found, reverse=reverse)])
+        for key in self.rows.irange(start, end, (True, False), reverse):
+            yield key, self.rows[key]
 
     def write(self, batch: RocksBatch, skip: int) -> None:
         """Takes a batch over; its keys without the first ``skip`` bytes."""
@@ -104,6 +107,7 @@ class Session:
         self.number: Final = self._apply(encode_register(register)).revision
         self._map: Final = self._open(Map.TYPE, "map")
         self._counter: Final = self._open(Counter.TYPE, "counter")
+        self._queue: Final = self._open(Queue.TYPE, "queue")
         self._lock: Final = self._open(Lock.TYPE, "lock")
 
     def _open(self, type: int, name: str) -> PrimitiveId:
@@ -136,6 +140,12 @@ class Session:
     def increments(self, count: int) -> list[bytes]:
         """Records that add 1 to a counter."""
         return [self._record(Counter.TYPE, self._counter, counter.ADD, [1], b"") for _ in range(count)]
+
+    def queued(self, count: int) -> list[bytes]:
+        """Records that put an element into a queue and take it out in turn."""
+        value = encode_value(VALUE)
+        turns = ((QueueOp.OFFER, value), (QueueOp.POLL, b"")) * (count // 2)
+        return [self._record(Queue.TYPE, self._queue, op, [], body) for op, body in turns]
 
     def locked(self, count: int) -> list[bytes]:
         """Records that acquire and release a lock in turn, if they are the next that the group applies."""
@@ -415,6 +425,7 @@ STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
     "apply, entries of 4, decoded": _applied(4, decoded=True),
     "apply and flush, entries of 4": _flushed,
     "apply, a counter's increments": _replayed(Session.increments),
+    "apply, a queue's offers and polls": _replayed(Session.queued),
     "apply, a lock acquired and released": _replayed(Session.locked),
     "rounds of a node alone, 1 a frame": _rounds(1),
     "rounds of a node alone, 16 a frame": _rounds(16),
