@@ -272,7 +272,7 @@ class Applier:
         answers = applied.answers
         appliers = self._appliers
         for record in records:
-            context.revision = Revision(context.revision + 1)
+            context.revision += 1  # type: ignore[assignment]  # spares the call of Revision
             answers.append(appliers[type(record)](record))
         return applied
 
@@ -292,12 +292,8 @@ class Applier:
     def _refusal(self, code: int) -> bytes:
         return encode_answer(code, self._context.revision)
 
-    def _begin_host(self) -> None:
-        self._tables.begin()
-        self._timers.begin()
-
     def _register(self, record: Register) -> bytes:
-        self._begin_host()
+        self._tables.begin()
         code, number, former = self._sessions.register(record, self._context.revision)
         if former is not None:
             self._end(former)
@@ -316,7 +312,7 @@ class Applier:
         session = self._alive.get(record.number)
         if session is None or session.id != record.session_id:
             return self._refusal(Code.SESSION_LOST)
-        self._begin_host()
+        self._tables.begin()
         self._end(session)
         return self._refusal(Code.OK)
 
@@ -336,7 +332,7 @@ class Applier:
         for handle in self._timers.due(self.log_time_ms, min(record.count, TIMERS_A_FIRE_MAX)):
             if written > ROWS_A_FIRE_MAX:
                 break
-            self._begin_host()
+            self._tables.begin()
             due = self._timers.fire(handle)
             if due is None:
                 continue
@@ -369,7 +365,7 @@ class Applier:
         if kind == HostTimer.FORGET_FORMER:
             self._sessions.forget_former(payload[_HOST_TIMER.size :], number)
         elif not self._ending.slice(self._sessions.ending[number]):
-            self._begin_host()
+            self._tables.begin()
             self._timers.arm(self.log_time_ms, HOST_TARGET, payload)
 
     def _trim(self, kind: int, target: bytes) -> None:

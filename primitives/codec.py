@@ -66,6 +66,13 @@ _VALUE_TAGS: Final = {**_ENVELOPE_TAGS, 0: _decode_datetime}
 _MARK: Final = b"quorate!"
 _MARK_ITEM: Final = b"\x48" + _MARK
 
+_ONE_SHORT: Final = tuple(bytes((0x81, 0x40 + size)) for size in range(24))
+"""By its length, what an envelope of one short byte string begins with. Most commands carry just that, a key,
+so it is made and read without cbor2."""
+_NOTHING: Final = b"\x80"
+_TINY: Final[dict[bytes, list[int]]] = {_NOTHING: [], **{bytes((0x81, n)): [n] for n in range(24)}}
+"""Envelopes of nothing, and of one small number, as counters and locks have."""
+
 _ENVELOPE_SCALARS: Final = frozenset((int, bytes, str, type(None), bool, float))
 _PLAIN: Final = frozenset((bytes, str, type(None), bool, float))
 """Types that a value may have and that need no further look."""
@@ -76,6 +83,10 @@ _VALUE_LEVELS_MAX: Final = VALUE_DEPTH_MAX + 3
 def pack(items: list[Any]) -> bytes:
     """An envelope of ``items``: None, bool, int (-2⁶³ to 2⁶⁴-1), float, str, bytes and small lists or dicts
     of these. The same items give the same bytes. Raises :class:`TooLarge` over ``ENVELOPE_BYTES_MAX``."""
+    if len(items) == 1 and type(items[0]) is bytes and len(items[0]) < len(_ONE_SHORT):
+        return _ONE_SHORT[len(items[0])] + items[0]
+    if not items:
+        return _NOTHING
     data: bytes = dumps(items, canonical=True)
     if len(data) > ENVELOPE_BYTES_MAX:
         raise TooLarge(f"arguments of {len(data)} bytes; at most {ENVELOPE_BYTES_MAX} are carried")
@@ -86,8 +97,13 @@ def unpack(data: bytes) -> list[Any]:
     """The items of an envelope from an untrusted source. Raises ValueError unless it is one array of at most
     ``ENVELOPE_BYTES_MAX``, at most ``ENVELOPE_DEPTH_MAX`` deep, without tags, indefinite lengths, duplicate
     keys, undefined or simple values, and with nothing behind it."""
-    if len(data) > ENVELOPE_BYTES_MAX:
-        raise ValueError(f"an envelope of {len(data)} bytes")
+    size = len(data)
+    if 1 < size < len(_ONE_SHORT) + 2 and data[:2] == _ONE_SHORT[size - 2]:
+        return [data[2:]]
+    if size <= 2 and (tiny := _TINY.get(data)) is not None:
+        return [*tiny]
+    if size > ENVELOPE_BYTES_MAX:
+        raise ValueError(f"an envelope of {size} bytes")
     items = _decode(data, _ENVELOPE_TAGS, ENVELOPE_DEPTH_MAX)
     if type(items) is not list:
         raise ValueError("not an array")

@@ -36,11 +36,12 @@ class Commands:
         Refused without taking the number: ``SESSION_LOST``, ``WRONG_SLOT``, ``OUT_OF_ORDER``, ``FORGOTTEN``
         and ``ANSWERS_FULL`` (whose acknowledgements count all the same).
         """
-        session = self._alive.get(command.number)
-        if session is None or session.id != command.session_id:
+        (session_id, number, slot, epoch, sequence, acknowledged, primitive, partition, type_, op, exceptions,
+         args, body) = command  # fmt: skip
+        session = self._alive.get(number)
+        if session is None or session.id != session_id:
             return self._refusal(Code.SESSION_LOST)
-        slot, sequence = command.slot, command.sequence
-        if self._owned.get(slot) != command.epoch:
+        if self._owned.get(slot) != epoch:
             return self._refusal(Code.WRONG_SLOT)
         numbering = session.numberings.get(slot)
         if numbering is None:
@@ -49,14 +50,24 @@ class Commands:
             numbering = self._sessions.numbering(session, slot)
         elif sequence != numbering.last + 1:
             return self._not_next(numbering, sequence)
-        numbering.acknowledge(command.acknowledged, command.exceptions)
+        numbering.acknowledge(acknowledged, exceptions)
         if not numbering.dirty:
             self._sessions.touch(numbering)
         if len(numbering.stored) >= self._answers_stored_max:
             return self._refusal(Code.ANSWERS_FULL)
-        code, answer = self._take(command, session, numbering)
+        target = (slot, primitive, partition)
+        if type_ == Type.SESSION:
+            code, answer = self._session_op(command, session, numbering)
+        else:
+            instance = self._instances.find(target)
+            if instance is None or instance.type != type_:
+                code = Code.UNKNOWN_PRIMITIVE if instance is None else Code.TYPE_MISMATCH
+                answer = self._refusal(code)
+            else:
+                code, answer = self._execution.execute(
+                    instance, number, sequence, instance.machine.apply, op, args, body
+                )
         numbering.last = sequence
-        target = (slot, command.primitive, command.partition)
         if code == Code.PENDING:
             numbering.pending[sequence] = target
         else:
@@ -65,20 +76,6 @@ class Commands:
         if self._execution.context.resolved:
             self._execution.settle()
         return None if code == Code.PENDING else answer
-
-    def _take(self, command: Command, session: Session, numbering: Numbering) -> tuple[int, bytes]:
-        """Executes the next command of its numbering: code and answer."""
-        if command.type == Type.SESSION:
-            return self._session_op(command, session, numbering)
-        instance = self._instances.find((command.slot, command.primitive, command.partition))
-        if instance is None:
-            return Code.UNKNOWN_PRIMITIVE, self._refusal(Code.UNKNOWN_PRIMITIVE)
-        if instance.type != command.type:
-            return Code.TYPE_MISMATCH, self._refusal(Code.TYPE_MISMATCH)
-        return self._execution.execute(
-            instance, session.number, command.sequence, instance.machine.apply, command.op, command.args,
-            command.body,
-        )  # fmt: skip
 
     def _not_next(self, numbering: Numbering, sequence: int) -> bytes | None:
         """A retry gets what is stored; what comes too early changes nothing."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from primitives.errors import Code
@@ -22,6 +24,11 @@ WAITER: Final = struct.Struct(">QHQ")
 HOLDER: Final = struct.Struct(">QHQH")
 """Key of a holding's row: session number, primitive and partition."""
 _COUNT: Final = struct.Struct(">I")
+_OUTSIDE: Final = "a context is of use only while its command executes"
+
+
+def _no_table(number: int) -> Table:
+    raise RuntimeError(_OUTSIDE)
 
 
 class HostContext:
@@ -32,7 +39,7 @@ class HostContext:
 
     __slots__ = ("_alive", "_histories", "_instances", "_marked", "_number", "_tables", "_timers",
                  "asked_late", "emitted", "held_closing", "instance", "log_time_ms", "resolved", "revision",
-                 "sequence", "session")  # fmt: skip
+                 "sequence", "session", "table", "view")  # fmt: skip
 
     def __init__(
         self, tables: Tables, timers: Timers, sessions: SessionTable, instances: Instances,
@@ -48,14 +55,18 @@ class HostContext:
         self._number = 0
         """The next mark's number. Marks of what is undone are not given again."""
         self.instance: Instance | None = None
+        self.table: Callable[[int], Table] = _no_table
+        """See ``machine.Context``: the instance's own, to spare a call for each use."""
+        self.view: Callable[[int], Table] = _no_table
+        """See ``machine.View``. What a query writes is undone, and fails it."""
         self.revision = Revision(0)
         self.log_time_ms = 0
         self.session = 0
         self.sequence = 0
         self.asked_late = False
+        """Whether :meth:`later` was called."""
         self.held_closing = False
         """Whether :meth:`hold` was called for a session whose lease is renewed no more."""
-        """Whether :meth:`later` was called."""
         self.resolved: list[tuple[bytes, bytes]] = []
         """Waiters with their answers."""
         self.emitted: list[Emitted] = []
@@ -64,8 +75,8 @@ class HostContext:
     def begin(self, instance: Instance, session: int, sequence: int) -> None:
         """Sets everything for the next thing to execute, with a savepoint."""
         self._tables.begin()
-        self._timers.begin()
         self.instance = instance
+        self.table = self.view = instance.table
         self.session = session
         self.sequence = sequence
         self.asked_late = self.held_closing = False
@@ -86,7 +97,7 @@ class HostContext:
     def _here(self) -> Instance:
         instance = self.instance
         if instance is None:
-            raise RuntimeError("a context is of use only while its command executes")
+            raise RuntimeError(_OUTSIDE)
         return instance
 
     @property
@@ -103,10 +114,6 @@ class HostContext:
     def config(self) -> bytes:
         """See ``machine.View``."""
         return self._here.config
-
-    def view(self, number: int) -> Table:
-        """See ``machine.View``. What a query writes is undone, and fails it."""
-        return self._here.table(number)
 
     def alive(self, session: int) -> bool:
         """See ``machine.View``."""
@@ -149,10 +156,6 @@ class HostContext:
             raise ValueError("not a mark")
         instance = self._here
         self._histories.release(instance.history or self._history(instance), mark)
-
-    def table(self, number: int) -> Table:
-        """See ``machine.Context``."""
-        return self._here.table(number)
 
     def arm(self, deadline_ms: int, payload: bytes) -> bytes:
         """See ``machine.Context``. A deadline of 0 becomes the present log time, so that slices take turns
@@ -227,14 +230,20 @@ class HostContext:
         slot = SlotId(self._here.key[0])
         self.open_partition((slot, PrimitiveId(slot, self.revision), 0), machine, config)
 
+    @contextmanager
+    def _inside(self, instance: Instance) -> Iterator[None]:
+        """Lets another instance be the present one for a while."""
+        before = self._here
+        self.instance, self.table, self.view = instance, instance.table, instance.table
+        try:
+            yield
+        finally:
+            self.instance, self.table, self.view = before, before.table, before.table
+
     def open_partition(self, key: tuple[int, PrimitiveId, int], machine: Machine, config: bytes) -> None:
         """Makes an instance that is not here yet, and lets its machine begin."""
-        before = self.instance
-        self.instance = self._instances.open(key, machine, config)
-        try:
+        with self._inside(self._instances.open(key, machine, config)):
             machine.opened(self)
-        finally:
-            self.instance = before
 
     def close(self, revision: Revision) -> None:
         """Deletes partition 0, in this instance's slot, of the pinned primitive that was created at
@@ -251,12 +260,8 @@ class HostContext:
         instance = self._instances.find(key)
         if instance is None:
             return
-        before = self.instance
-        self.instance = instance
-        try:
+        with self._inside(instance):
             self.emit(EventKind.DELETED, b"")
-        finally:
-            self.instance = before
         self._instances.close(key)
         self._timers.arm(self.log_time_ms, HOST_TARGET, drop_payload(instance.target))
 

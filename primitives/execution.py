@@ -7,7 +7,6 @@ are no replicated failures: they go on and stop the node, whatever the machine c
 
 from __future__ import annotations
 
-import struct
 from typing import Any, Final
 
 from primitives.context import WAITER, HostContext
@@ -63,23 +62,26 @@ class Execution:
         self, instance: Instance, session: int, sequence: int, method: Any, *args: Any
     ) -> tuple[int, bytes]:
         """Executes what gives a result; returns its code and its answer. A refusal undoes all."""
-        result = self.guarded(instance, session, sequence, method, *args)
         context = self.context
         revision = context.revision
+        context.begin(instance, session, sequence)
+        answer = b""
         try:
-            code, text = result
+            code, text = method(context, *args)
             answer = ANSWER_HEADER.pack(code, revision) + text
-            if context.held_closing and code < Code.SESSION_LOST:
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # a replicated failure, or no result: undone below, and answered as such
+            pass
+        if answer and self._tables.failure is None and (code == Code.PENDING) is context.asked_late:
+            if code >= Code.SESSION_LOST:
+                self.undo()
+            elif context.held_closing:
                 self.undo()
                 return Code.SESSION_CLOSING, encode_answer(Code.SESSION_CLOSING, revision, CLOSING_TEXT)
-            if (code == Code.PENDING) is context.asked_late:
-                if code >= Code.SESSION_LOST:
-                    self.undo()
-                elif context.emitted:
-                    self._histories.commit(context.emitted, context.log_time_ms)
-                return code, answer
-        except (TypeError, ValueError, struct.error):  # no result: failed like one that raised
-            pass
+            elif context.emitted:
+                self._histories.commit(context.emitted, context.log_time_ms)
+            return code, answer
         self.undo()
         return Code.MACHINE_FAILED, encode_answer(Code.MACHINE_FAILED, revision, FAILED_TEXT)
 

@@ -71,9 +71,9 @@ class HostTable:
     INSTANCE: Final = 5
     """Of a slot, by primitive and partition: type and configuration."""
     NUMBERING: Final = 6
-    """Of a slot, by session number: how far its commands came."""
+    """Of a slot, by session number: how far its commands came, with stored answers that are short."""
     ANSWER: Final = 7
-    """Of a slot, by session number and sequence: a stored answer, or a command that waits."""
+    """Of a slot, by session number and sequence: a stored answer that is long, or a command that waits."""
     HOLDING: Final = 8
     """Of a slot, by session number, primitive and partition: how many things the session holds there."""
     DELETED: Final = 9

@@ -71,7 +71,7 @@ class Locks:
         # While somebody waits, the lock is not taken but passed on, be it free for a moment.
         if not state.waiting and not (state.session and ctx.alive(state.session)):
             ctx.hold()
-            return Code.OK, self._grant(ctx, name, state._replace(served=ctx.revision), ctx.session)
+            return Code.OK, self._grant(ctx, name, state.token, ctx.session, ctx.revision, 0)
         if not wait:
             return _CONDITION
         if state.waiting >= WAITERS_MAX:
@@ -138,14 +138,17 @@ class Locks:
         state = self._state(ctx, name)
         self._save(ctx, name, state._replace(waiting=state.waiting - 1))
 
-    def _grant(self, ctx: Context, name: bytes, state: _State, session: int) -> bytes:
-        """Makes ``session`` the holder; returns the token's bytes."""
+    def _grant(
+        self, ctx: Context, name: bytes, former: int, session: int, served: int, waiting: int
+    ) -> bytes:
+        """Makes ``session`` the holder, behind the grant with the token ``former``; returns the new token's
+        bytes. ``served`` and ``waiting`` are as in :class:`_State`."""
         token = ctx.revision
-        if token <= state.token:
-            raise InvariantViolation(f"a lock's token {token} after {state.token}")
+        if token <= former:
+            raise InvariantViolation(f"a lock's token {token} after {former}")
         data = U64.pack(token)
         ctx.table(self._held).put(U64.pack(session) + data, name)
-        self._save(ctx, name, state._replace(session=session, token=token))
+        self._save(ctx, name, _State(session, token, served, waiting))
         return data
 
     def _pass_on(self, ctx: Context, name: bytes, state: _State, looks: int) -> None:
@@ -161,10 +164,10 @@ class Locks:
             waiting -= 1
             (served,) = U64.unpack(stander.place[-U64.size :])
             if ctx.alive(stander.session):
-                left = state._replace(served=served, waiting=waiting)
-                ctx.answer(stander.waiter, (Code.OK, self._grant(ctx, name, left, stander.session)))
+                token = self._grant(ctx, name, state.token, stander.session, served, waiting)
+                ctx.answer(stander.waiter, (Code.OK, token))
                 return
-        self._save(ctx, name, state._replace(session=0, served=served, waiting=waiting))
+        self._save(ctx, name, _State(0, state.token, served, waiting))
         if waiting:
             ctx.arm(0, self._timer + name)
 

@@ -158,14 +158,14 @@ class Map(KeyedHandle):
         self, key: Key, value: Value, ttl: float | None, flags: int, revision: int = 0, *, session: bool
     ) -> Answer:
         data, body = encode_key(key), encode_value(value)
-        ttl_ms = to_ttl_ms(ttl)
+        ttl_ms = 0 if ttl is None else to_ttl_ms(ttl)
         if session:
             if ttl is not None:
                 raise ValueError("an entry lives for a time or with a session, not both")
             return await self._bind(data, body, flags | Flag.SESSION, revision)
         args = [data, ttl_ms, flags, revision] if ttl_ms or flags else [data]
         answer = await self._port.command(self._ref, Op.PUT, args, body, key=data)
-        if answer.code == Code.OK:
+        if self._bound and answer.code == Code.OK:
             self._unbound(data)
         return answer
 

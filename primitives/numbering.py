@@ -1,4 +1,8 @@
-"""One session's commands in one slot: how far they came, the answers that are stored, those that wait."""
+"""One session's commands in one slot: how far they came, the answers that are stored, those that wait.
+
+A flush writes one row for it, with all short answers that are not acknowledged, since they soon will be; what
+is long, or waits, has a row of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,12 @@ from primitives.tables import Rows, Sink
 Target = tuple[int, PrimitiveId, int]
 """Slot, primitive and partition that a command went to."""
 
-_KEY: Final = struct.Struct(">QQ")
 _NUMBERING: Final = struct.Struct(">QQ")
+"""The last command and the floor; the short answers follow."""
+_SHORT: Final = struct.Struct(">QB")
+"""Sequence, and length of what follows, which is as in a row of its own."""
+_SHORT_BYTES_MAX: Final = 64
+"""Answers up to this size stand in the common row."""
 _ANSWER: Final = struct.Struct(">BHQH")
 """One of the states below, then primitive and partition; the answer follows."""
 _ANSWERED: Final = 0
@@ -44,7 +52,7 @@ class Numbering:
         self._below: dict[int, None] = {}
         """Sequences of ``stored`` up to the floor."""
         self._saved: dict[int, bool] = {}
-        """Sequences that have a row, and whether it is as it should be."""
+        """Sequences that have a row of their own, and whether it is as it should be."""
         self.dirty = False
         self.removed = False
 
@@ -70,14 +78,14 @@ class Numbering:
                 if sequence <= floor and sequence not in exceptions:
                     del self._below[sequence]
                     del stored[sequence]
-        floor = min(floor, self.last)
-        for sequence in range(self.floor + 1, floor + 1):
-            if sequence in stored:
-                if exceptions and sequence in exceptions:
-                    self._below[sequence] = None
-                else:
-                    del stored[sequence]
+        if floor > self.last:
+            floor = self.last
         if floor > self.floor:
+            for sequence in range(self.floor + 1, floor + 1):
+                if sequence not in exceptions:
+                    stored.pop(sequence, None)
+                elif sequence in stored:
+                    self._below[sequence] = None
             self.floor = floor
 
     def drop(self, count: int) -> int:
@@ -93,34 +101,51 @@ class Numbering:
     def flush(self, sink: Sink) -> None:
         """Writes the rows that changed."""
         self.dirty = False
-        saved = self._saved
-        prefix = host_prefix(self.slot, HostTable.ANSWER)
-        for sequence in [at for at in saved if at not in self.stored and at not in self.pending]:
-            del saved[sequence]
-            sink.delete(prefix + _KEY.pack(self.session, sequence))
+        common = [_NUMBERING.pack(self.last, self.floor)]
+        own: dict[int, tuple[bytes, Target | None]] = {}
+        for sequence, (answer, target) in sorted(self.stored.items()):
+            if len(answer) <= _SHORT_BYTES_MAX:
+                row = _row(_ANSWERED, target, answer)
+                common += (_SHORT.pack(sequence, len(row)), row)
+            else:
+                own[sequence] = answer, target
         key = host_prefix(self.slot, HostTable.NUMBERING) + U64.pack(self.session)
         if self.removed:
             sink.delete(key)
-            return
-        sink.put(key, _NUMBERING.pack(self.last, self.floor))
-        for sequence, (answer, target) in self.stored.items():
+        else:
+            sink.put(key, b"".join(common))
+        if own or self.pending or self._saved:
+            self._flush_own(sink, own)
+
+    def _flush_own(self, sink: Sink, own: dict[int, tuple[bytes, Target | None]]) -> None:
+        """Writes the rows of answers that have their own, and of what waits."""
+        saved = self._saved
+        prefix = host_prefix(self.slot, HostTable.ANSWER) + U64.pack(self.session)
+        for sequence in [at for at in saved if at not in own and at not in self.pending]:
+            del saved[sequence]
+            sink.delete(prefix + U64.pack(sequence))
+        for sequence, (answer, target) in own.items():
             if not saved.get(sequence):
                 saved[sequence] = True
-                sink.put(prefix + _KEY.pack(self.session, sequence), _row(_ANSWERED, target, answer))
+                sink.put(prefix + U64.pack(sequence), _row(_ANSWERED, target, answer))
         for sequence, target in self.pending.items():
             if sequence not in saved:
                 saved[sequence] = False  # its answer will take the row's place
-                sink.put(prefix + _KEY.pack(self.session, sequence), _row(_PENDING, target, b""))
+                sink.put(prefix + U64.pack(sequence), _row(_PENDING, target, b""))
 
-    def load(self, sequence: int, row: bytes) -> None:
-        """Takes back a row that :meth:`flush` wrote."""
+    def load(self, sequence: int, row: bytes) -> bool:
+        """Takes back what :meth:`flush` wrote; whether it is an answer."""
         state, slot, revision, partition = _ANSWER.unpack_from(row)
         target = (self.slot, PrimitiveId(slot, revision), partition)
-        self._saved[sequence] = state != _PENDING
         if state == _PENDING:
             self.pending[sequence] = target
         else:
             self.store(sequence, row[_ANSWER.size :], target if state == _TARGETED else None)
+        return bool(state != _PENDING)
+
+    def load_own(self, sequence: int, row: bytes) -> None:
+        """Takes back a row of its own."""
+        self._saved[sequence] = self.load(sequence, row)
 
 
 def _row(state: int, target: Target | None, answer: bytes) -> bytes:
@@ -137,9 +162,13 @@ def decode_numbering(rows: Rows, session: int, slot: int) -> Numbering:
     numbering = Numbering(session, slot)
     row = rows.get(host_prefix(slot, HostTable.NUMBERING) + U64.pack(session))
     if row is not None:
-        numbering.last, numbering.floor = _NUMBERING.unpack(row)
-    prefix = host_prefix(slot, HostTable.ANSWER)
-    start = prefix + U64.pack(session)
-    for key, value in rows.scan(start, after(start)):
-        numbering.load(_KEY.unpack_from(key, len(prefix))[1], value)
+        numbering.last, numbering.floor = _NUMBERING.unpack_from(row)
+        at = _NUMBERING.size
+        while at < len(row):
+            sequence, size = _SHORT.unpack_from(row, at)
+            at += _SHORT.size + size
+            numbering.load(sequence, row[at - size : at])
+    prefix = host_prefix(slot, HostTable.ANSWER) + U64.pack(session)
+    for key, value in rows.scan(prefix, after(prefix)):
+        numbering.load_own(U64.unpack_from(key, len(prefix))[0], value)
     return numbering

@@ -105,7 +105,11 @@ def _save(ctx: Context, state: _State) -> None:
 
 def _first(view: View, state: _State) -> tuple[bytes, bytes]:
     """Index and mark of the first element of a queue that has some."""
-    found = next(view.view(_ELEMENTS).scan(U64.pack(state.head)), None)
+    elements, head = view.view(_ELEMENTS), U64.pack(state.head)
+    mark = elements.get(head)
+    if mark is not None:  # As it is unless something between was taken back: no scan, which asks the store.
+        return head, mark
+    found = next(elements.scan(head), None)
     if found is None:
         raise InvariantViolation(f"a queue lacks {state.size} elements that it counts")
     return found

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from primitives.codec import pack, unpack
@@ -67,6 +68,8 @@ class SessionOp:
 
 
 COMMAND_HEADER: Final = struct.Struct(">B16sQHIQQHQHBBHH")
+_COMMAND: Final = struct.Struct(">x16sQHIQQ10sHBBHH")
+"""The same, as it is read: without the kind, and with the primitive's id in one."""
 QUERY_HEADER: Final = struct.Struct(">BHIHQHBBBQH")
 _READ_AT: Final = struct.calcsize(">BHIHQHBB")
 """Where a query says how fresh its answer must be."""
@@ -196,6 +199,9 @@ class Internal(NamedTuple):
 Record = Command | Register | EndSession | Expire | Fire | Marker | Open | Internal | Delete | Deleted | Close
 
 
+_primitive_id: Final = lru_cache(4096)(PrimitiveId.from_bytes)
+
+
 class BadRecord(ValueError):
     """Bytes that are not a record. From a client: its mistake. From the log: damage."""
 
@@ -308,8 +314,8 @@ def encode_internal(record: Internal) -> bytes:
 def decode_command(data: bytes) -> Command:
     """The command in ``data``; raises :class:`BadRecord`."""
     try:
-        (_, session_id, number, slot, epoch, sequence, acknowledged, pslot, prevision, partition, type_, op,
-         exception_count, args_bytes) = COMMAND_HEADER.unpack_from(data)  # fmt: skip
+        (session_id, number, slot, epoch, sequence, acknowledged, primitive, partition, type_, op,
+         exception_count, args_bytes) = _COMMAND.unpack_from(data)  # fmt: skip
         at = COMMAND_HEADER.size
         exceptions: tuple[int, ...] = ()
         if exception_count:
@@ -319,7 +325,7 @@ def decode_command(data: bytes) -> Command:
         if args_bytes > ARGUMENT_BYTES_MAX or end > len(data):
             raise BadRecord("arguments too large, or shorter than the header says")
         return Command(
-            session_id, number, slot, epoch, sequence, acknowledged, PrimitiveId(pslot, prevision), partition,
+            session_id, number, slot, epoch, sequence, acknowledged, _primitive_id(primitive), partition,
             type_, op, exceptions, unpack(data[at:end]), data[end:],
         )  # fmt: skip
     except struct.error:

@@ -1,15 +1,15 @@
 """Tables: ordered rows over a store, with what is applied and not yet written in front of it.
 
 A read looks into the table's overlay, then into a bounded cache of clean rows, then into the store. Writes go
-into the overlay; :meth:`Tables.flush` hands it to whoever writes. Each command begins with
-:meth:`Tables.begin`, a savepoint: :meth:`Tables.rollback` undoes what it wrote.
+into the overlay; :meth:`Tables.flush` hands it to whoever writes, and its rows are clean ones from then on.
+Each command begins with :meth:`Tables.begin`, a savepoint: :meth:`Tables.rollback` undoes what it wrote.
 
 What a machine sees depends on the history of its commands alone, never on what was written when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, Protocol
 
 from sortedcontainers import SortedList
@@ -18,6 +18,8 @@ from primitives.layout import after as following
 
 _ABSENT: Final = bytes(bytearray(b"absent"))
 """Stands for "not in this dict"; told from rows, which may be any bytes or None, by its identity alone."""
+
+_NO_ROWS: Final[Mapping[bytes, bytes | None]] = {}
 
 ROW_OVERHEAD_BYTES: Final = 100
 """What a row in memory is taken to cost besides its bytes."""
@@ -55,6 +57,17 @@ class Sink(Protocol):
     def delete(self, key: bytes) -> None:
         """Removes a row, if it is there."""
 
+    def write(self, prefix: bytes, rows: Mapping[bytes, bytes | None]) -> None:
+        """Sets rows, or removes those whose value is None, by their keys behind ``prefix``; at once, since
+        the mapping changes later."""
+
+
+class Undoable(Protocol):
+    """What takes part in savepoints."""
+
+    def restore(self, key: bytes, previous: bytes | None) -> None:
+        """Undoes one change, which was noted in :attr:`Tables.undo`."""
+
 
 class RowsExceeded(Exception):
     """A command touches more rows than one may."""
@@ -63,11 +76,12 @@ class RowsExceeded(Exception):
 class Tables:
     """All tables of a group: the savepoint, the cache and the way to the store.
 
-    ``cache_bytes_max`` bounds the clean rows kept: two generations, of which the older goes at once.
+    ``cache_bytes_max`` bounds the clean rows that the tables keep: two generations, of which the older goes
+    at once.
     """
 
-    __slots__ = ("_budget", "_cache_bytes_max", "_dirty", "_old", "_rows", "_saved_bytes", "_tables",
-                 "_young", "_young_bytes", "bytes", "failure", "room", "undo")  # fmt: skip
+    __slots__ = ("_budget", "_cache_bytes_max", "_caching", "_dirty", "_rows", "_saved_bytes", "_tables",
+                 "_young_bytes", "bytes", "failure", "room", "undo")  # fmt: skip
 
     def __init__(self, rows: Rows, *, rows_a_command_max: int, cache_bytes_max: int) -> None:
         self._rows: Final = rows
@@ -75,17 +89,17 @@ class Tables:
         self._budget: Final = (
             rows_a_command_max, HOST_WRITES_A_ROW * rows_a_command_max, SCANS_A_ROW * rows_a_command_max,
         )  # fmt: skip
-        self._young: dict[bytes, bytes | None] = {}
-        self._old: dict[bytes, bytes | None] = {}
+        self._caching: dict[bytes, Table] = {}
+        """Tables that keep clean rows, by prefix."""
         self._young_bytes = 0
         self._tables: dict[bytes, Table] = {}
         self._dirty: dict[bytes, Table] = {}
         self._saved_bytes = 0
         self.bytes = 0
         """What the overlays hold."""
-        self.undo: list[tuple[Table, bytes, bytes | None]] = []
-        """What the present command overwrote, in order."""
-        self.room = list(self._budget)
+        self.undo: Final[list[tuple[Undoable, bytes, bytes | None]]] = []
+        """What the present command changed, in order."""
+        self.room: Final = list(self._budget)
         """What the present command may still write of a machine's rows, of the host's, and scan."""
         self.failure: Exception | None = None
         """What a table raised in the present command, lest a machine catch it and go on."""
@@ -145,8 +159,8 @@ class Tables:
         """Back to the savepoint."""
         undo = self.undo
         while undo:
-            table, key, previous = undo.pop()
-            table.restore(key, previous)
+            changed, key, previous = undo.pop()
+            changed.restore(key, previous)
         self.bytes = self._saved_bytes
 
     @property
@@ -174,36 +188,24 @@ class Tables:
         """The table has an overlay now."""
         self._dirty[prefix] = table
 
-    def read(self, key: bytes) -> bytes | None:
-        """A clean row."""
-        value = self._young.get(key, _ABSENT)
-        if value is not _ABSENT:
-            return value
-        value = self._old.pop(key, _ABSENT)
-        if value is _ABSENT:
-            try:
-                value = self._rows.get(key)
-            except Exception as error:
-                self.failure = error
-                raise
-        self._remember(key, value)
-        return value
-
     def read_row(self, key: bytes) -> bytes | None:
-        """A row as it stands in the store, past the cache: one that no table has."""
+        """A row as it stands in the store, past overlays and caches."""
         try:
             return self._rows.get(key)
         except Exception as error:
             self.failure = error
             raise
 
-    def _remember(self, key: bytes, value: bytes | None) -> None:
-        self._young[key] = value
-        self._young_bytes += len(key) + len(value or b"") + ROW_OVERHEAD_BYTES
+    def mark_caching(self, prefix: bytes, table: Table, size: int) -> None:
+        """The table keeps one more clean row, of about so many bytes."""
+        self._caching[prefix] = table
+        self._remembered(size)
+
+    def _remembered(self, size: int) -> None:
+        self._young_bytes += size
         if self._young_bytes * 2 > self._cache_bytes_max:
-            self._old = self._young
-            self._young = {}
             self._young_bytes = 0
+            self._caching = {at: kept for at, kept in self._caching.items() if kept.age()}
 
     def stored(self, start: bytes, end: bytes | None, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
         """Clean rows in order, from the store."""
@@ -217,13 +219,10 @@ class Tables:
         """Hands every overlay to ``sink``; then reads go to the store for them, so it must have them before
         the next command or query."""
         for prefix, table in self._dirty.items():
-            for key, value in table.drain():
-                whole = prefix + key
-                if value is None:
-                    sink.delete(whole)
-                else:
-                    sink.put(whole, value)
-                self._remember(whole, value)
+            sink.write(prefix, table.overlay)
+            table.clean()
+        self._caching.update(self._dirty)
+        self._remembered(self.bytes)
         self._dirty.clear()
         self.undo.clear()
         self.bytes = self._saved_bytes = 0
@@ -234,19 +233,27 @@ class Tables:
         if len(self._tables) <= TABLES_KEPT_MAX or self._dirty:
             return False
         self._tables.clear()
+        for table in self._caching.values():
+            table.forget()
+        self._caching.clear()
+        self._young_bytes = 0
         return True
 
 
 class Table:
     """Ordered rows, bytes to bytes, under one prefix: what ``machine.Table`` promises."""
 
-    __slots__ = ("_index", "_kind", "_overlay", "_tables", "_version", "prefix")
+    __slots__ = ("_index", "_kind", "_old", "_tables", "_version", "_young", "overlay", "prefix")
 
     def __init__(self, tables: Tables, prefix: bytes, kind: int) -> None:
         self._tables: Final = tables
         self.prefix: Final = prefix
         self._kind: Final = kind
-        self._overlay: dict[bytes, bytes | None] = {}
+        self.overlay: Final[dict[bytes, bytes | None]] = {}
+        """What is applied and not written; None stands for a removed row."""
+        self._young: dict[bytes, bytes | None] = {}
+        self._old: Mapping[bytes, bytes | None] = _NO_ROWS
+        """Clean rows, of two generations: what the younger has is right, whatever the older says."""
         self._index: SortedList[bytes] | None = None
         """The overlay's keys in order, from the first scan on until the flush."""
         self._version = 0
@@ -254,26 +261,40 @@ class Table:
 
     def get(self, key: bytes) -> bytes | None:
         """The row's value, or None."""
-        value = self._overlay.get(key, _ABSENT)
-        if value is not _ABSENT:
-            return value
-        return self._tables.read(self.prefix + key)
+        value = self.overlay.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._young.get(key, _ABSENT)
+            if value is _ABSENT:
+                return self._fetch(key)
+        return value
+
+    def _fetch(self, key: bytes) -> bytes | None:
+        """A row that is neither in the overlay nor young."""
+        value = self._old.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self._tables.read_row(self.prefix + key)
+        self._young[key] = value
+        size = len(key) + len(value or b"") + ROW_OVERHEAD_BYTES
+        self._tables.mark_caching(self.prefix, self, size)
+        return value
 
     def put(self, key: bytes, value: bytes) -> None:
         """Sets the row."""
         if type(key) is not bytes or type(value) is not bytes:
             raise TypeError("rows are bytes to bytes")
         tables = self._tables
-        room = tables.room
-        kind = self._kind
-        if room[kind] <= 0:
+        room, kind = tables.room, self._kind
+        left = room[kind]
+        if left <= 0:
             tables.take(kind)
-        room[kind] -= 1
-        overlay = self._overlay
+        room[kind] = left - 1
+        overlay = self.overlay
         previous = overlay.get(key, _ABSENT)
         tables.undo.append((self, key, previous))
         if previous is _ABSENT:
-            self._added(key)
+            if not overlay or self._index is not None:
+                self._added(key)
+            self._version += 1
             tables.bytes += len(key) + len(value) + ROW_OVERHEAD_BYTES
         else:
             tables.bytes += len(value) - len(previous or b"")
@@ -285,40 +306,48 @@ class Table:
             raise TypeError("rows are bytes to bytes")
         tables = self._tables
         tables.take(self._kind)
-        overlay = self._overlay
+        overlay = self.overlay
         previous = overlay.get(key, _ABSENT)
         tables.undo.append((self, key, previous))
         if previous is _ABSENT:
             self._added(key)
+            self._version += 1
             tables.bytes += len(key) + ROW_OVERHEAD_BYTES
         else:
             tables.bytes -= len(previous or b"")
         overlay[key] = None
 
     def _added(self, key: bytes) -> None:
-        if not self._overlay:
+        if not self.overlay:
             self._tables.mark_dirty(self.prefix, self)
-        self._version += 1
         if self._index is not None:
             self._index.add(key)
 
     def restore(self, key: bytes, previous: bytes | None) -> None:
         """Undoes one write."""
         if previous is not _ABSENT:
-            self._overlay[key] = previous
+            self.overlay[key] = previous
             return
-        del self._overlay[key]
+        del self.overlay[key]
         self._version += 1
         if self._index is not None:
             self._index.remove(key)
 
-    def drain(self) -> list[tuple[bytes, bytes | None]]:
-        """Takes the overlay away; None stands for a removed row."""
-        rows = list(self._overlay.items())
-        self._overlay.clear()
+    def clean(self) -> None:
+        """What is in the overlay is written: its rows are clean now."""
+        self._young.update(self.overlay)
+        self.overlay.clear()
         self._index = None
         self._version += 1
-        return rows
+
+    def age(self) -> bool:
+        """A generation of clean rows goes; whether any are left."""
+        self._old, self._young = self._young, {}
+        return bool(self._old)
+
+    def forget(self) -> None:
+        """Drops the clean rows."""
+        self._old, self._young = _NO_ROWS, {}
 
     def scan(
         self, start: bytes = b"", end: bytes | None = None, *, reverse: bool = False
@@ -350,7 +379,7 @@ class Table:
                 if candidate == key:
                     row = next(stored, None)
                 cursor = candidate
-                value = self._overlay[candidate]
+                value = self.overlay[candidate]
                 candidate = next(candidates, None)
                 if value is None:
                     continue
@@ -366,7 +395,7 @@ class Table:
     def appended(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Rows behind the key ``after``, in order, of a table whose new keys only grow: what is not in the
         store yet comes behind all that is, in the order it was put. The table must not change meanwhile."""
-        size, overlay, last = len(self.prefix), self._overlay, after
+        size, overlay, last = len(self.prefix), self.overlay, after
         start = self.prefix + after + b"\x00"
         for key, stored in self._tables.stored(start, following(self.prefix), False):
             last = key[size:]
@@ -381,11 +410,11 @@ class Table:
         self, start: bytes, end: bytes | None, cursor: bytes | None, reverse: bool
     ) -> Iterator[bytes]:
         """Keys of the overlay that a scan at ``cursor`` has still before it."""
-        if not self._overlay:
+        if not self.overlay:
             return iter(())
         index = self._index
         if index is None:
-            index = self._index = SortedList(self._overlay)
+            index = self._index = SortedList(self.overlay)
         if cursor is None:
             return index.irange(start, end, (True, False), reverse)
         if reverse:

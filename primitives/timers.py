@@ -21,26 +21,25 @@ HANDLE_BYTES: Final = _HANDLE.size
 class Timers:
     """The timers of a group."""
 
-    __slots__ = ("_first", "_from", "_known", "_made_saved", "_table", "made")
+    __slots__ = ("_first", "_from", "_known", "_table", "_undo", "made")
 
     def __init__(self, tables: Tables, made: int) -> None:
         self._table: Final = tables.host_table(host_prefix(GROUP_SLOT, HostTable.TIMER))
         self.made = made
         """Timers made so far: replicated state, the order of creation."""
-        self._made_saved = made
+        self._undo: Final = tables.undo
         self._first: bytes | None = None
         self._known = False
         """Whether ``_first`` is the first timer's handle, or None for none."""
         self._from = b""
         """No timer stands before this key, so that a scan need not pass those that fired."""
 
-    def begin(self) -> None:
-        """Sets the savepoint, with the tables'."""
-        self._made_saved = self.made
+    def restore(self, key: bytes, previous: bytes | None) -> None:
+        """Undoes the making of a timer; its row is put back by itself."""
+        self.made -= 1
 
     def rollback(self) -> None:
-        """Back to the savepoint; the tables' rows are put back by themselves."""
-        self.made = self._made_saved
+        """Something was undone, with the tables' rows."""
         self._known = False
 
     def arm(self, deadline_ms: int, target: bytes, payload: bytes) -> bytes:
@@ -49,6 +48,7 @@ class Timers:
         handle = _HANDLE.pack(deadline_ms, made)
         self._table.put(handle, target + payload)
         self.made = made
+        self._undo.append((self, handle, None))
         if handle < self._from:
             self._from = handle
         if self._known and (self._first is None or handle < self._first):

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 import trio
@@ -82,39 +83,40 @@ class ClientDriver:
 
     async def outcome(self, call: Call) -> Answer | None:
         """Waits for a call that was just begun, and returns its answer or raises its error. If cancelled, the
-        call is called off, and a late one withdrawn, for which the cancellation may wait a second."""
+        call is called off in that very moment: the answer may come before this task runs again, and a grant
+        would find nobody to give it back. A late one is withdrawn, for which the cancellation may wait a
+        second."""
         if call.done:
             await trio.lowlevel.checkpoint()
         elif self._closed:
             self.core.cancel(self.clock(), call)
             raise Unavailable("the client is closed")
         else:
+            self._waiting[call] = trio.lowlevel.current_task()
+            self.wake()
             try:
-                await self._park(call)
+                await trio.lowlevel.wait_task_rescheduled(partial(self._abort, call))
             except trio.Cancelled:
-                withdrawal = call.withdrawal
-                if withdrawal is not None and not withdrawal.done:
-                    with _shelter(WITHDRAW_SECONDS):
-                        await self._park(withdrawal)
+                if call.withdrawal is not None:
+                    await self._withdrawn(call.withdrawal)
                 raise
         if call.error is not None:
             raise call.error
         return call.answer
 
-    async def _park(self, call: Call) -> None:
-        """Waits until the call is finished. If cancelled, it is called off in that very moment: the answer
-        may come before this task runs again, and a grant would find nobody to give it back."""
-        waiting = self._waiting
-        waiting[call] = trio.lowlevel.current_task()
+    async def _withdrawn(self, withdrawal: Call) -> None:
+        """Waits a while until a call that was called off is withdrawn."""
+        if not withdrawal.done:
+            with _shelter(WITHDRAW_SECONDS):
+                self._waiting[withdrawal] = trio.lowlevel.current_task()
+                self.wake()
+                await trio.lowlevel.wait_task_rescheduled(partial(self._abort, withdrawal))
+
+    def _abort(self, call: Call, _: object) -> trio.lowlevel.Abort:
+        del self._waiting[call]
+        self.core.cancel(self.clock(), call)
         self.wake()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            del waiting[call]
-            self.core.cancel(self.clock(), call)
-            self.wake()
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def add_watcher(self, watcher: Watcher) -> None:
         """Somebody is about to watch. Raises Unavailable once the client is closed."""

@@ -86,22 +86,39 @@ TRANSITIONS: Final[dict[tuple[State, Role], dict[int, State]]] = {
 class Connection:
     """One end of a connection. ``role`` is our own end's."""
 
-    __slots__ = ("_peer", "_role", "_splitter", "state")
+    __slots__ = ("_ours", "_role", "_splitter", "_state", "_theirs")
 
     def __init__(self, role: Role) -> None:
         self._role = role
-        self._peer = Role.NODE if role is Role.CLIENT else Role.CLIENT
         self._splitter = Splitter(UNAUTHENTICATED_FRAME_BYTES_MAX)
         self.state = State.START
 
     @property
+    def state(self) -> State:
+        """Where the connection stands."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        is_client = self._role is Role.CLIENT
+        self._state = state
+        self._ours = TRANSITIONS[state, self._role]
+        self._theirs = TRANSITIONS[state, Role.NODE if is_client else Role.CLIENT]
+        if self.is_open:
+            self._splitter.frame_bytes_max = NODE_FRAME_BYTES_MAX if is_client else CLIENT_FRAME_BYTES_MAX
+
+    @property
     def is_open(self) -> bool:
         """Whether operations may be sent and answered."""
-        return self.state is State.OPEN or self.state is State.LEAVING
+        return self._state is State.OPEN or self._state is State.LEAVING
 
     def sending(self, frame: bytes) -> bytes:
         """``frame`` (one whole frame), if it may be sent now; raises :class:`LocalMistake` if not."""
-        self._pass(self._role, frame[4], LocalMistake)
+        after = self._ours.get(frame[4])
+        if after is None:
+            raise LocalMistake(self._refusal(self._role, frame[4]))
+        if after is not self._state:
+            self.state = after
         return frame
 
     def receive(self, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -111,23 +128,20 @@ class Connection:
         try:
             self._splitter.push(data)
             while (frame := self._splitter.pop()) is not None:
-                self._pass(self._peer, frame[0], ProtocolError)
+                after = self._theirs.get(frame[0])
+                if after is None:
+                    peer = Role.NODE if self._role is Role.CLIENT else Role.CLIENT
+                    raise ProtocolError(self._refusal(peer, frame[0]))
+                if after is not self._state:
+                    self.state = after
                 yield frame
         except ProtocolError:
             self.state = State.CLOSED
             raise
 
-    def _pass(self, sender: Role, kind: int, mistake: type[LocalMistake] | type[ProtocolError]) -> None:
-        state = self.state
-        after = TRANSITIONS[state, sender].get(kind)
-        if after is None:
-            name = KIND_NAMES.get(kind, f"kind {kind}")
-            raise mistake(f"a {sender.value} may not send {name} in state {state.value!r}")
-        if after is not state:
-            self.state = after
-            if self.is_open:
-                is_client = self._role is Role.CLIENT
-                self._splitter.frame_bytes_max = NODE_FRAME_BYTES_MAX if is_client else CLIENT_FRAME_BYTES_MAX
+    def _refusal(self, sender: Role, kind: int) -> str:
+        name = KIND_NAMES.get(kind, f"kind {kind}")
+        return f"a {sender.value} may not send {name} in state {self.state.value!r}"
 
 
 class Welcome(NamedTuple):

@@ -306,11 +306,14 @@ class SessionCore:
         if call.read:
             self._ledger.place(now_ms, self._reads.answered(now_ms, link, call, answer))
             return
-        self._dirty[group.group] = group
         if answer.code in _ROUTING or (answer.code == Code.OVERLOADED and not answer.revision):
             self._misrouted(now_ms, link, group, call, answer)
         else:
+            calm = call.kind <= CallKind.QUERY and not group.backoff.tries
             group.answered(now_ms, call, answer)
+            if calm and not group.has_work:
+                return  # Nothing to send, and nothing that is due earlier than it was.
+        self._dirty[group.group] = group
 
     def _released(self, now_ms: int) -> None:
         """Answers that waited for events wait no more."""

@@ -387,14 +387,16 @@ class GroupSession:
 
     def deadline_ms(self, now_ms: int) -> int:
         """When the group wants to be looked at again, at the latest."""
-        deadlines = [now_ms + 60_000]
+        deadline_ms = now_ms + 60_000
         if self.waits_from_ms is not None:
-            deadlines.append(self.waits_from_ms + self.stall_ms)
-        if self.standing is Standing.READY and self.lease is not None:
-            suspends_ms = self.lease.suspends_ms()
-            next_ms = suspends_ms if suspends_ms > now_ms else self.suspect_ms
-            deadlines += (self.keepalive_ms, self.lease.deadline_ms, next_ms)
-        return max(min(deadlines), now_ms + 1)
+            deadline_ms = min(deadline_ms, self.waits_from_ms + self.stall_ms)
+        lease = self.lease
+        if lease is not None and self.standing is Standing.READY:
+            suspends_ms = lease.suspends_ms()
+            if suspends_ms <= now_ms:
+                suspends_ms = self.suspect_ms
+            deadline_ms = min(deadline_ms, self.keepalive_ms, lease.deadline_ms, suspends_ms)
+        return max(deadline_ms, now_ms + 1)
 
     # --- The lease ----------------------------------------------------------------------------------
 

@@ -24,10 +24,8 @@ class Queries(CallQueue):
 
     def take(self) -> Call | None:
         """The next query to be sent; None if there is none."""
-        call = self.first()
+        call = self.pop()
         if call is not None:
-            self._calls.popleft()
-            call.queue = None
             self._asked[call] = None
         return call
 

@@ -47,11 +47,14 @@ class CallQueue:
 
     def pop(self) -> Call | None:
         """Takes the first call; None if there is none."""
-        call = self.first()
-        if call is not None:
-            self._calls.popleft()
-            call.queue = None
-        return call
+        calls = self._calls
+        while calls:
+            call = calls.popleft()
+            if not call.called_off:
+                call.queue = None
+                return call
+            self._dead -= 1
+        return None
 
     def drain(self) -> list[Call]:
         """Takes all calls."""

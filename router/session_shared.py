@@ -35,5 +35,5 @@ class Shared:
     def finish(self, call: Call, answer: Answer | None, error: Exception | None = None) -> None:
         """Settles a call, unless nobody wants its outcome any more."""
         if not call.done:
-            call.finish(answer, error)
+            call.done, call.answer, call.error = True, answer, error
             self.finished.append(call)

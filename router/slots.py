@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
@@ -29,6 +30,7 @@ def slot_of_name(salt: bytes, namespace: str, name: str) -> SlotId:
     return SlotId(xxh3_64_intdigest(b"".join((salt, namespace.encode(), b"\0", name.encode()))) % SLOTS)
 
 
+@lru_cache(4096)
 def slot_of_partition(salt: bytes, primitive: PrimitiveId, partition: int) -> SlotId:
     """The slot of a spread primitive's partition; the routing key is its id and the number (12 bytes)."""
     return SlotId(xxh3_64_intdigest(salt + _PARTITION.pack(primitive[0], primitive[1], partition)) % SLOTS)

@@ -5,7 +5,7 @@ The trio driver and the simulation each bring their own; the engine is the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -71,6 +71,11 @@ class Batch(Protocol):
 
     def delete_state(self, group: GroupId, epoch: int, key: bytes) -> None:
         """Removes a row of a group's state."""
+
+    def write_state(
+        self, group: GroupId, epoch: int, prefix: bytes, rows: Mapping[bytes, bytes | None]
+    ) -> None:
+        """Sets rows of a group's state, or removes those without a value, by their keys behind ``prefix``."""
 
     def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
         """Stores the applied index with the membership as of it."""

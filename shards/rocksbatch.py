@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from primitives.errors import InvariantViolation
@@ -98,6 +98,13 @@ class RocksBatch:
     def delete_state(self, group: GroupId, epoch: int, key: bytes) -> None:
         """Removes a row of a group's state."""
         self.rows.append((STATE, state_prefix(group, epoch) + key, None))
+
+    def write_state(
+        self, group: GroupId, epoch: int, prefix: bytes, rows: Mapping[bytes, bytes | None]
+    ) -> None:
+        """Sets rows of a group's state, or removes those without a value, by their keys behind ``prefix``."""
+        start = state_prefix(group, epoch) + prefix
+        self.rows += [(STATE, start + key, value) for key, value in rows.items()]
 
     def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
         """Stores the applied index with the membership as of it."""

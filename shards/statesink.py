@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from primitives.ids import GroupId
 from shards.ports import Batch
 
@@ -21,3 +23,7 @@ class StateSink:
     def delete(self, key: bytes) -> None:
         """Removes a row."""
         self._batch.delete_state(self._group, self._epoch, key)
+
+    def write(self, prefix: bytes, rows: Mapping[bytes, bytes | None]) -> None:
+        """Sets rows, or removes those whose value is None, by their keys behind ``prefix``."""
+        self._batch.write_state(self._group, self._epoch, prefix, rows)

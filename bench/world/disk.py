@@ -7,7 +7,7 @@ at all, as a write-ahead log does. A :class:`SimStore` is the store that one boo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
 
@@ -62,6 +62,12 @@ class SimBatch:
     def delete_state(self, group: GroupId, epoch: int, key: bytes) -> None:
         """See :class:`shards.ports.Batch`."""
         self.rows.append((group, epoch, key, None))
+
+    def write_state(
+        self, group: GroupId, epoch: int, prefix: bytes, rows: Mapping[bytes, bytes | None]
+    ) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.rows.extend((group, epoch, prefix + key, value) for key, value in rows.items())
 
     def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
         """See :class:`shards.ports.Batch`."""

@@ -4,7 +4,7 @@ that are driven by hand."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from typing import Any, Final
 
@@ -59,6 +59,13 @@ class MemoryRows:
 
     def put(self, key: bytes, value: bytes) -> None:
         self._rows[key] = value
+
+    def write(self, prefix: bytes, rows: Mapping[bytes, bytes | None]) -> None:
+        for key, value in rows.items():
+            if value is None:
+                self.delete(prefix + key)
+            else:
+                self.put(prefix + key, value)
 
     def delete(self, key: bytes) -> None:
         self._rows.pop(key, None)

@@ -72,6 +72,7 @@ class Probe(Machine):
     results: ClassVar[dict[str, Any]] = {
         "refused": (Code.OVERFLOW, b"no"), "condition": (Code.CONDITION, b"no"), "none": None,
         "text": (0, "text"), "code": (999, b""), "pending": (Code.PENDING, b""), "three": (0, b"", 1),
+        "long": (0, b"long" * 20),
     }  # fmt: skip
 
     def opened(self, ctx: Context) -> None:

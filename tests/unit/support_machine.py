@@ -70,6 +70,13 @@ class MemoryRows:
     def put(self, key: bytes, value: bytes) -> None:
         self.rows[key] = value
 
+    def write(self, prefix: bytes, rows: Mapping[bytes, bytes | None]) -> None:
+        for key, value in rows.items():
+            if value is None:
+                self.delete(prefix + key)
+            else:
+                self.put(prefix + key, value)
+
     def delete(self, key: bytes) -> None:
         self.rows.pop(key, None)
 

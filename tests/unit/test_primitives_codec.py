@@ -191,6 +191,35 @@ def test_an_envelope_that_pack_does_not_make_is_refused(data: str, what: str) ->
         unpack(bytes.fromhex(data))
 
 
+NEARLY_SHORT = st.binary(max_size=24).map(lambda data: bytes((0x81, 0x40 + len(data))) + data)
+
+
+@given(st.binary(max_size=40) | NEARLY_SHORT)
+def test_an_envelope_is_read_as_cbor_says_or_refused(data: bytes) -> None:
+    try:
+        items = unpack(data)
+    except ValueError:
+        return
+    assert items == loads(data)
+
+
+@pytest.mark.parametrize("items", [[], *([n] for n in range(-1, 26))])
+def test_an_envelope_of_a_small_number_is_what_cbor_makes_of_it(items: list[int]) -> None:
+    data = dumps(items, canonical=True)
+    assert pack(items) == data
+    unpack(data).append("changed by whoever asked")
+    assert unpack(data) == items
+
+
+@pytest.mark.parametrize("size", [0, 1, 22, 23, 24, 25, 255, 256])
+def test_an_envelope_of_one_byte_string_is_what_cbor_makes_of_it(size: int) -> None:
+    items = [b"x" * size]
+    assert pack(items) == dumps(items, canonical=True)
+    assert unpack(pack(items)) == items
+    with pytest.raises(ValueError):
+        unpack(pack(items) + b"\x00")
+
+
 def test_an_envelope_may_hold_the_mark() -> None:
     assert unpack(pack([b"quorate!", "quorate!"])) == [b"quorate!", "quorate!"]
 

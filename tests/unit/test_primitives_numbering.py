@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support_machine import MemoryRows
 
 from primitives.ids import PrimitiveId, Revision, SlotId
 from primitives.numbering import Numbering, decode_numbering
 
+LONG = b"long" * 20
 TARGET = (3, PrimitiveId(SlotId(3), Revision(9)), 0)
 
 
@@ -52,12 +55,64 @@ def test_the_floor_survives_a_restart_and_never_goes_back() -> None:
 def test_rows_are_those_of_what_is_kept(written: bool) -> None:
     rows = MemoryRows()
     numbering = _with_a_late_answer()
+    numbering.store(4, LONG, TARGET)
+    numbering.last = 4
     if written:
         numbering.flush(rows)
-    numbering.acknowledge(3, (1,))
+    numbering.acknowledge(4, (4,))
     numbering.flush(rows)
     assert len(rows.rows) == 2
-    numbering.acknowledge(3, ())
+    numbering.acknowledge(4, ())
+    numbering.flush(rows)
+    assert len(rows.rows) == 1
     numbering.removed = True
     numbering.flush(rows)
     assert len(rows.rows) == 0
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("answer", "long", "wait", "grant", "withdraw", "acknowledge", "flush")),
+              st.integers(0, 4), st.booleans()),
+    max_size=40,
+)  # fmt: skip
+
+
+@given(STEPS)
+def test_rows_do_not_depend_on_when_they_were_written_and_hold_all(
+    steps: list[tuple[str, int, bool]],
+) -> None:
+    rows = MemoryRows()
+    numbering = Numbering(5, 3)
+    for step, at, first in steps:
+        open_ = sorted(numbering.pending)
+        if step == "flush":
+            numbering.flush(rows)
+        elif step == "acknowledge":
+            numbering.acknowledge(numbering.last - at, tuple(numbering.pending) + ((1,) if first else ()))
+        elif step == "wait":
+            numbering.last += 1
+            numbering.pending[numbering.last] = TARGET
+        elif step in ("answer", "long"):
+            numbering.last += 1
+            numbering.store(numbering.last, LONG if step == "long" else b"short", TARGET if first else None)
+        elif step == "grant" and open_:
+            sequence = open_[at % len(open_)]
+            numbering.store(sequence, LONG if first else b"granted", numbering.pending.pop(sequence))
+        elif step == "withdraw" and numbering.stored:
+            numbering.replace(sorted(numbering.stored)[at % len(numbering.stored)], b"withdrawn")
+    numbering.flush(rows)
+    again = decode_numbering(rows, 5, 3)
+    assert (again.last, again.floor) == (numbering.last, numbering.floor)
+    assert (again.stored, again.pending) == (numbering.stored, numbering.pending)
+    fresh = MemoryRows()
+    again.flush(rows)
+    _unsaved(again).flush(fresh)
+    assert fresh.rows == rows.rows
+
+
+def _unsaved(numbering: Numbering) -> Numbering:
+    """The same, of which nothing was ever written."""
+    same = Numbering(numbering.session, numbering.slot)
+    same.last, same.floor = numbering.last, numbering.floor
+    same.stored, same.pending = numbering.stored, numbering.pending
+    return same

@@ -155,6 +155,20 @@ def test_the_cache_is_bounded_and_serves_repeated_reads() -> None:
     assert rows.reads == reads + 1
 
 
+def test_the_cache_is_bounded_over_all_tables() -> None:
+    rows = MemoryRows()
+    tables = _tables(rows, cache=4000)
+    quiet = tables.table(b"quiet")
+    assert quiet.get(b"k") is None
+    for number in range(40):
+        tables.table(b"%d" % number).put(b"k", b"v")
+        tables.flush(rows)
+        assert tables.cache_bytes * 2 <= 4000
+    reads = rows.reads
+    assert quiet.get(b"k") is None
+    assert rows.reads == reads + 1
+
+
 def test_what_is_flushed_replaces_what_the_cache_had() -> None:
     rows = MemoryRows()
     tables = _tables(rows, cache=4000)

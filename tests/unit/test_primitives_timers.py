@@ -223,7 +223,7 @@ def test_nothing_of_an_ended_session_stays_but_its_count_for_a_while() -> None:
 def test_the_rows_of_an_ended_session_go_in_slices() -> None:
     group, who, probe = probed(limits=ApplierLimits(rows_a_command_max=20))
     for _ in range(100):
-        group.command(who, probe, Op.PUT, [b"k", b"v"], type=PROBE, acknowledged=0)
+        group.command(who, probe, Op.RESULT, ["long"], type=PROBE, acknowledged=0)
     full = len(group.state())
     group.end(who)
     sizes = [len(group.state())]
