@@ -1,7 +1,8 @@
 """The engine's driver: one task that runs rounds and carries out what they want.
 
-It sleeps until somebody puts something into the engine's inbox and wakes it, or until the time that the last
-round named. Whoever else is ready to run puts in first, so that one round takes it all.
+It sleeps until something arrives, somebody puts something into the engine's inbox and wakes it, or the time
+comes that the last round named. What has arrived anywhere by then is put in first, so that one round takes it
+all.
 
 Inside a user's process an interrupt (KeyboardInterrupt) is for the user's code: it would else be raised in
 the middle of a round. So the tasks of nodes and clients are protected from it.
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 import trio
 
 from primitives.ids import NodeId
+from router.readiness import Readiness
 from shards.logs import log
 from shards.ports import Effects, Syncer
 
@@ -64,48 +66,54 @@ class ClientSender(Protocol):
 
 
 class Doorbell:
-    """Wakes the one task that waits for it, by a ring or at a time."""
+    """Wakes the one task that waits for it: by a ring, at a time, or when something arrives where it looks.
 
-    __slots__ = ("_alarm", "_due", "_parked", "_rung")
+    The task waits for all sockets of the node as for one, and takes what they have before it goes on: so a
+    packet costs neither a task's wake nor a turn of the event loop of its own.
+    """
 
-    def __init__(self) -> None:
-        self._parked: trio.lowlevel.Task | None = None
+    __slots__ = ("_alarm", "_due", "_parked", "_rung", "readiness")
+
+    def __init__(self, readiness: Readiness) -> None:
+        self.readiness: Final = readiness
+        self._parked = False
         self._rung = False
         self._due = math.inf
         self._alarm: trio.CancelScope | None = None
 
     def ring(self) -> None:
-        """Wakes the task, or keeps it from its next sleep. On the loop's thread; costs little."""
+        """Wakes the task, or keeps it from its next sleep. On the loop's thread; costs little, least for who
+        is called by what the task takes."""
         self._rung = True
-        if self._parked is not None:
-            task, self._parked = self._parked, None
-            trio.lowlevel.reschedule(task)
+        if self._parked:
+            self._parked = False
+            self.readiness.knock()
 
     def hush(self) -> None:
         """Forgets rings: what they were for is about to be done."""
         self._rung = False
 
     async def wait(self, wait_ms: int) -> None:
-        """Sleeps until rung, or so many milliseconds; lets others run in any case.
+        """Sleeps until rung, until something arrives, or so many milliseconds; lets others run in any case.
+        Then what is there is handed to whoever takes it.
 
         The alarm is one scope that lives from ring to ring and is only ever brought forward: to be woken once
         too often costs less than a scope for each wait.
         """
         if self._rung or wait_ms <= 0:
             await trio.lowlevel.checkpoint()
-            return
-        due = trio.current_time() + wait_ms / 1000
-        if due < self._due:
-            self._due = due
-            if self._alarm is not None:
-                self._alarm.deadline = due
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._parked = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._parked = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        else:
+            due = trio.current_time() + wait_ms / 1000
+            if due < self._due:
+                self._due = due
+                if self._alarm is not None:
+                    self._alarm.deadline = due
+            self._parked = True
+            try:
+                await trio.lowlevel.wait_readable(self.readiness.fileno())
+            finally:
+                self._parked = False
+        self.readiness.take()
 
     @trio.lowlevel.enable_ki_protection
     async def keep_time(self) -> None:

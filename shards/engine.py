@@ -270,8 +270,8 @@ class Engine:
     def _release(self) -> None:
         """Lets go what waited for rounds that are synced."""
         for wait in self._writer.due():
-            wait.driver.synced(wait, self.out)
-            self.touch(wait.driver)
+            if wait.driver.synced(wait, self.out):
+                self.touch(wait.driver)
 
     def _apply(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
         for driver in active.values():
@@ -432,8 +432,7 @@ class Engine:
 
     def _step(self, group: GroupId, message: Message) -> None:
         driver = self.groups.get(group)
-        if driver is not None and message.receiver == driver.replica.id:
-            driver.step(message)
+        if driver is not None and message.receiver == driver.replica.id and driver.step(message):
             self._active[group] = driver
 
     def _on_part(self, now_ms: int, node: NodeId, payload: bytes) -> None:

@@ -185,13 +185,15 @@ class GroupDriver:
             self.leases.arrived(now_ms, question.number)
         self._reads.add(question)
 
-    def step(self, message: Message) -> None:
-        """Takes a message of another replica."""
+    def step(self, message: Message) -> bool:
+        """Takes a message of another replica; whether that leaves something to do in this round."""
         if self.is_halted:
-            return
-        self.replica.step(message)
-        if message.kind == MessageKind.HEARTBEAT and message.term == self.replica.term:
+            return False
+        replica = self.replica
+        replica.step(message)
+        if message.kind == MessageKind.HEARTBEAT and message.term == replica.term:
             self._log_time.heard(message.term, message.clock)
+        return replica.is_stirred
 
     def tick(self, now_ms: int, phase: int) -> None:
         """One tick of the clock went by; heartbeats are due at the last of the ``phase``s."""
@@ -264,14 +266,15 @@ class GroupDriver:
             return SyncWait(self, ready.messages_after_sync, term, last)
         return None
 
-    def synced(self, wait: SyncWait, out: Outbox) -> None:
-        """A round that this group wrote in is durable."""
+    def synced(self, wait: SyncWait, out: Outbox) -> bool:
+        """A round that this group wrote in is durable; whether that leaves something to do in this round."""
         if self.is_halted:
-            return
+            return False
         for message in wait.messages:
             self._send(message, out)
         if wait.last:
             self.replica.synced(wait.term, wait.last)
+        return self.replica.is_stirred
 
     def _send(self, message: Message, out: Outbox) -> None:
         node = self.nodes.get(message.receiver)

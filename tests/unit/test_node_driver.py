@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from primitives.ids import NodeId
+from router.readiness import Readiness
 from shards.driver import Doorbell, Driver
 from shards.ports import Effects, StoreFailed
 
@@ -71,7 +72,7 @@ class Rig:
     def __init__(self) -> None:
         self.engine = FakeEngine()
         self.said = Said()
-        self.bell = Doorbell()
+        self.bell = Doorbell(Readiness())
         self.readies = 0
         names = {NodeId(1): "a", NodeId(2): "b"}
         self.driver = Driver(
