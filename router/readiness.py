@@ -21,15 +21,16 @@ _KNOCKS: Final = 4096
 class Readiness:
     """Sockets and who takes what arrives there. All but :meth:`run_sync_soon` on one thread."""
 
-    __slots__ = ("_calls", "_door", "_knocker", "_selector")
+    __slots__ = ("_calls", "_knocker", "_selector", "door")
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._calls: Final[deque[tuple[Callable[..., object], tuple[Any, ...]]]] = deque()
-        self._door, self._knocker = os.pipe()
-        os.set_blocking(self._door, False)
+        self.door, self._knocker = os.pipe()
+        """The door's descriptor: readable after a knock."""
+        os.set_blocking(self.door, False)
         os.set_blocking(self._knocker, False)
-        self.watch(self._door, self._answer)
+        self.watch(self.door, self._answer)
 
     def fileno(self) -> int:
         """What is readable while anything here is."""
@@ -60,7 +61,7 @@ class Readiness:
             os.write(self._knocker, b"k")
 
     def _answer(self) -> None:
-        os.read(self._door, _KNOCKS)
+        os.read(self.door, _KNOCKS)
         while self._calls:
             call, args = self._calls.popleft()
             call(*args)
@@ -68,5 +69,5 @@ class Readiness:
     def close(self) -> None:
         """Releases everything; no other thread may use it any more."""
         self._selector.close()
-        os.close(self._door)
+        os.close(self.door)
         os.close(self._knocker)

@@ -413,20 +413,17 @@ class Engine:
             return  # Its connection went down in between; what it carried is lost as on the wire.
         try:
             for kind, part in sections(payload):
-                if kind == SectionKind.HEARTBEATS:
+                if kind == SectionKind.RAFT:
+                    self._step(*decode_raft(part))
+                elif kind == SectionKind.HEARTBEATS:
                     for group, message in decode_beats(part):
                         self._step(group, message)
-                    continue
-                if kind == SectionKind.SNAPSHOT:
+                elif kind == SectionKind.SNAPSHOT:
                     self._on_part(now_ms, node, part)
-                    continue
-                if kind == SectionKind.SNAPSHOT_REPLY:
+                elif kind == SectionKind.SNAPSHOT_REPLY:
                     self.snapshots.on_reply(now_ms, node, decode_reply(part))
-                    continue
-                if kind != SectionKind.RAFT:
+                else:
                     self._dispatch.section(now_ms, node, kind, part)
-                    continue
-                self._step(*decode_raft(part))
         except (ProtocolError, ValueError) as error:
             self.out.effects.bad_peers.append((node, str(error)))
 
