@@ -8,13 +8,14 @@ import resource
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from typing import Final, NamedTuple
 
 import trio
 
 from primitives.ids import SYSTEM_GROUP, NodeId
 from router.link import ByteLink
+from router.readiness import Readiness
 from shards.clock import SystemClock
 from shards.config import (
     Address,
@@ -75,8 +76,8 @@ async def run_node(
     each with one line. An ``InvariantViolation`` passes through as it is. Opening the store blocks the loop.
     """
     try:
-        with _opened(config) as opened:
-            await _run(config, opened, mux_timing or MuxTiming(), task_status)
+        with _opened(config) as opened, closing(Readiness()) as readiness:
+            await _run(config, opened, readiness, mux_timing or MuxTiming(), task_status)
     except (StartError, NodeFailed, StoreFailed, StoreDamaged, BaseExceptionGroup) as error:
         found = _cause(error)
         if found is None:
@@ -142,8 +143,9 @@ def _mark(directory: StoreDirectory, error: BaseException) -> None:
 
 
 async def _run(
-    config: NodeConfig, opened: Opened, mux_timing: MuxTiming, task_status: trio.TaskStatus[RunningNode]
-) -> None:
+    config: NodeConfig, opened: Opened, readiness: Readiness, mux_timing: MuxTiming,
+    task_status: trio.TaskStatus[RunningNode],
+) -> None:  # fmt: skip
     names = sorted(config.cluster)
     node_ids = {name: NodeId(number) for number, name in enumerate(names, start=1)}
     node, boot_id = node_ids[config.name], secrets.token_bytes(16)
@@ -156,23 +158,23 @@ async def _run(
     engine.start()
     _note_other_groups(config, engine)
     founder = _founder(config, opened.directory, engine)
-    bell = Doorbell()
+    bell = Doorbell(readiness)
     peers = Peers(
         founder, engine, name=config.name, store_id=opened.directory.store_id, boot_id=boot_id,
         node_ids=node_ids, clock=clock, wake=bell.ring,
     )  # fmt: skip
-    mux = Mux(config.name, config.cluster, peers, randomness, mux_timing)
+    mux = Mux(config.name, config.cluster, peers, randomness, mux_timing, readiness)
     peers.connections = mux
     clients = ClientServer(
         engine, node=node, boot_id=boot_id, wake=bell.ring,
-        clients_max=config.clients_max or _clients_max(may_raise=config.owns_process),
+        clients_max=config.clients_max or _clients_max(may_raise=config.owns_process), readiness=readiness,
     )  # fmt: skip
     running = RunningNode(address_text(config.advertise), trio.Event(), clients.connect)
     node_names = {number: name for name, number in node_ids.items()}
     driver = Driver(engine, bell, mux, clients, node_names, running.ready.set)
     async with _listening(config) as (client_listeners, peer_listeners):
         peers.begin()
-        syncer = SyncThread(opened.store, trio.lowlevel.current_trio_token(), driver.synced, driver.failed)
+        syncer = SyncThread(opened.store, readiness, driver.synced, driver.failed)
         log.info("node runs", node=config.name, data=str(config.data))
         try:
             with _tuned() if config.owns_process else nullcontext():

@@ -17,6 +17,7 @@ from router.connection import Connection, Role, Welcome, decode_hello, encode_re
 from router.frames import VERSION, FrameKind, encode_control
 from router.link import ByteLink, Link, LinkLost
 from router.memorylink import memory_pair
+from router.readiness import Readiness
 from router.shardmap import ShardMap
 from shards.logs import log
 
@@ -57,15 +58,17 @@ class ClientServer:
 
     def __init__(
         self, engine: Inbox, *, node: NodeId, boot_id: bytes, clients_max: int, wake: Callable[[], None],
-        handshake_s: float = HANDSHAKE_S,
+        handshake_s: float = HANDSHAKE_S, readiness: Readiness | None = None,
     ) -> None:  # fmt: skip
-        """``wake`` tells the engine's driver that something came into the inbox."""
+        """``wake`` tells the engine's driver that something came into the inbox; ``readiness``: where
+        connections that have shaken hands are looked at."""
         self._engine: Final = engine
         self._node: Final = node
         self._boot_id: Final = boot_id
         self._clients_max: Final = clients_max
         self._wake: Final = wake
         self._handshake_s: Final = handshake_s
+        self._readiness: Final = readiness
         self._clients: dict[int, _Client] = {}
         self._connections = 0
         self._next = 0
@@ -126,7 +129,7 @@ class ClientServer:
         return near
 
     async def _accept(self, stream: trio.SocketStream) -> None:
-        await self._serve(Link(stream, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX))
+        await self._serve(Link(stream, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX, readiness=self._readiness))
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, link: ByteLink) -> None:
@@ -158,10 +161,13 @@ class ClientServer:
                     self._take(connection, link, protocol, await link.receive())
             if not protocol.is_open:
                 raise ProtocolError(f"no greeting within {self._handshake_s:g} s")
+            def take(data: bytes) -> bool:
+                self._take(connection, link, protocol, data)
+                return link.queued_bytes <= UNREAD_BYTES_MAX
+
             while True:
-                if link.queued_bytes > UNREAD_BYTES_MAX:
-                    await link.drained()
-                self._take(connection, link, protocol, await link.receive())
+                await link.pour(take)
+                await link.drained()
         except LinkLost:
             return
         except ProtocolError as error:
