@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import trio
+
+from router.network import SYSTEM, Stream, Transfer
 
 QUEUE_BYTES_MAX: Final = 64 << 20
 RECEIVE_BYTES: Final = 64 * 1024
@@ -78,11 +79,15 @@ class Link:
 
     __slots__ = (
         "_drainer", "_fd", "_finishing", "_lost", "_queue", "_queued", "_received", "_sender", "_sends",
-        "_sends_queued", "_sent", "_stream", "queue_bytes_max",
+        "_sends_queued", "_sent", "_stream", "_transfer", "queue_bytes_max",
     )  # fmt: skip
 
-    def __init__(self, stream: trio.SocketStream, *, queue_bytes_max: int = QUEUE_BYTES_MAX) -> None:
+    def __init__(
+        self, stream: Stream, transfer: Transfer = SYSTEM, *, queue_bytes_max: int = QUEUE_BYTES_MAX
+    ) -> None:
+        """``transfer`` is the network that the stream is of."""
         self._stream: Final = stream
+        self._transfer: Final = transfer
         self.queue_bytes_max: Final = queue_bytes_max
         self._fd = stream.socket.fileno()
         self._queue: deque[memoryview] = deque()
@@ -134,7 +139,7 @@ class Link:
     def _write(self, parts: list[memoryview]) -> int:
         """Bytes that the socket took of ``parts``; 0 if it is full, or the link is lost by this."""
         try:
-            taken = os.writev(self._fd, parts)
+            taken = self._transfer.writev(self._fd, parts)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -169,7 +174,7 @@ class Link:
                 await self._park()
                 continue
             try:
-                await trio.lowlevel.wait_writable(self._fd)
+                await self._transfer.wait_writable(self._fd)
             except (trio.ClosedResourceError, OSError) as error:
                 self._lose(f"closed: {error}")
                 return
@@ -201,10 +206,10 @@ class Link:
                 raise LinkLost(self._lost)
             try:
                 # Waits first: nearly always there is nothing yet, and trying would cost a call and an error.
-                await trio.lowlevel.wait_readable(self._fd)
+                await self._transfer.wait_readable(self._fd)
                 if self._lost is not None:  # Closed meanwhile: the descriptor may be another's by now.
                     continue
-                data = os.read(self._fd, RECEIVE_BYTES)
+                data = self._transfer.read(self._fd, RECEIVE_BYTES)
                 break
             except BlockingIOError:
                 continue

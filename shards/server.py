@@ -7,7 +7,7 @@ ends another, or the node.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -17,6 +17,7 @@ from router.connection import Connection, Role, Welcome, decode_hello, encode_re
 from router.frames import VERSION, FrameKind, encode_control
 from router.link import ByteLink, Link, LinkLost
 from router.memorylink import memory_pair
+from router.network import SYSTEM, Transfer
 from router.shardmap import ShardMap
 from shards.logs import log
 
@@ -57,15 +58,17 @@ class ClientServer:
 
     def __init__(
         self, engine: Inbox, *, node: NodeId, boot_id: bytes, clients_max: int, wake: Callable[[], None],
-        handshake_s: float = HANDSHAKE_S,
+        handshake_s: float = HANDSHAKE_S, transfer: Transfer = SYSTEM,
     ) -> None:  # fmt: skip
-        """``wake`` tells the engine's driver that something came into the inbox."""
+        """``wake`` tells the engine's driver that something came into the inbox; ``transfer`` is the network
+        that listeners are of."""
         self._engine: Final = engine
         self._node: Final = node
         self._boot_id: Final = boot_id
         self._clients_max: Final = clients_max
         self._wake: Final = wake
         self._handshake_s: Final = handshake_s
+        self._transfer: Final = transfer
         self._clients: dict[int, _Client] = {}
         self._connections = 0
         self._next = 0
@@ -101,7 +104,7 @@ class ClientServer:
     # --- Tasks --------------------------------------------------------------------------------------
 
     async def run(
-        self, listeners: Sequence[trio.SocketListener], *,
+        self, listeners: Sequence[trio.abc.Listener[Any]], *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:  # fmt: skip
         """Serves until cancelled; then says goodbye to every client. Closes ``listeners``, of which there may
@@ -125,8 +128,8 @@ class ClientServer:
         self._nursery.start_soon(self._serve, far)
         return near
 
-    async def _accept(self, stream: trio.SocketStream) -> None:
-        await self._serve(Link(stream, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX))
+    async def _accept(self, stream: Any) -> None:
+        await self._serve(Link(stream, self._transfer, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX))
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, link: ByteLink) -> None:
