@@ -27,8 +27,8 @@ IMPATIENCE: Final = 8
 
 
 class StreamGround:
-    """The ground of a caller, see :class:`bench.histories.Ground`. Now and then a call is cancelled early, while
-    it is still being sent, or the moment before its answer comes."""
+    """The ground of a caller, see :class:`bench.histories.Ground`. Now and then a call is cancelled early:
+    while it is still being sent, or the moment before its answer comes."""
 
     def __init__(self, heap: TrioHeap, random: Random) -> None:
         self._heap: Final = heap

@@ -50,7 +50,9 @@ class StreamCluster:
         self._groups: Final = groups
         self._replicas: Final = replicas
         self._settings: Final = _settings(seed.stream("settings"))
-        self._records: Final = {node: Record(seed.stream(f"store/{node}").randbytes(16)) for node in self.nodes}
+        self._records: Final = {
+            node: Record(seed.stream(f"store/{node}").randbytes(16)) for node in self.nodes
+        }
         self._sync_ms: Final = dict.fromkeys(self.nodes, QUICK_SYNC_MS)
         self._losses: Final = seed.stream("losses")
 

@@ -1,7 +1,7 @@
 """The simulated network: hosts with listeners, roads between hosts, and what goes wrong on them.
 
-A host is one boot of a node or one client. It dies as a process does, whose sockets the system closes, or as a
-machine does, of which nobody is told anything. Names stay, so that what comes later under a name is found there.
+A host is one boot of a node or one client. It dies as a process does, whose sockets the system closes, or as
+a machine does, of which nobody is told anything. Its name stays: whoever boots next under it is found there.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ class Host:
 
     def adopt(self, socket: SimSocket) -> None:
         """Gives a socket the lowest free descriptor."""
-        socket.descriptor = next(number for number in range(len(self.sockets) + 1) if number not in self.sockets)
+        numbers = range(len(self.sockets) + 1)
+        socket.descriptor = next(number for number in numbers if number not in self.sockets)
         self.sockets[socket.descriptor] = socket
 
     def release(self, descriptor: int) -> None:
@@ -291,6 +292,9 @@ class Internet:
 
     async def _cross(self, road: SimRoad, name: str) -> None:
         """The time that a packet takes to a name, sent again while nothing answers."""
-        await trio.sleep(road.delay_ms() / 1000)
-        while road.is_cut or name in self._silent:
-            await trio.sleep(SYN_AGAIN_MS / 1000)
+        wait_ms = road.delay_ms()
+        while True:
+            await trio.sleep(wait_ms / 1000)
+            if not road.is_cut and name not in self._silent:
+                return
+            wait_ms = SYN_AGAIN_MS

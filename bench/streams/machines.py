@@ -147,7 +147,9 @@ def _told(call: Callable[[Any], object], what: Any) -> None:
 class Boot:
     """One process of a node: starts, and ends by being stopped, by dying or by failing."""
 
-    def __init__(self, name: str, machine: SimMachine, config: NodeConfig, said: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, name: str, machine: SimMachine, config: NodeConfig, said: Callable[[str, str], None]
+    ) -> None:
         self.name: Final = name
         self.machine: Final = machine
         self.running: RunningNode | None = None

@@ -16,7 +16,7 @@ from bench.streams.clients import ClientProcess, StreamGround
 from bench.streams.cluster import StreamCluster
 from bench.streams.faults import KINDS, StreamNemesis
 from bench.streams.internet import Internet
-from bench.streams.machines import STOP_MS, WHO
+from bench.streams.machines import WHO
 from bench.streams.schedule import TrioHeap, run_decided
 from bench.workloads import Workload
 from bench.world.clock import Seed, Trace
@@ -81,7 +81,7 @@ class World:
         """Runs the seed; raises what shows that something does not hold."""
         with _logged(self.trace):
             try:
-                run_decided(self.seed.stream("schedule"), self._main)
+                run_decided(self.seed.stream("schedule"), self.heap, self._main)
             except BaseExceptionGroup as group:
                 raise _first(group) from group
 
@@ -147,7 +147,7 @@ class World:
             # A node that was told to stop before the healing may end after it.
             for node in self.cluster.nodes:
                 self._start_node(node)
-            await trio.sleep(POLL_MS / 1000)
+            await self._moment()
         self.trace("world", what)
 
     def _give_up(self, what: str) -> None:
@@ -182,7 +182,10 @@ class World:
         """Until no group knows a session any more: this client's calls need none."""
         for group in range(self.setting.groups + 1):
             while await self._sessions(client, group):
-                await trio.sleep(POLL_MS / 1000)
+                await self._moment()
+
+    async def _moment(self) -> None:
+        await trio.sleep(POLL_MS / 1000)
 
     async def _sessions(self, client: Client, group: int) -> bool:
         try:

@@ -1,8 +1,8 @@
 """Trio, so that a seed decides what runs when: the same seed, the same run, in whatever process.
 
-Trio draws the order in which tasks run, breaks ties between deadlines by the addresses of objects, and cancels the
-tasks of a scope in the order of a set. The first has a switch of trio's own; the other two are given an order
-here, for the time of a run.
+Trio draws the order in which tasks run, breaks ties between deadlines by the addresses of objects, and
+cancels the tasks of a scope in the order of a set. The first has a switch of trio's own; the other two are
+given an order here, for the time of a run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from trio._core import _run
 from trio.testing import MockClock
 
 from bench.world.clock import Heap
+
+_ROUNDING: Final = 1e-6
+"""Of a millisecond: what a jump to a deadline may fall short of it."""
 
 
 class _Ordered(dict[Any, None]):
@@ -61,27 +64,27 @@ def _decided(random: Random) -> Iterator[None]:
         run.CancelStatus.__attrs_post_init__ = begin
 
 
-def run_decided(random: Random, main: Callable[[], Awaitable[None]]) -> None:
-    """Runs ``main`` on trio with time that jumps whenever everybody waits, in the order that ``random``
-    draws."""
+def run_decided(random: Random, heap: TrioHeap, main: Callable[[], Awaitable[None]]) -> None:
+    """Runs ``main`` on trio in the time of ``heap``, in the order that ``random`` draws."""
     with _decided(random):
-        trio.run(main, clock=MockClock(autojump_threshold=0))
+        trio.run(main, clock=heap.clock)
 
 
 class TrioHeap(Heap):
-    """The event heap of ``bench.world`` in trio's time: what is simulated without tasks happens in
-    :meth:`run`."""
+    """The event heap of ``bench.world`` in trio's time, which jumps whenever everybody waits. What is
+    simulated without tasks happens in :meth:`run`."""
 
-    __slots__ = ("_alarm",)
+    __slots__ = ("_alarm", "clock")
 
     def __init__(self) -> None:
+        self.clock: Final = MockClock(autojump_threshold=0)
         self._alarm: trio.CancelScope | None = None
         super().__init__()
 
     @property
     def now_ms(self) -> int:
-        """Whole milliseconds since the run began; 0 outside of it."""
-        return int(_seconds() * 1000 + _ROUNDING)
+        """Whole milliseconds since the run began."""
+        return int(self.clock.current_time() * 1000 + _ROUNDING)
 
     @now_ms.setter
     def now_ms(self, now_ms: int) -> None:
@@ -101,15 +104,3 @@ class TrioHeap(Heap):
             with trio.CancelScope(deadline=due) as self._alarm:
                 await trio.sleep_forever()
             self._alarm = None
-
-
-_ROUNDING: Final = 1e-6
-"""Of a millisecond: what a jump to a deadline may fall short of it."""
-
-
-def _seconds() -> float:
-    return trio.current_time() if _is_running() else 0.0
-
-
-def _is_running() -> bool:
-    return trio.lowlevel.in_trio_run()

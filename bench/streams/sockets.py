@@ -1,9 +1,9 @@
 """Simulated sockets: two ends of a connection, what is under way between them, and how each can break.
 
-As with TCP, what one end hands over is under way until the other has read it, bounded by the connection's room;
-an end takes and gives as little at a time as its *grain* says. What a cut holds back arrives later. A connection
-ends by a FIN behind the last byte, by a reset which overtakes nothing, or not at all: then an end knows of it
-only by the silence.
+As with TCP, what one end hands over is under way until the other has read it, bounded by the connection's
+room; an end takes and gives as little at a time as its *grain* says. What a cut holds back arrives later. A
+connection ends by a FIN behind the last byte, by a reset which overtakes nothing, or not at all: then an end
+knows of it only by the silence.
 """
 
 from __future__ import annotations
