@@ -7,6 +7,7 @@ ends another, or the node.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import trio
@@ -26,6 +27,14 @@ CLIENT_QUEUE_BYTES_MAX: Final = 32 << 20
 """Answers that a client may leave unread; beyond it the connection is closed."""
 UNREAD_BYTES_MAX: Final = 1 << 20
 """With more answers unread, nothing more is taken from the client until it has read them."""
+_KEEPALIVE: Final = (
+    (trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1),
+    (trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPIDLE, 20),
+    (trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPINTVL, 5),
+    (trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPCNT, 4),
+)
+"""A client whose machine or network vanished says nothing, and one that is idle neither: the system asks, and
+gives the connection up after 40 s without an answer."""
 _GOODBYE: Final = encode_control(FrameKind.GOODBYE, ["the node is stopping"])
 
 
@@ -129,6 +138,9 @@ class ClientServer:
         return near
 
     async def _accept(self, stream: Any) -> None:
+        with suppress(OSError):  # Not every system has all of them.
+            for level, option, value in _KEEPALIVE:
+                stream.setsockopt(level, option, value)
         await self._serve(Link(stream, self._transfer, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX))
 
     @trio.lowlevel.enable_ki_protection

@@ -8,7 +8,7 @@ import time
 
 from bench.streams.faults import KINDS
 from bench.streams.run import Setting, World, repeat_command
-from bench.world.run import make_workload
+from bench.world.run import VIOLATIONS, make_workload
 
 TAIL_SHOWN = 60
 
@@ -79,7 +79,7 @@ def _run(number: int, setting: Setting, *, verbose: bool) -> str | None:
     world = World(number, setting, print if verbose else None)
     try:
         world.run()
-    except Exception as violation:
+    except (Exception, *VIOLATIONS) as violation:
         if not verbose:
             print("\n".join(list(world.trace.tail)[-TAIL_SHOWN:]))
         print(f"seed {number} failed: {type(violation).__name__}: {violation}")

@@ -83,7 +83,7 @@ class World:
             try:
                 run_decided(self.seed.stream("schedule"), self.heap, self._main)
             except BaseExceptionGroup as group:
-                raise _first(group) from group
+                raise _first(group) from None
 
     async def _main(self) -> None:
         heap = self.heap

@@ -13,7 +13,16 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from random import Random
+from socket import (
+    IPPROTO_TCP,
+    SO_KEEPALIVE,
+    SOL_SOCKET,
+    TCP_KEEPCNT,
+    TCP_KEEPIDLE,
+    TCP_KEEPINTVL,
+)
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -21,6 +30,8 @@ from xxhash import xxh3_64_intdigest
 
 SPURIOUS: Final = 50
 """One in so many waits for a socket ends although there is nothing."""
+_KEEPALIVES: Final = (TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT)
+_OPTIONS: Final = {(SOL_SOCKET, SO_KEEPALIVE), *((IPPROTO_TCP, one) for one in _KEEPALIVES)}
 
 
 class Kind(Enum):
@@ -93,6 +104,7 @@ class SimSocket:
         self._shut = False
         self._lost = False
         """Nothing gets to the other end any more, and nobody says so."""
+        self._options: dict[tuple[int, int], int] = {}
         self._reader: trio.lowlevel.Task | None = None
         self._writer: trio.lowlevel.Task | None = None
 
@@ -213,6 +225,13 @@ class SimSocket:
         self._writer = None
         return trio.lowlevel.Abort.SUCCEEDED
 
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """See :class:`router.network.Stream`: keepalives can be had."""
+        if (level, option) not in _OPTIONS:
+            raise _oserror(errno.ENOPROTOOPT)
+        self._options[level, option] = value
+        self._probe()
+
     # --- For the network ------------------------------------------------------------------------------
 
     @property
@@ -224,11 +243,18 @@ class SimSocket:
         """From now on nothing gets to the other end, and nobody says so."""
         self._lost = True
         self._under_way.clear()
+        self.other._probe()
 
-    def reset(self) -> None:
+    def _probe(self) -> None:
+        """Keepalives find out that the other end does not answer, if they were asked for."""
+        if self.other._lost and self._options.get((SOL_SOCKET, SO_KEEPALIVE)):
+            idle_s, interval_s, count = (self._options.get((IPPROTO_TCP, one), 7200) for one in _KEEPALIVES)
+            self.road.at((idle_s + interval_s * count) * 1000, partial(self.reset, errno.ETIMEDOUT))
+
+    def reset(self, error: int = errno.ECONNRESET) -> None:
         """The connection breaks at this end."""
         if self._error is None and self.descriptor >= 0:
-            self._error = errno.ECONNRESET
+            self._error = error
             if self._random.randrange(2):
                 self._arrived.clear()
             self._wake()
@@ -274,8 +300,8 @@ class SimStream(trio.abc.AsyncResource):
         self.socket: Final = socket
 
     def setsockopt(self, level: int, option: int, value: int, /) -> None:
-        """See :class:`router.network.Stream`: this network has no such options."""
-        raise _oserror(errno.ENOPROTOOPT)
+        """See :class:`router.network.Stream`."""
+        self.socket.setsockopt(level, option, value)
 
     async def aclose(self) -> None:
         """Closes the socket."""
