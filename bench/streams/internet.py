@@ -225,7 +225,8 @@ class Internet:
             self._break(pair)
 
     def lose_some(self, random: Random) -> Callable[[], None] | None:
-        """Some connection carries nothing any more, without a word. Returns what tells both ends of it."""
+        """Some connection carries nothing any more, without a word. Returns what tells both ends of it, half
+        of the time: else they have to find out by themselves."""
         pairs = self._open_pairs()
         if not pairs:
             return None
@@ -233,7 +234,7 @@ class Internet:
         self.trace("fault", f"silences {pair[0].name}")
         for socket in pair:
             socket.lose()
-        return partial(self._break, pair)
+        return partial(self._break, pair) if random.randrange(2) else None
 
     def _break(self, pair: tuple[SimSocket, SimSocket]) -> None:
         for socket in pair:

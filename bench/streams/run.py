@@ -27,6 +27,9 @@ from primitives.ids import NodeId
 from router.client import Client
 
 POLL_MS: Final = 20
+PROMPT_CALLS: Final = 15
+PROMPT_MS: Final = 30
+"""A command's way takes some ten milliseconds here; the nodes' ticks are fifty apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ class World:
         await self._demand("every node serves", deadline_ms, cluster.is_serving)
         await self._demand("every client ends", deadline_ms, self._no_clients)
         await self._with_client(deadline_ms, "the outcome can be read", self._finish)
+        await self._with_client(deadline_ms, "calls are prompt", self._measure)
         await self._with_client(deadline_ms, "every session ends", self._await_sessions)
         await self._demand("replicas converge", deadline_ms, cluster.has_converged)
         await self._demand("no connection of clients is left", deadline_ms, self._only_peers)
@@ -177,6 +181,19 @@ class World:
         """Each workload looks at the outcome."""
         for at, workload in enumerate(self.workloads):
             await workload.finish(client, StreamGround(self.heap, self.seed.stream(f"finish/{at}")))
+
+    async def _measure(self, client: Client) -> None:
+        """Where nothing disturbs, no command waits for a timer: somebody rings for each step on its way."""
+        counter = client.counter("quiet")
+        await counter.get()
+        took_ms = []
+        for _ in range(PROMPT_CALLS):
+            began = trio.current_time()
+            await counter.increment()
+            took_ms.append((trio.current_time() - began) * 1000)
+        if sorted(took_ms)[PROMPT_CALLS // 2] > PROMPT_MS:
+            shown = ", ".join(f"{one:.0f}" for one in took_ms)
+            raise InvariantViolation(f"calls on a quiet cluster wait for something: they took {shown} ms")
 
     async def _await_sessions(self, client: Client) -> None:
         """Until no group knows a session any more: this client's calls need none."""
