@@ -6,12 +6,12 @@ A group of commands is loaded when it is used, so that ``quorate map get`` loads
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from cyclopts import App
 
 from ops.exits import UsageError
+from ops.versions import product_version
 
 GLOBAL_OPTIONS: Final = ("-w", "--write", "--url", "--timeout", "--read", "--log-level")
 """Options that several commands have, and that may stand before the subcommand. All take a value."""
@@ -33,23 +33,17 @@ _GROUPS: Final = {
 _COMMANDS: Final = {
     "dev": ("ops.start_commands:dev", "Run a cluster on this machine, for development."),
     "serve": ("ops.start_commands:serve", "Run one node of a cluster."),
+    "simulate": ("ops.simulate_command:simulate", "Run simulated clusters under faults, from seeds."),
     "top": ("ops.top_command:top", "Show nodes and groups at work, refreshed until interrupted."),
     "status": ("ops.status_command:status", "Print nodes and groups as a node sees them."),
 }
-
-
-def _version() -> str:
-    try:
-        return version("quorate")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def build() -> App:
     """The program."""
     app = App(
         "quorate", help="A sharded coordination service: locks, elections, maps and more, by Raft groups.",
-        version=_version, backend="trio", result_action="return_value", exit_on_error=False,
+        version=product_version, backend="trio", result_action="return_value", exit_on_error=False,
         print_error=False, suppress_keyboard_interrupt=False,
     )  # fmt: skip
     for name, (path, text) in {**_COMMANDS, **_GROUPS}.items():

@@ -8,7 +8,8 @@ import time
 
 from bench.streams.faults import KINDS
 from bench.streams.run import Setting, World, repeat_command
-from bench.world.run import VIOLATIONS, make_workload
+from bench.world.run import VIOLATIONS
+from bench.world.setting import make_workload
 
 TAIL_SHOWN = 60
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Final
@@ -14,9 +14,9 @@ from bench.streams.machines import STOP_MS, Boot, Record, SimMachine, config_of
 from bench.streams.schedule import TrioHeap
 from bench.world.clock import Clock, Seed, Trace
 from bench.world.disk import Disk, SimBatch
-from bench.world.faults import QUICK_SYNC_MS
 from bench.world.network import Weather
 from bench.world.nodes import Ledgers
+from bench.world.target import QUICK_SYNC_MS, Details, Pairs
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
 from raftgroup.types import Config
@@ -25,7 +25,7 @@ from shards.settings import EngineSettings
 
 class StreamCluster:
     """Nodes, their disks and clocks, and their boots: the target of faults, see
-    :class:`bench.world.faults.Target`."""
+    :class:`bench.world.target.Target`."""
 
     def __init__(
         self, heap: TrioHeap, trace: Trace, seed: Seed, internet: Internet, *, nodes: int, groups: int,
@@ -45,7 +45,7 @@ class StreamCluster:
         """Where nodes run."""
         self.restarts_failed = False
         """A node that stopped by itself is started again at once."""
-        self.client_disturbed: Callable[[Random], None] = lambda random: None
+        self.client_disturbed: Callable[[Details], None] = lambda details: None
         self.boots = 0
         self._groups: Final = groups
         self._replicas: Final = replicas
@@ -59,11 +59,11 @@ class StreamCluster:
     # --- Boots ----------------------------------------------------------------------------------------
 
     def is_up(self, node: NodeId) -> bool:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         return node in self.up
 
     def restart(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         if self.nursery is None:
             raise InvariantViolation("a node starts where none can run")
         self.boots += 1
@@ -83,7 +83,7 @@ class StreamCluster:
         self.nursery.start_soon(boot.run, partial(self._ended, node))
 
     def crash(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`. Half of the time the machine goes, and nobody is told."""
+        """See :class:`bench.world.target.Target`. Half of the time the machine goes, and nobody is told."""
         boot = self.up.pop(node)
         boot.die()
         silently = self._losses.randrange(2) > 0
@@ -121,50 +121,86 @@ class StreamCluster:
         if boot.failure is not None and self.restarts_failed:
             self.restart(node)
 
-    # --- Faults: bench.world.faults.Target --------------------------------------------------------------
+    # --- Faults: bench.world.target.Target --------------------------------------------------------------
 
-    def block(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
-        """See :class:`bench.world.faults.Target`."""
+    def say(self, what: str) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.trace("fault", what)
+
+    def block(self, pairs: Pairs) -> None:
+        """See :class:`bench.world.target.Target`; connections break only by what their ends do about it."""
         self.internet.cut([(f"n{one}", f"n{other}") for one, other in pairs])
 
-    def unblock(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
-        """See :class:`bench.world.faults.Target`."""
+    def clog(self, pairs: Pairs) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.block(pairs)
+
+    def unblock(self, pairs: Pairs) -> None:
+        """See :class:`bench.world.target.Target`."""
         self.internet.open([(f"n{one}", f"n{other}") for one, other in pairs])
 
     def set_weather(self, weather: Weather) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         self.internet.weather = weather
 
     def set_sync_delay(self, node: NodeId, delay_ms: tuple[int, int]) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         self._sync_ms[node] = delay_ms
         boot = self.up.get(node)
         if boot is not None and boot.machine.syncer is not None:
             boot.machine.syncer.delay_ms = delay_ms
 
     def set_refusing(self, node: NodeId, refusing: bool) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         self.disks[node].refusing = refusing
 
     def fail_next_sync(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         self.disks[node].sync_fails = True
 
     def set_clock_rate(self, node: NodeId, rate_ppm: int) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         self.clocks[node].set_rate(rate_ppm)
 
+    def set_sync_stalled(self, node: NodeId, stalled: bool) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.disks[node].set_stalled(stalled)
+
+    def set_damaged(self, node: NodeId, damaged: bool) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.disks[node].damaged = damaged
+
+    def disturb_client(self, details: Details) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.client_disturbed(details)
+
+    def is_frozen(self, node: NodeId) -> bool:
+        """See :class:`bench.world.target.Target`: processes on one loop do not stand still one by one."""
+        return False
+
     def set_frozen(self, node: NodeId, frozen: bool) -> None:
-        """See :class:`bench.world.faults.Target`: not here, where all processes share a loop."""
+        """See :class:`bench.world.target.Target`."""
         raise InvariantViolation("processes on one loop do not stand still one by one")
 
-    def transfer(self, random: Random) -> None:
-        """See :class:`bench.world.faults.Target`: not here, where nobody reaches into an engine."""
+    def jump_clock(self, node: NodeId, jump_ms: int) -> None:
+        """See :class:`bench.world.target.Target`."""
+        raise InvariantViolation("leases rest on clocks that do not jump")
+
+    def arm(self, node: NodeId, point: str, hits: int) -> None:
+        """See :class:`bench.world.target.Target`."""
+        raise InvariantViolation("nobody reaches into a process here")
+
+    def disarm(self, node: NodeId) -> None:
+        """See :class:`bench.world.target.Target`."""
+        raise InvariantViolation("nobody reaches into a process here")
+
+    def transfer(self, pick: int, to: NodeId) -> None:
+        """See :class:`bench.world.target.Target`."""
         raise InvariantViolation("leaderships are handed over by whoever stops")
 
-    def disturb_client(self, random: Random) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.client_disturbed(random)
+    def burst(self, clients: int, length_ms: int) -> None:
+        """See :class:`bench.world.target.Target`."""
+        raise InvariantViolation("clients come one by one")
 
     # --- What is checked ------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
-"""What goes wrong in this tier: the faults of ``bench.world`` that need no hand inside a node, and those of
-connections."""
+"""What goes wrong in this tier: the faults of ``bench.world`` that need no hand inside a process, and those
+of connections."""
 
 from __future__ import annotations
 
@@ -8,54 +8,77 @@ from random import Random
 from typing import Final
 
 from bench.streams.cluster import StreamCluster
-from bench.world.clock import Heap, Trace
-from bench.world.faults import KINDS as WORLD_KINDS
-from bench.world.faults import Nemesis, Plan
+from bench.world.faults import KINDS as OF_THE_WORLD
+from bench.world.faults import Course, Kind, Nodes
+from bench.world.target import Details, Target
 
-KINDS: Final = (
-    *(kind for kind in WORLD_KINDS if kind != "freeze"), "reset", "silence", "refuse_dials", "stop",
-)  # fmt: skip
-"""Every kind of fault that is drawn unless others are named."""
+_INSIDE: Final = frozenset({
+    "freeze", "sleep", "failpoint", "transfer", "transfer_storm", "burst", "clock_jump",
+})  # fmt: skip
+"""Kinds that stop or enter a single process, which here share one loop, or break what leases rest on."""
 
 
-class StreamNemesis(Nemesis):
-    """Carries a plan out on a cluster on trio."""
+def _any(random: Random, nodes: Nodes) -> Details:
+    return {"pick": random.randrange(1000)}
 
-    def __init__(
-        self, heap: Heap, random: Random, trace: Trace, cluster: StreamCluster, plan: Plan
-    ) -> None:
-        super().__init__(heap, random, trace, cluster, plan)
-        self._cluster: Final = cluster
-        self._kinds.update({
-            "reset": self._reset, "silence": self._silence, "refuse_dials": self._refuse_dials,
-            "stop": self._stop,
-        })  # fmt: skip
 
-    def _reset(self) -> None:
-        self._cluster.internet.reset_some(self._random)
+def _silence(random: Random, nodes: Nodes) -> Details:
+    return {"pick": random.randrange(1000), "tells": random.random() < 0.5}
 
-    def _silence(self) -> Callable[[], None] | None:
-        return self._cluster.internet.lose_some(self._random)
 
-    def _refuse_dials(self) -> Callable[[], None]:
-        internet, name = self._cluster.internet, f"n{self._some_node()}"
-        self._say(f"{name} refuses connections")
-        internet.refuse(name, 1)
+def _node(random: Random, nodes: Nodes) -> Details:
+    return {"node": random.choice(nodes)}
 
-        def end() -> None:
-            self._say(f"{name} takes connections again")
-            internet.refuse(name, -1)
 
-        return end
+def _reset(cluster: StreamCluster, details: Details) -> Course:
+    cluster.internet.reset(details["pick"])
+    yield from ()
 
-    def _stop(self) -> Callable[[], None] | None:
-        node = self._some_node()
-        if not self._target.is_up(node):
-            return None
-        self._cluster.stop(node)
 
-        def end() -> None:
-            if not self._target.is_up(node):
-                self._target.restart(node)
+def _lose(cluster: StreamCluster, details: Details) -> Course:
+    """Half of the time somebody tells both ends in the end; else they have to find out by themselves."""
+    tell = cluster.internet.lose(details["pick"])
+    if tell is not None and details["tells"]:
+        yield None
+        tell()
 
-        return end
+
+def _refuse_dials(cluster: StreamCluster, details: Details) -> Course:
+    name = f"n{details['node']}"
+    cluster.say(f"{name} refuses connections")
+    cluster.internet.refuse(name, 1)
+    yield None
+    cluster.say(f"{name} takes connections again")
+    cluster.internet.refuse(name, -1)
+
+
+def _stop(cluster: StreamCluster, details: Details) -> Course:
+    node = details["node"]
+    if not cluster.is_up(node):
+        return
+    cluster.stop(node)
+    yield None
+    if not cluster.is_up(node):
+        cluster.restart(node)
+
+
+_Course = Callable[[StreamCluster, Details], Course]
+_OWN: Final[dict[str, tuple[Callable[[Random, Nodes], Details], _Course]]] = {
+    "reset": (_any, _reset), "silence": (_silence, _lose), "refuse_dials": (_node, _refuse_dials),
+    "stop": (_node, _stop),
+}  # fmt: skip
+_TAKEN: Final = {name: kind for name, kind in OF_THE_WORLD.items() if name not in _INSIDE}
+KINDS: Final = (*_TAKEN, *_OWN)
+"""Every kind of fault, by name; all are drawn unless some are named."""
+
+
+def kinds_for(cluster: StreamCluster) -> dict[str, Kind]:
+    """What each kind is, on that cluster."""
+    found = dict(_TAKEN)
+    for name, (draw, course) in _OWN.items():
+        found[name] = Kind(draw, _on(cluster, course))
+    return found
+
+
+def _on(cluster: StreamCluster, course: _Course) -> Callable[[Target, Details], Course]:
+    return lambda _, details: course(cluster, details)

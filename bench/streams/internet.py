@@ -216,25 +216,36 @@ class Internet:
         """A host takes no more connections (1), or does again (-1)."""
         self._refusing[name] = self._refusing.get(name, 0) + by
 
-    def reset_some(self, random: Random) -> None:
-        """Some connection breaks, at both ends."""
-        pairs = self._open_pairs()
-        if pairs:
-            pair = random.choice(pairs)
+    def reset(self, pick: int, name: str | None = None) -> None:
+        """The ``pick``-th connection, counted round, breaks at both ends; of those of ``name``, if given."""
+        pair = self._some_pair(pick, name)
+        if pair is not None:
             self.trace("fault", f"resets {pair[0].name}")
             self._break(pair)
 
-    def lose_some(self, random: Random) -> Callable[[], None] | None:
-        """Some connection carries nothing any more, without a word. Returns what tells both ends of it, half
-        of the time: else they have to find out by themselves."""
-        pairs = self._open_pairs()
-        if not pairs:
+    def disconnect(self, name: str) -> None:
+        """All connections of ``name`` break."""
+        for pair in list(self._open_pairs()):
+            if name in (pair[0].road.source, pair[0].road.target):
+                self._break(pair)
+
+    def lose(self, pick: int) -> Callable[[], None] | None:
+        """The ``pick``-th connection, counted round, carries nothing any more, without a word. Returns what
+        tells both ends of it."""
+        pair = self._some_pair(pick)
+        if pair is None:
             return None
-        pair = random.choice(pairs)
         self.trace("fault", f"silences {pair[0].name}")
         for socket in pair:
             socket.lose()
-        return partial(self._break, pair) if random.randrange(2) else None
+        return partial(self._break, pair)
+
+    def _some_pair(self, pick: int, name: str | None = None) -> tuple[SimSocket, SimSocket] | None:
+        pairs = [
+            pair for pair in self._open_pairs()
+            if name is None or name in (pair[0].road.source, pair[0].road.target)
+        ]  # fmt: skip
+        return pairs[pick % len(pairs)] if pairs else None
 
     def _break(self, pair: tuple[SimSocket, SimSocket]) -> None:
         for socket in pair:

@@ -6,25 +6,31 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 from typing import Any, Final
 
 import structlog
 import trio
 
+from bench.checker.check import VIOLATION, check
+from bench.checker.record import Recorder, parse
+from bench.histories import HistoryViolation
+from bench.recording import RECORDED
 from bench.streams.clients import ClientProcess, StreamGround
 from bench.streams.cluster import StreamCluster
-from bench.streams.faults import KINDS, StreamNemesis
+from bench.streams.faults import KINDS, kinds_for
 from bench.streams.internet import Internet
 from bench.streams.machines import WHO
 from bench.streams.schedule import TrioHeap, run_decided
 from bench.workloads import Workload
 from bench.world.clock import Seed, Trace
-from bench.world.faults import Plan
-from bench.world.run import make_workload
+from bench.world.nemesis import Nemesis, draw_plan
+from bench.world.outcomes import SEARCH_MB, SEARCH_S
+from bench.world.setting import make_workload
+from bench.world.target import Details
 from primitives.errors import InvariantViolation, Unavailable
 from primitives.ids import NodeId
 from router.client import Client
+from router.openers import Openers
 
 POLL_MS: Final = 20
 PROMPT_CALLS: Final = 15
@@ -69,14 +75,23 @@ class World:
         self.workloads: Final = [make_workload(name) for name in setting.workloads]
         self.calls = 0
         """Calls of workloads that came to an end."""
-        self.cancelled = 0
-        """Clients that died."""
+        self.history: Final[list[str]] = []
+        """What callers were told, in the format of ``bench.checker.record``."""
+        self._recorder: Final = Recorder(self.history.append, lambda: self.heap.now_ms * 1000, seed=number)
+        self._recorded: Final = [
+            name for workload in self.workloads if workload.NAME in RECORDED
+            if isinstance(name := getattr(workload, "name", None), str)
+        ]  # fmt: skip
         self._clients: Final[list[ClientProcess]] = []
         self._made = 0
         self._closing = False
         self._nursery: trio.Nursery | None = None
         self._timeout_ms: Final = self.seed.stream("timeout").choice(setting.sessions_ms)
-        self._plan: Final = Plan.draw(self.seed.stream("plan"), setting.faults)
+        kinds = kinds_for(self.cluster)
+        plan = draw_plan(
+            self.seed.stream("plan"), self.cluster.nodes, setting.faults, setting.fault_ms, kinds
+        )
+        self.nemesis: Final = Nemesis(self.heap, self.cluster, plan, kinds)
         self.cluster.client_disturbed = self._disturb_client
         self.ended_ms = 0
 
@@ -87,20 +102,24 @@ class World:
                 run_decided(self.seed.stream("schedule"), self.heap, self._main)
             except BaseExceptionGroup as group:
                 raise _first(group) from None
+        verdict = check(parse(self.history), seconds=SEARCH_S, memory_mb=SEARCH_MB)
+        worst = verdict.worst()
+        if worst is not None and worst.outcome == VIOLATION:
+            raise HistoryViolation(f"{worst.title}: {worst.reason}; {worst.blocked}")
 
     async def _main(self) -> None:
         heap = self.heap
         self.trace(
             "world",
-            f"seed {self.seed.number}, {self.setting}, sessions of {self._timeout_ms} ms, {self._plan}",
+            f"seed {self.seed.number}, {self.setting}, sessions of {self._timeout_ms} ms",
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(heap.run)
             async with trio.open_nursery() as self._nursery:
                 self.cluster.nursery = self._nursery
-                nemesis = self._begin()
+                self._begin()
                 await trio.sleep(self.setting.fault_ms / 1000)
-                self._heal(nemesis)
+                self._heal()
                 await self._settle(heap.now_ms + self.setting.heal_ms)
                 for node in self.cluster.nodes:
                     self.cluster.stop(node)
@@ -111,27 +130,23 @@ class World:
 
     # --- Phases ---------------------------------------------------------------------------------------
 
-    def _begin(self) -> StreamNemesis:
+    def _begin(self) -> None:
         random = self.seed.stream("start")
         for node in self.cluster.nodes:
             self.heap.at(random.randint(0, 300), partial(self._start_node, node))
         for _ in range(self.setting.clients):
             self.heap.at(random.randint(0, 1000), self._start_client)
-        nemesis = StreamNemesis(
-            self.heap, self.seed.stream("faults"), self.trace, self.cluster, self._plan
-        )
-        nemesis.start()
-        return nemesis
+        self.nemesis.start()
 
     def _start_node(self, node: NodeId) -> None:
         if not self.cluster.is_up(node):
             self.cluster.restart(node)
 
-    def _heal(self, nemesis: StreamNemesis) -> None:
+    def _heal(self) -> None:
         self.trace("world", "everything is healed")
         self._closing = True
         self.cluster.restarts_failed = True
-        nemesis.heal()
+        self.nemesis.heal()
 
     async def _settle(self, deadline_ms: int) -> None:
         """What is demanded of a cluster that nothing disturbs any more."""
@@ -169,7 +184,7 @@ class World:
         return all(len(self.cluster.hosts[node].sockets) == peers for node in self.cluster.nodes)
 
     async def _with_client(
-        self, deadline_ms: int, what: str, body: Callable[[Client], Awaitable[None]]
+        self, deadline_ms: int, what: str, body: Callable[[Client, Openers], Awaitable[None]]
     ) -> None:
         with trio.move_on_after((deadline_ms - self.heap.now_ms) / 1000) as scope:
             await self._new_client().run(body)
@@ -177,12 +192,12 @@ class World:
             self._give_up(what)
         self.trace("world", what)
 
-    async def _finish(self, client: Client) -> None:
+    async def _finish(self, client: Client, openers: Openers) -> None:
         """Each workload looks at the outcome."""
         for at, workload in enumerate(self.workloads):
-            await workload.finish(client, StreamGround(self.heap, self.seed.stream(f"finish/{at}")))
+            await workload.finish(openers, StreamGround(self.heap, self.seed.stream(f"finish/{at}")))
 
-    async def _measure(self, client: Client) -> None:
+    async def _measure(self, client: Client, openers: Openers) -> None:
         """Where nothing disturbs, no command waits for a timer: somebody rings for each step on its way."""
         counter = client.counter("quiet")
         await counter.get()
@@ -195,7 +210,7 @@ class World:
             shown = ", ".join(f"{one:.0f}" for one in took_ms)
             raise InvariantViolation(f"calls on a quiet cluster wait for something: they took {shown} ms")
 
-    async def _await_sessions(self, client: Client) -> None:
+    async def _await_sessions(self, client: Client, openers: Openers) -> None:
         """Until no group knows a session any more: this client's calls need none."""
         for group in range(self.setting.groups + 1):
             while await self._sessions(client, group):
@@ -217,7 +232,7 @@ class World:
         self._made += 1
         client = ClientProcess(
             self._made, self.heap, self.trace, self.seed, self.internet, nodes=self.setting.nodes,
-            timeout_ms=self._timeout_ms,
+            timeout_ms=self._timeout_ms, history=(self._recorder, self._recorded),
         )  # fmt: skip
         self._clients.append(client)
         return client
@@ -228,46 +243,52 @@ class World:
         process = self._new_client()
         self._nursery.start_soon(process.run, partial(self._use, process.number))
 
-    async def _use(self, number: int, client: Client) -> None:
+    async def _use(self, number: int, client: Client, openers: Openers) -> None:
         async with trio.open_nursery() as nursery:
             for caller in range(self.setting.callers):
                 workload = self.workloads[(number + caller) % len(self.workloads)]
                 random = self.seed.stream(f"caller/{number}/{caller}")
                 ground = StreamGround(self.heap, random)
-                nursery.start_soon(self._call, workload, client, ground, f"c{number}.{caller}")
+                nursery.start_soon(self._call, workload, openers, ground, f"c{number}.{caller}")
 
-    async def _call(self, workload: Workload, client: Client, ground: StreamGround, who: str) -> None:
+    async def _call(self, workload: Workload, openers: Openers, ground: StreamGround, who: str) -> None:
         while not self._closing:
             self.trace(who, f"calls {workload.NAME}")
-            await workload.call(client, ground)
+            await workload.call(openers, ground)
             self.calls += 1
             self.trace(who, f"is done with {workload.NAME}")
             await ground.sleep_ms(ground.random.choice((0, 1, 10, 100)))
 
-    def _disturb_client(self, random: Random) -> None:
-        alive = [one for one in self._clients if not (one.is_dying or one.has_ended) and one.client]
+    def _disturb_client(self, details: Details) -> None:
+        alive = [one for one in self._clients if one.openers and not (one.is_dying or one.has_ended)]
         if not alive or self._closing:
             return
-        process = random.choice(alive)
-        kind = random.choice(("isolate", "isolate", "die"))
-        self.trace("fault", f"{process.name}: {kind}")
-        if kind == "isolate":
-            self._isolate(process, random)
-            return
-        self.cancelled += 1
-        process.die(silently=random.randrange(2) > 0)
-        if process.client is not None:
-            for workload in self.workloads:
-                workload.died(process.client)
-        self.heap.after(random.randint(0, 1000), self._start_client)
+        process, how = alive[details["pick"] % len(alive)], details["how"]
+        self.trace("fault", f"{process.name}: {how} for {details['length_ms']} ms")
+        if how == "drop":
+            self.internet.reset(details["pick"], process.name)
+        elif how == "disconnect":
+            self.internet.disconnect(process.name)
+        elif how == "die":
+            self._end(process, silently=details["pick"] % 2 > 0)
+            self.heap.after(details["length_ms"], self._start_client)
+        else:
+            self._isolate(process, details)
 
-    def _isolate(self, process: ClientProcess, random: Random) -> None:
-        nodes = random.sample(self.cluster.nodes, random.randint(1, len(self.cluster.nodes)))
-        pairs = [(process.name, f"n{node}") for node in nodes]
-        if random.randrange(3):
+    def _end(self, process: ClientProcess, *, silently: bool) -> None:
+        process.die(silently=silently)
+        if process.openers is not None:
+            for workload in self.workloads:
+                workload.died(process.openers)
+
+    def _isolate(self, process: ClientProcess, details: Details) -> None:
+        """From one node or from all, in one direction or in both."""
+        pick, nodes = details["pick"], self.cluster.nodes
+        pairs = [(process.name, f"n{node}") for node in (nodes if pick % 2 else nodes[: pick % 4 // 2 + 1])]
+        if pick % 3:
             pairs += [(target, source) for source, target in pairs]
         self.internet.cut(pairs)
-        self.heap.after(random.choice((300, 1500, 4000)), partial(self.internet.open, pairs))
+        self.heap.after(details["length_ms"], partial(self.internet.open, pairs))
 
 
 @contextmanager

@@ -62,6 +62,14 @@ class Road(Protocol):
     """The way from one host to another."""
 
     @property
+    def source(self) -> str:
+        """The name at which it begins."""
+
+    @property
+    def target(self) -> str:
+        """The name to which it leads."""
+
+    @property
     def is_cut(self) -> bool:
         """Whether nothing gets through at present."""
 

@@ -7,14 +7,14 @@ is to be carried out, to compare the engine's with.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final
 
 from bench.world.clock import Heap, Seed, Trace
 from bench.world.disk import SimStore, SimSyncer
-from bench.world.faults import KINDS, Nemesis, Plan
+from bench.world.faults import KINDS
 from bench.world.invariants import GroupChecks
 from bench.world.machines import Machines
+from bench.world.nemesis import Nemesis, Plan, draw_plan
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
 from raftgroup.replica import Replica
@@ -225,7 +225,10 @@ class BareHost:
 class BareWorld(Machines[Message, BareHost]):
     """A group of ``count`` replicas, one on each node, under a plan of faults."""
 
-    def __init__(self, number: int, count: int, echo: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, number: int, count: int, fault_ms: int, echo: Callable[[str], None] | None = None,
+        plan: Plan | None = None,
+    ) -> None:  # fmt: skip
         heap = Heap()
         trace = Trace(heap, echo)
         super().__init__(heap, trace, Seed(number), count, start_ms=1000, loose=lambda _: True)
@@ -235,22 +238,23 @@ class BareWorld(Machines[Message, BareHost]):
         self.membership = Membership(tuple(ReplicaId(node) for node in self.nodes))
         self.checks = GroupChecks(GROUP, list(self.disks.values()), count)
         self._random = self.seed.stream("callers")
-        plan_random = self.seed.stream("plan")
-        kinds = [kind for kind in KINDS if kind != "client"]
-        plan = Plan.draw(plan_random, kinds)
-        self.nemesis = Nemesis(self.heap, self.seed.stream("faults"), self.trace, self, plan)
-        self.trace("world", f"seed {number}, {count} replicas, {plan}")
+        self._fault_ms = fault_ms
+        if plan is None:
+            kinds = [name for name, kind in KINDS.items() if kind.in_bare and kind.is_usual]
+            plan = draw_plan(self.seed.stream("plan"), self.nodes, kinds, fault_ms)
+        self.nemesis = Nemesis(self.heap, self, plan)
+        self.trace("world", f"seed {number}, {count} replicas, {len(plan)} faults")
         self._proposed = 0
         self._calm = False
         for node in self.nodes:
             self._format(node)
             self.restart(node)
 
-    def run(self, fault_ms: int, heal_ms: int) -> None:
-        """The safety phase for ``fault_ms``, then the liveness phase, which must succeed in ``heal_ms``."""
+    def run(self, heal_ms: int) -> None:
+        """The safety phase for its time, then the liveness phase, which must succeed in ``heal_ms``."""
         self.nemesis.start()
         self._call()
-        self.heap.run_until(fault_ms)
+        self.heap.run_until(self._fault_ms)
         self._calm = True
         self.nemesis.heal()
         self.network.heal()
@@ -279,7 +283,7 @@ class BareWorld(Machines[Message, BareHost]):
         return mixed % ((1 << 127) - 1)
 
     def restart(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         self.boots += 1
         self.disks[node].sync_fails = False
         self.up[node] = BareHost(self, node, self.boots)
@@ -292,15 +296,12 @@ class BareWorld(Machines[Message, BareHost]):
         if self._calm:
             self.restart(node)
 
-    def transfer(self, random: Random) -> None:
-        """See :class:`bench.world.faults.Target`."""
+    def transfer(self, pick: int, to: NodeId) -> None:
+        """See :class:`bench.world.target.Target`."""
         for _, host in sorted(self.up.items()):
             if host.replica.role == Role.LEADER and not host.frozen:
-                host.replica.transfer(ReplicaId(random.choice(self.nodes)))
+                host.replica.transfer(ReplicaId(to))
                 host.wake()
-
-    def disturb_client(self, random: Random) -> None:
-        """See :class:`bench.world.faults.Target`: there are no clients here."""
 
     def _format(self, node: NodeId) -> None:
         disk = self.disks[node]
@@ -339,9 +340,10 @@ class BareWorld(Machines[Message, BareHost]):
 
 def run_bare(
     number: int, *, count: int = 3, fault_ms: int = 8000, heal_ms: int = 20_000,
-    echo: Callable[[str], None] | None = None,
+    echo: Callable[[str], None] | None = None, plan: Plan | None = None,
 ) -> BareWorld:  # fmt: skip
-    """Runs a seed; raises :class:`InvariantViolation` if something does not hold."""
-    world = BareWorld(number, count, echo)
-    world.run(fault_ms, heal_ms)
+    """Runs a seed; raises :class:`InvariantViolation` if something does not hold. ``plan``: the faults that
+    happen, instead of those that the seed draws."""
+    world = BareWorld(number, count, fault_ms, echo, plan)
+    world.run(heal_ms)
     return world

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from random import Random
+import math
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from xxhash import xxh3_64_intdigest
 
+from bench.checker.record import Recorder
+from bench.recording import Scribe
 from bench.world.clock import PPM, Clock, Heap, Seed, Trace
 from bench.world.cluster import Cluster
-from bench.world.faults import CLOCK_DRIFT_PPM_MAX
 from bench.world.port import SimPort
+from bench.world.target import CLOCK_DRIFT_PPM_MAX
 from bench.world.tasks import Pause, Task
 from bench.world.wires import REFUSAL_MS, TIMEOUT_MS, Door, Wire
 from primitives.errors import InvariantViolation
+from primitives.handle import LeaseState
+from primitives.holding import RELEASED, Held
 from primitives.ids import NodeId
 from router.openers import Openers
 from router.session import Output, SessionCore
@@ -30,8 +34,10 @@ class SimClient(Openers):
     def __init__(
         self, *, number: int, heap: Heap, trace: Trace, seed: Seed, cluster: Cluster,
         doors: dict[NodeId, Door], timeout_ms: int, addresses: Sequence[str] | None = None,
+        history: tuple[Recorder, Collection[str]] | None = None,
     ) -> None:  # fmt: skip
-        """``addresses`` of nodes that it is given; drawn by the seed unless they are named."""
+        """``addresses`` of nodes that it is given; drawn by the seed unless they are named. ``history``:
+        where calls are written down, and the names of the objects whose calls are."""
         self.number: Final = number
         self.alive = True
         self._heap = heap
@@ -50,6 +56,7 @@ class SimClient(Openers):
             seed.stream(f"session/{number}"), name=self._who, settings=SessionSettings(timeout_ms=timeout_ms),
         )  # fmt: skip
         super().__init__("", SimPort(self))
+        self._scribe = history and Scribe(history[0], self._who, history[1], self._watch_grant)
         self._wires: dict[int, Wire] = {}
         self._tasks: list[Task[Any]] = []
         self._counted: list[Task[Any]] = []
@@ -63,6 +70,23 @@ class SimClient(Openers):
         self.touch()
 
     # --- What callers use ---------------------------------------------------------------------------
+
+    def open(self, type_name: str, name: str, *, namespace: str | None = None, **options: Any) -> Any:
+        """See :class:`router.openers.Openers`."""
+        handle = super().open(type_name, name, namespace=namespace, **options)
+        return handle if self._scribe is None else self._scribe.handle(handle)
+
+    def _watch_grant(self, grant: Held, name: str) -> None:
+        """Writes down when the grant's lease is lost, by this client's clock, dead or paused as it may be."""
+        if self._scribe is None or grant.state == RELEASED:
+            return
+        left_ms = math.ceil(grant.remaining() * 1000)
+        if grant.state == LeaseState.LOST:
+            self._scribe.recorder.expire("lock", name, grant.token)
+        else:
+            self._heap.after(
+                self.clock.true_delay_ms(max(left_ms, 1)), lambda: self._watch_grant(grant, name)
+            )
 
     def now_ms(self) -> int:
         """By this client's own clock."""
@@ -113,10 +137,10 @@ class SimClient(Openers):
         for wire in list(self._wires.values()):
             wire.snap()
 
-    def drop_one(self, random: Random) -> None:
-        """One of its connections breaks."""
+    def drop_one(self, pick: int) -> None:
+        """One of its connections breaks: the ``pick``-th, counted round."""
         if self._wires:
-            self._wires[random.choice(sorted(self._wires))].snap()
+            self._wires[sorted(self._wires)[pick % len(self._wires)]].snap()
 
     def isolate(self, length_ms: int) -> None:
         """Nothing gets to it or from it for a while."""

@@ -96,6 +96,10 @@ class Clock:
         self._since_ms = self._heap.now_ms
         self.rate_ppm = rate_ppm
 
+    def jump(self, jump_ms: int) -> None:
+        """``jump_ms`` pass at once."""
+        self._base_ms += jump_ms
+
     def true_delay_ms(self, delay_ms: int) -> int:
         """True milliseconds until this clock has advanced by ``delay_ms``, at least."""
         return -(-delay_ms * PPM // self.rate_ppm)

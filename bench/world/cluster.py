@@ -7,8 +7,10 @@ from random import Random
 from typing import Final
 
 from bench.world.clock import Heap, Seed, Trace
+from bench.world.failpoints import Failpoints
 from bench.world.machines import Machines
 from bench.world.nodes import Ledgers, SimNode
+from bench.world.target import Details
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId, NodeId
 from raftgroup.types import Config
@@ -16,6 +18,7 @@ from router.shardmap import NodeInfo
 from shards.group import GroupDriver
 from shards.peerwire import SectionKind
 from shards.placement import Founding
+from shards.ports import StoreDamaged
 from shards.settings import EngineSettings
 
 Watcher = Callable[[NodeId], None]
@@ -37,38 +40,55 @@ class Cluster(Machines[bytes, SimNode]):
         """In the liveness phase a node that stopped by itself is started again at once."""
         self.started: Watcher = lambda node: None
         self.stopped: Watcher = lambda node: None
-        self.client_disturbed: Callable[[Random], None] = lambda random: None
+        self.client_disturbed: Callable[[Details], None] = lambda details: None
+        self.burst_began: Callable[[int, int], None] = lambda clients, length_ms: None
+        self.failpoints: Final = Failpoints()
 
     def crash(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         self.snapshots += self.up[node].engine.snapshots.installed
         super().crash(node)
         self.stopped(node)
 
     def restart(self, node: NodeId) -> None:
-        """See :class:`bench.world.faults.Target`."""
+        """See :class:`bench.world.target.Target`."""
         self.boots += 1
         self.disks[node].sync_fails = False
-        started = SimNode(
-            node=node, boot=self.boots, heap=self.heap, trace=self.trace, seed=self.seed,
-            disk=self.disks[node], clock=self.clocks[node], network=self.network, ledgers=self.ledgers,
-            sync_ms=self.sync_ms[node], failed=self._sync_failed, settings=self.settings,
-        )  # fmt: skip
+        try:
+            started = self._boot(node)
+        except StoreDamaged as damaged:
+            self.trace(f"n{node}", f"does not serve: {damaged}")
+            return
         self.trace(f"n{node}", f"starts as boot {self.boots}")
         self.up[node] = started
         self.network.attach(started)
-        started.start(self.founding)
         self.started(node)
+        started.start(self.founding)
 
-    def transfer(self, random: Random) -> None:
-        """See :class:`bench.world.faults.Target`."""
+    def _boot(self, node: NodeId) -> SimNode:
+        return SimNode(
+            node=node, boot=self.boots, heap=self.heap, trace=self.trace, seed=self.seed,
+            disk=self.disks[node], clock=self.clocks[node], network=self.network, ledgers=self.ledgers,
+            sync_ms=self.sync_ms[node], failed=self._sync_failed, settings=self.settings,
+            failpoints=self.failpoints, died=self._died,
+        )  # fmt: skip
+
+    def arm(self, node: NodeId, point: str, hits: int) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.failpoints.arm(node, point, hits)
+
+    def disarm(self, node: NodeId) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.failpoints.disarm(node)
+
+    def transfer(self, pick: int, to: NodeId) -> None:
+        """See :class:`bench.world.target.Target`."""
         led = [
             (node, driver) for _, node in sorted(self.up.items())
             for _, driver in sorted(node.engine.groups.items()) if driver.leads
         ]  # fmt: skip
         if led:
-            node, driver = random.choice(led)
-            to = random.choice(self.nodes)
+            node, driver = led[pick % len(led)]
             node.run(lambda: self._transfer(node, driver, to))
 
     def _transfer(self, node: SimNode, driver: GroupDriver, to: NodeId) -> None:
@@ -76,9 +96,13 @@ class Cluster(Machines[bytes, SimNode]):
         node.engine.touch(driver)
         node.wake(0)
 
-    def disturb_client(self, random: Random) -> None:
-        """See :class:`bench.world.faults.Target`."""
-        self.client_disturbed(random)
+    def disturb_client(self, details: Details) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.client_disturbed(details)
+
+    def burst(self, clients: int, length_ms: int) -> None:
+        """See :class:`bench.world.target.Target`."""
+        self.burst_began(clients, length_ms)
 
     @property
     def installed(self) -> int:
@@ -142,6 +166,10 @@ class Cluster(Machines[bytes, SimNode]):
             ]
             lines.append(f"n{number}: " + "; ".join(states))
         return "\n".join(lines)
+
+    def _died(self, node: NodeId, point: str) -> None:
+        self.trace(f"n{node}", f"dies at {point}")
+        self.crash(node)
 
     def _sync_failed(self, node: NodeId) -> None:
         self.trace(f"n{node}", "stops: its sync failed")

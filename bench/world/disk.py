@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from bench.world.clock import Heap
+from bench.world.clock import Action, Heap
 from bench.world.image import Image, Log
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
 from raftgroup.types import Entry, HardState, Index, Membership, Term
-from shards.ports import Batch, StateView, StoredReplica
+from shards.ports import Batch, StateView, StoreDamaged, StoredReplica
 
 
 class SimBatch:
@@ -149,7 +149,10 @@ def _check_hard_state(group: GroupId, former: HardState | None, state: HardState
 class Disk:
     """What survives the process: the durable image and the batches written since, in order."""
 
-    __slots__ = ("_rows_behind", "durable", "live", "pending", "refusing", "sync_fails", "written")
+    __slots__ = (
+        "_rows_behind", "_stalled", "_waiting", "damaged", "durable", "live", "pending", "refusing",
+        "sync_fails", "written",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.durable = Image()
@@ -163,6 +166,26 @@ class Disk:
         """Writes are refused for now."""
         self.sync_fails = False
         """The next sync fails."""
+        self.damaged = False
+        """What it holds fails its checksums, which the next start finds."""
+        self._stalled = False
+        self._waiting: list[Action] = []
+        """Ends of syncs that stall."""
+
+    def set_stalled(self, stalled: bool) -> None:
+        """Whether syncs do not come to an end for now."""
+        self._stalled = stalled
+        if not stalled:
+            waiting, self._waiting = self._waiting, []
+            for finish in waiting:
+                finish()
+
+    def when_it_syncs(self, finish: Action) -> None:
+        """Lets a sync end, now or when syncs no longer stall."""
+        if self._stalled:
+            self._waiting.append(finish)
+        else:
+            finish()
 
     def write(self, batch: SimBatch) -> None:
         """Makes the batch's writes visible; a crash may lose them until they are synced."""
@@ -183,6 +206,7 @@ class Disk:
         kept = random.choice((0, count, random.randint(0, count)))
         self._keep(kept)
         self.pending.clear()
+        self._waiting.clear()
         for batch in self._rows_behind:
             batch.carry_out_rows(self.durable)
         self._rows_behind.clear()
@@ -198,12 +222,18 @@ class Disk:
 
 
 class SimStore:
-    """The store port on a disk, for one boot of a node. ``wrote`` is told each batch after it is written."""
+    """The store port on a disk, for one boot of a node. ``wrote`` is told each batch after it is written,
+    ``writing`` before. Raises StoreDamaged if the disk is."""
 
-    __slots__ = ("_disk", "_refused", "_wrote")
+    __slots__ = ("_disk", "_refused", "_writing", "_wrote")
 
-    def __init__(self, disk: Disk, wrote: Callable[[SimBatch], None] | None = None) -> None:
+    def __init__(
+        self, disk: Disk, wrote: Callable[[SimBatch], None] | None = None, writing: Action | None = None
+    ) -> None:
+        if disk.damaged:
+            raise StoreDamaged("what the disk holds fails its checksums")
         self._disk = disk
+        self._writing = writing
         self._wrote = wrote
         self._refused: SimBatch | None = None
 
@@ -230,6 +260,8 @@ class SimStore:
         if self._disk.refusing:
             self._refused = batch
             return False
+        if self._writing is not None:
+            self._writing()
         self._refused = None
         self._disk.write(batch)
         if self._wrote is not None:
@@ -302,7 +334,11 @@ class SimSyncer:
     def _begin(self) -> None:
         self._running = True
         wanted, mark = self._wanted, self._disk.written
-        self._heap.after(self._random.randint(*self.delay_ms), lambda: self._finish(wanted, mark))
+        self._heap.after(self._random.randint(*self.delay_ms), lambda: self._ready(wanted, mark))
+
+    def _ready(self, round_number: int, mark: int) -> None:
+        if not self._stopped:
+            self._disk.when_it_syncs(lambda: self._finish(round_number, mark))
 
     def _finish(self, round_number: int, mark: int) -> None:
         if self._stopped:

@@ -1,280 +1,362 @@
-"""What goes wrong, and when: a seeded plan of faults, each with an end.
+"""The kinds of faults: what each draws from the seed, and its course from beginning to end.
 
-Each seed draws its own mix of kinds and its own pace, so that some runs see one kind only and others all of
-them at once. :meth:`Nemesis.heal` ends everything.
+A further kind is a drawing function, a course, and a line in :data:`KINDS`. A course is a generator over the
+target: it begins the fault, yields when it goes on (in ms, or None for not before its end), and is sent True
+to go on or False to end. One that has nothing to end returns at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
-from bench.world.clock import PPM, Heap, Trace
+from bench.world.clock import PPM
+from bench.world.failpoints import POINTS
 from bench.world.network import Weather
+from bench.world.target import CLOCK_DRIFT_PPM_MAX, QUICK_SYNC_MS, Details, Pairs, Target
 from primitives.ids import NodeId
 
-QUICK_SYNC_MS: Final = (1, 3)
-
-CLOCK_DRIFT_PPM_MAX: Final = 5_000
-"""How much faster or slower than true time a clock may run: far more than real ones, and within the margin
-that leases are counted with."""
-
-
-KINDS: Final = (
-    "crash", "crash_minority", "crash_all", "isolate", "split", "one_way", "weather", "slow_sync", "refuse",
-    "sync_failure", "clock", "freeze", "client",
-)  # fmt: skip
-"""Every kind of fault that is drawn unless others are named. A ``client`` fault is left to the world: a
-pause, lost connections or a death."""
-TRANSFER: Final = "transfer"
-"""Leaderships are handed over, to any replica, at any time; only where it is named."""
-
-
-class Target(Protocol):
-    """The world, as faults reach it."""
-
-    @property
-    def nodes(self) -> Sequence[NodeId]:
-        """Every node, up or down."""
-
-    def is_up(self, node: NodeId) -> bool:
-        """Whether the node's process runs."""
-
-    def crash(self, node: NodeId) -> None:
-        """Ends the process; what is unsynced may go with it."""
-
-    def restart(self, node: NodeId) -> None:
-        """Starts it again, from its disk."""
-
-    def block(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
-        """Cuts the directions."""
-
-    def unblock(self, pairs: Sequence[tuple[NodeId, NodeId]]) -> None:
-        """Opens them again."""
-
-    def set_weather(self, weather: Weather) -> None:
-        """Makes the network as bad as that."""
-
-    def set_sync_delay(self, node: NodeId, delay_ms: tuple[int, int]) -> None:
-        """How long a sync takes there, across restarts."""
-
-    def set_refusing(self, node: NodeId, refusing: bool) -> None:
-        """Whether the store refuses writes for now."""
-
-    def fail_next_sync(self, node: NodeId) -> None:
-        """The next sync fails, upon which the node must stop."""
-
-    def set_clock_rate(self, node: NodeId, rate_ppm: int) -> None:
-        """How fast the node's clock runs."""
-
-    def set_frozen(self, node: NodeId, frozen: bool) -> None:
-        """Whether the node's process stands still, as by SIGSTOP, while its clock and its peers go on."""
-
-    def transfer(self, random: Random) -> None:
-        """Has some leader hand over, if there is one."""
-
-    def disturb_client(self, random: Random) -> None:
-        """Lets some client pause, lose its connections or die."""
+Course = Generator[int | None, bool, None]
+Nodes = Sequence[NodeId]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The mix of one run."""
+class Kind:
+    """One kind of fault."""
 
-    kinds: tuple[str, ...]
-    """Names of the kinds that occur."""
-    gap_ms: tuple[int, int]
-    """Time from one fault's beginning to the next one's."""
-    last_ms: tuple[int, int]
-    """How long a fault lasts."""
-
-    @classmethod
-    def draw(cls, random: Random, kinds: Sequence[str]) -> Plan:
-        """A mix of ``kinds``: often a few, sometimes all."""
-        count = random.choice((1, 2, 3, len(kinds)))
-        pace = random.choice((100, 400, 1500))
-        last = random.choice((200, 800, 3000))
-        chosen = tuple(sorted(random.sample(sorted(kinds), min(count, len(kinds)))))
-        return cls(kinds=chosen, gap_ms=(pace // 4, pace * 2), last_ms=(last // 4, last * 2))
+    draw: Callable[[Random, Nodes], Details]
+    course: Callable[[Target, Details], Course]
+    is_usual: bool = True
+    """It is drawn unless kinds are named."""
+    in_bare: bool = True
+    """It needs neither an engine nor clients."""
+    times: int = 1
+    """So many times longer than other kinds."""
 
 
-class Nemesis:
-    """Carries a plan out on a target."""
+# --- What is drawn ------------------------------------------------------------------------------------
 
-    def __init__(self, heap: Heap, random: Random, trace: Trace, target: Target, plan: Plan) -> None:
-        self._heap = heap
-        self._random = random
-        self._trace = trace
-        self._target = target
-        self.plan = plan
-        self._ended = False
-        self._open: dict[int, Callable[[], None]] = {}
-        """What ends each fault that has begun, by its number."""
-        self._begun = 0
-        self._frozen: set[NodeId] = set()
-        self._kinds: dict[str, Callable[[], Callable[[], None] | None]] = {
-            "crash": lambda: self._crash([self._some_node()]),
-            "crash_minority": lambda: self._crash(self._some_minority()),
-            "crash_all": lambda: self._crash(self._target.nodes),
-            "isolate": self._isolate,
-            "split": self._split,
-            "one_way": lambda: self._cut([self._some_pair()]),
-            "weather": self._weather,
-            "slow_sync": self._slow_sync,
-            "refuse": self._refuse,
-            "sync_failure": self._sync_failure,
-            "clock": self._clock,
-            "freeze": self._freeze,
-            TRANSFER: lambda: self._target.transfer(self._random),
-            "client": lambda: self._target.disturb_client(self._random),
-        }
 
-    def start(self) -> None:
-        """Begins, after a quiet moment in which the cluster forms."""
-        if not self.plan.kinds:
-            return
-        self._heap.after(self._random.randint(500, 2000), self._next)
+def _minority(random: Random, nodes: Nodes) -> list[NodeId]:
+    return sorted(random.sample(nodes, random.randint(1, max(1, (len(nodes) - 1) // 2))))
 
-    def heal(self) -> None:
-        """Ends every fault now and begins no more."""
-        self._ended = True
-        for number in sorted(self._open):
-            self._end(number)
-        for node in self._target.nodes:
-            if not self._target.is_up(node):
-                self._target.restart(node)
 
-    def _next(self) -> None:
-        if self._ended:
-            return
-        kind = self._random.choice(self.plan.kinds)
-        end = self._kinds[kind]()
-        if end is not None:
-            self._begun += 1
-            number = self._begun
-            self._open[number] = end
-            self._heap.after(self._random.randint(*self.plan.last_ms), lambda: self._end(number))
-        self._heap.after(self._random.randint(*self.plan.gap_ms), self._next)
+def _one_node(random: Random, nodes: Nodes) -> Details:
+    return {"node": random.choice(nodes)}
 
-    def _end(self, number: int) -> None:
-        end = self._open.pop(number, None)
-        if end is not None:
-            end()
 
-    def _say(self, what: str) -> None:
-        self._trace("fault", what)
+def _nodes(random: Random, nodes: Nodes) -> Details:
+    return {"nodes": _minority(random, nodes)}
 
-    def _some_node(self) -> NodeId:
-        return self._random.choice(self._target.nodes)
 
-    def _some_pair(self) -> tuple[NodeId, NodeId]:
-        one, other = self._random.sample(self._target.nodes, 2)
-        return one, other
+def _both_ways(one: Nodes, other: Nodes) -> list[tuple[NodeId, NodeId]]:
+    return [pair for a in one for b in other for pair in ((a, b), (b, a))]
 
-    def _some_minority(self) -> list[NodeId]:
-        nodes = self._target.nodes
-        return sorted(self._random.sample(nodes, self._random.randint(1, max(1, (len(nodes) - 1) // 2))))
 
-    def _crash(self, nodes: Sequence[NodeId]) -> Callable[[], None]:
-        crashed = [node for node in nodes if self._target.is_up(node)]
-        for node in crashed:
-            self._target.crash(node)
+def _isolation(random: Random, nodes: Nodes) -> Details:
+    node = random.choice(nodes)
+    return {"pairs": _both_ways([node], [other for other in nodes if other != node])}
 
-        def end() -> None:
-            for node in crashed:
-                if not self._target.is_up(node):
-                    self._target.restart(node)
 
-        return end
+def _halves(random: Random, nodes: Nodes) -> Details:
+    side = _minority(random, nodes)
+    return {"pairs": _both_ways(side, [node for node in nodes if node not in side])}
 
-    def _cut(self, pairs: list[tuple[NodeId, NodeId]]) -> Callable[[], None]:
-        self._say("cut " + " ".join(f"{one}>{other}" for one, other in pairs))
-        self._target.block(pairs)
 
-        def end() -> None:
-            self._say("open " + " ".join(f"{one}>{other}" for one, other in pairs))
-            self._target.unblock(pairs)
+def _direction(random: Random, nodes: Nodes) -> Details:
+    one, other = random.sample(nodes, 2)
+    return {"pairs": [(one, other)]}
 
-        return end
 
-    def _isolate(self) -> Callable[[], None]:
-        node = self._some_node()
-        others = [other for other in self._target.nodes if other != node]
-        return self._cut([pair for other in others for pair in ((node, other), (other, node))])
+def _deafness(random: Random, nodes: Nodes) -> Details:
+    """A node hears nothing, or nobody hears it."""
+    node, hears = random.choice(nodes), random.random() < 0.5
+    others = [other for other in nodes if other != node]
+    return {"pairs": [(node, other) if hears else (other, node) for other in others]}
 
-    def _split(self) -> Callable[[], None]:
-        side = self._some_minority()
-        rest = [node for node in self._target.nodes if node not in side]
-        return self._cut([pair for one in side for other in rest for pair in ((one, other), (other, one))])
 
-    def _weather(self) -> Callable[[], None]:
-        random = self._random
-        weather = Weather(
-            delay_ms=(1, random.choice((3, 20, 200))), drop=random.choice((0, 10, 100, 300)),
-            double=random.choice((0, 30, 200)), overtake=random.choice((0, 30, 200)),
-            reset=random.choice((0, 0, 2, 20)),
-        )  # fmt: skip
-        self._say(f"weather {weather}")
-        self._target.set_weather(weather)
+def _bridge(random: Random, nodes: Nodes) -> Details:
+    """Two sides that a single node reaches."""
+    order = random.sample(nodes, len(nodes))
+    half = (len(nodes) - 1) // 2
+    return {"pairs": _both_ways(order[:half], order[half + 1 :])}
 
-        def end() -> None:
-            self._say("weather clears")
-            self._target.set_weather(Weather())
 
-        return end
+def _ring(random: Random, nodes: Nodes) -> Details:
+    """Each node reaches a majority, no two the same: neighbours in a ring; of three, one way round."""
+    order = random.sample(nodes, len(nodes))
+    count = len(order)
+    if count == 3:
+        return {"pairs": [(order[at], order[(at + 1) % 3]) for at in range(3)]}
+    return {"pairs": [
+        (order[a], order[b]) for a in range(count) for b in range(count)
+        if a != b and (a - b) % count not in (1, count - 1)
+    ]}  # fmt: skip
 
-    def _slow_sync(self) -> Callable[[], None]:
-        node, slow = self._some_node(), self._random.choice((20, 150, 500))
-        self._say(f"node {node} syncs in up to {slow} ms")
-        self._target.set_sync_delay(node, (slow // 4, slow))
-        return lambda: self._target.set_sync_delay(node, QUICK_SYNC_MS)
 
-    def _refuse(self) -> Callable[[], None]:
-        node = self._some_node()
-        self._say(f"node {node} refuses writes")
-        self._target.set_refusing(node, True)
+def _flapping(random: Random, nodes: Nodes) -> Details:
+    shape = random.choice((_isolation, _halves, _direction, _bridge))
+    return {"pairs": shape(random, nodes)["pairs"], "gap_ms": random.choice((15, 60, 250, 700))}
 
-        def end() -> None:
-            self._say(f"node {node} takes writes again")
-            self._target.set_refusing(node, False)
 
-        return end
+def _clog(random: Random, nodes: Nodes) -> Details:
+    return random.choice((_direction, _direction, _isolation, _deafness))(random, nodes)
 
-    def _sync_failure(self) -> Callable[[], None]:
-        node = self._some_node()
-        self._say(f"node {node}'s next sync fails")
-        self._target.fail_next_sync(node)
 
-        def end() -> None:
-            if not self._target.is_up(node):
-                self._target.restart(node)
+def _weather(random: Random, nodes: Nodes) -> Details:
+    return {
+        "delay_ms": random.choice((3, 20, 200)), "drop": random.choice((0, 10, 100, 300)),
+        "double": random.choice((0, 30, 200)), "overtake": random.choice((0, 30, 200)),
+        "reset": random.choice((0, 0, 2, 20)),
+    }  # fmt: skip
 
-        return end
 
-    def _clock(self) -> Callable[[], None]:
-        node = self._some_node()
-        rate = PPM + self._random.randint(-CLOCK_DRIFT_PPM_MAX, CLOCK_DRIFT_PPM_MAX)
-        self._say(f"node {node}'s clock runs at {rate} ppm")
-        self._target.set_clock_rate(node, rate)
-        return lambda: self._target.set_clock_rate(node, PPM)
+def _slowness(random: Random, nodes: Nodes) -> Details:
+    return {"node": random.choice(nodes), "slow_ms": random.choice((20, 150, 500))}
 
-    def _freeze(self) -> Callable[[], None] | None:
-        node = self._some_node()
-        if node in self._frozen or not self._target.is_up(node):
-            return None
-        self._say(f"node {node} stands still")
-        self._frozen.add(node)
-        others = [other for other in self._target.nodes if other != node]
-        pairs = [pair for other in others for pair in ((node, other), (other, node))]
-        self._target.set_frozen(node, True)
-        self._target.block(pairs)
 
-        def end() -> None:
-            self._say(f"node {node} goes on")
-            self._frozen.remove(node)
-            self._target.unblock(pairs)
-            self._target.set_frozen(node, False)
+def _rate(random: Random, nodes: Nodes) -> Details:
+    drift = random.randint(-CLOCK_DRIFT_PPM_MAX, CLOCK_DRIFT_PPM_MAX)
+    return {"node": random.choice(nodes), "rate_ppm": PPM + drift}
 
-        return end
+
+def _jump(random: Random, nodes: Nodes) -> Details:
+    return {"node": random.choice(nodes), "jump_ms": random.choice((200, 3000, 60_000))}
+
+
+def _failpoint(random: Random, nodes: Nodes) -> Details:
+    point = random.choice(sorted(POINTS))
+    return {"node": random.choice(nodes), "point": point, "hits": random.choice((1, 1, 2, 5, 20))}
+
+
+def _transfer(random: Random, nodes: Nodes) -> Details:
+    return {"pick": random.randrange(1000), "to": random.choice(nodes)}
+
+
+def _storm(random: Random, nodes: Nodes) -> Details:
+    order = [random.choice(nodes) for _ in range(7)]
+    return {"pick": random.randrange(1000), "to": order, "gap_ms": random.choice((5, 40, 200))}
+
+
+def _client(random: Random, nodes: Nodes) -> Details:
+    how = random.choice(("pause", "pause", "drop", "disconnect", "isolate", "die"))
+    lengths = {"pause": (200, 1500, 8000), "isolate": (500, 3000, 9000), "die": (10, 300, 1000)}
+    length = random.choice(lengths.get(how, (0,)))
+    return {"pick": random.randrange(1000), "how": how, "length_ms": length}
+
+
+def _burst(random: Random, nodes: Nodes) -> Details:
+    return {"clients": random.choice((2, 5, 12)), "length_ms": random.choice((100, 300, 1000))}
+
+
+# --- Courses ------------------------------------------------------------------------------------------
+
+
+def _restart(target: Target, nodes: Nodes) -> None:
+    for node in nodes:
+        if not target.is_up(node):
+            target.restart(node)
+
+
+def _crash(target: Target, details: Details) -> Course:
+    crashed = [node for node in details.get("nodes", target.nodes) if target.is_up(node)]
+    for node in crashed:
+        target.crash(node)
+    yield None
+    _restart(target, crashed)
+
+
+def _crash_one(target: Target, details: Details) -> Course:
+    return _crash(target, {"nodes": [details["node"]]})
+
+
+def _pairs(details: Details) -> Pairs:
+    return [(one, other) for one, other in details["pairs"]]
+
+
+def _shown(pairs: Pairs) -> str:
+    return " ".join(f"{one}>{other}" for one, other in pairs)
+
+
+def _cut(target: Target, details: Details) -> Course:
+    pairs = _pairs(details)
+    target.say(f"cut {_shown(pairs)}")
+    target.block(pairs)
+    yield None
+    target.say(f"open {_shown(pairs)}")
+    target.unblock(pairs)
+
+
+def _stop_up(target: Target, details: Details) -> Course:
+    pairs = _pairs(details)
+    target.say(f"clog {_shown(pairs)}")
+    target.clog(pairs)
+    yield None
+    target.say(f"all arrives {_shown(pairs)}")
+    target.unblock(pairs)
+
+
+def _flap(target: Target, details: Details) -> Course:
+    goes_on = True
+    while goes_on:
+        cut = _cut(target, details)
+        next(cut)
+        goes_on = yield details["gap_ms"]
+        next(cut, None)
+        if goes_on:
+            goes_on = yield details["gap_ms"]
+
+
+def _worsen(target: Target, details: Details) -> Course:
+    rest = {key: value for key, value in details.items() if key != "delay_ms"}
+    weather = Weather(delay_ms=(1, details["delay_ms"]), **rest)
+    target.say(f"weather {weather}")
+    target.set_weather(weather)
+    yield None
+    target.say("weather clears")
+    target.set_weather(Weather())
+
+
+def _slow_sync(target: Target, details: Details) -> Course:
+    node, slow_ms = details["node"], details["slow_ms"]
+    target.say(f"node {node} syncs in up to {slow_ms} ms")
+    target.set_sync_delay(node, (slow_ms // 4, slow_ms))
+    yield None
+    target.set_sync_delay(node, QUICK_SYNC_MS)
+
+
+def _stall_sync(target: Target, details: Details) -> Course:
+    node = details["node"]
+    target.say(f"node {node}'s syncs stall")
+    target.set_sync_stalled(node, True)
+    yield None
+    target.say(f"node {node}'s syncs go on")
+    target.set_sync_stalled(node, False)
+
+
+def _refuse(target: Target, details: Details) -> Course:
+    node = details["node"]
+    target.say(f"node {node} refuses writes")
+    target.set_refusing(node, True)
+    yield None
+    target.say(f"node {node} takes writes again")
+    target.set_refusing(node, False)
+
+
+def _sync_failure(target: Target, details: Details) -> Course:
+    node = details["node"]
+    target.say(f"node {node}'s next sync fails")
+    target.fail_next_sync(node)
+    yield None
+    _restart(target, [node])
+
+
+def _damage(target: Target, details: Details) -> Course:
+    """A node finds its disk damaged when it starts: it stays away until the disk is put right, whole."""
+    node = details["node"]
+    target.say(f"node {node}'s disk is damaged")
+    target.set_damaged(node, True)
+    if target.is_up(node):
+        target.crash(node)
+    target.restart(node)
+    yield None
+    target.say(f"node {node}'s disk is put right")
+    target.set_damaged(node, False)
+    _restart(target, [node])
+
+
+def _drift(target: Target, details: Details) -> Course:
+    node, rate_ppm = details["node"], details["rate_ppm"]
+    target.say(f"node {node}'s clock runs at {rate_ppm} ppm")
+    target.set_clock_rate(node, rate_ppm)
+    yield None
+    target.set_clock_rate(node, PPM)
+
+
+def _jump_once(target: Target, details: Details) -> Course:
+    target.say(f"node {details['node']}'s clock jumps by {details['jump_ms']} ms")
+    target.jump_clock(details["node"], details["jump_ms"])
+    yield from ()
+
+
+def _freeze(target: Target, details: Details) -> Course:
+    node = details["node"]
+    if target.is_frozen(node) or not target.is_up(node):
+        return
+    target.say(f"node {node} stands still")
+    pairs = _both_ways([node], [other for other in target.nodes if other != node])
+    target.set_frozen(node, True)
+    target.block(pairs)
+    yield None
+    target.say(f"node {node} goes on")
+    target.unblock(pairs)
+    target.set_frozen(node, False)
+
+
+def _die_there(target: Target, details: Details) -> Course:
+    node = details["node"]
+    target.say(f"node {node} will die at {details['point']}, time {details['hits']}")
+    target.arm(node, details["point"], details["hits"])
+    yield None
+    target.disarm(node)
+    _restart(target, [node])
+
+
+def _hand_over(target: Target, details: Details) -> Course:
+    target.transfer(details["pick"], details["to"])
+    yield from ()
+
+
+def _hand_over_again(target: Target, details: Details) -> Course:
+    at, to = details["pick"], details["to"]
+    goes_on = True
+    while goes_on:
+        target.transfer(at, to[at % len(to)])
+        at += 1
+        goes_on = yield details["gap_ms"]
+
+
+def _disturb(target: Target, details: Details) -> Course:
+    target.disturb_client(details)
+    yield from ()
+
+
+def _overload(target: Target, details: Details) -> Course:
+    target.burst(details["clients"], details["length_ms"])
+    yield from ()
+
+
+KINDS: Final[dict[str, Kind]] = {
+    "crash": Kind(_one_node, _crash_one),
+    "crash_minority": Kind(_nodes, _crash),
+    "crash_all": Kind(lambda random, nodes: {}, _crash),
+    "isolate": Kind(_isolation, _cut),
+    "split": Kind(_halves, _cut),
+    "one_way": Kind(_direction, _cut),
+    "deaf": Kind(_deafness, _cut),
+    "bridge": Kind(_bridge, _cut),
+    "ring": Kind(_ring, _cut),
+    "flap": Kind(_flapping, _flap),
+    "clog": Kind(_clog, _stop_up),
+    "weather": Kind(_weather, _worsen),
+    "slow_sync": Kind(_slowness, _slow_sync),
+    "stall_sync": Kind(_one_node, _stall_sync),
+    "refuse": Kind(_one_node, _refuse),
+    "full_disk": Kind(_one_node, _refuse, times=5),
+    "sync_failure": Kind(_one_node, _sync_failure),
+    "damage": Kind(_one_node, _damage, in_bare=False, times=2),
+    "clock": Kind(_rate, _drift),
+    "clock_jump": Kind(_jump, _jump_once, is_usual=False),
+    "freeze": Kind(_one_node, _freeze),
+    "sleep": Kind(_one_node, _freeze, times=10),
+    "failpoint": Kind(_failpoint, _die_there, in_bare=False, times=3),
+    "transfer": Kind(_transfer, _hand_over, is_usual=False),
+    "transfer_storm": Kind(_storm, _hand_over_again),
+    "client": Kind(_client, _disturb, in_bare=False),
+    "burst": Kind(_burst, _overload, in_bare=False),
+}
+"""By name. A clock that jumps breaks what leases rest on, so that one is drawn only where nothing rests on
+them."""
+USUAL: Final = tuple(name for name, kind in KINDS.items() if kind.is_usual)

@@ -136,7 +136,9 @@ class GroupChecks:
             self._voted(sender, term, message.receiver)
             if state.term == term and state.vote != message.receiver:
                 self.fail(f"replica {sender} votes for {message.receiver}, its disk would keep {state}")
-        elif kind == MessageKind.APPEND_REPLY and not message.reject:
+        elif kind == MessageKind.APPEND_REPLY and not message.reject and state.term == term:
+            # One of an earlier term, which a refused write held back, tells of a log that a later leader may
+            # have cut since: like one that was long on its way.
             kept = durable.log(self.group)
             if kept.last_index() < message.index:
                 self.fail(f"replica {sender} acknowledges {message.index}, keeps {kept.last_index()}")

@@ -148,8 +148,13 @@ class Network(Generic[S]):
             if connection is not None and not connection.broken:
                 self._heap.after(self._random.randint(*SILENCE_MS), partial(self._silent, connection, pair))
 
+    def clog(self, pairs: Iterable[tuple[NodeId, NodeId]]) -> None:
+        """Like :meth:`block`, but no connection breaks for it: all arrives in the end."""
+        for pair in pairs:
+            self._blocked[pair] = self._blocked.get(pair, 0) + 1
+
     def unblock(self, pairs: Iterable[tuple[NodeId, NodeId]]) -> None:
-        """Takes back one :meth:`block` of each pair. What was held back arrives."""
+        """Takes back one :meth:`block` or :meth:`clog` of each pair. What was held back arrives."""
         for pair in pairs:
             left = self._blocked.get(pair, 0) - 1
             if left > 0:

@@ -16,6 +16,7 @@ from xxhash import xxh3_64_intdigest
 
 from bench.world.clock import Action, Clock, Heap, Seed, Trace
 from bench.world.disk import Disk, SimBatch, SimStore, SimSyncer
+from bench.world.failpoints import Died, Failpoints
 from bench.world.invariants import GroupChecks, SessionChecks
 from bench.world.network import Network
 from primitives.errors import InvariantViolation
@@ -33,6 +34,7 @@ _KIND_AT: Final = _SECTION_HEADER_BYTES + 4
 _UNCHECKED: Final = (MessageKind.APPEND,)
 """A long message whose promises the leader's vote has covered already."""
 
+ROLES: Final = ("follower", "pre-candidate", "candidate", "leader")
 ROUNDS_A_MS_MAX: Final = 2000
 
 Change = tuple[int, int, int, int, int]
@@ -72,7 +74,7 @@ class SimNode:
     def __init__(
         self, *, node: NodeId, boot: int, heap: Heap, trace: Trace, seed: Seed, disk: Disk, clock: Clock,
         network: Network[bytes], ledgers: Ledgers, sync_ms: tuple[int, int], failed: SyncFailed,
-        settings: EngineSettings,
+        settings: EngineSettings, failpoints: Failpoints, died: NodeDied,
     ) -> None:  # fmt: skip
         self.node: Final = node
         self.boot_id: Final = seed.stream(f"boot/{node}/{boot}").randbytes(16)
@@ -93,11 +95,13 @@ class SimNode:
         self._last_round_at = -1
         self._rounds = 0
         """Rounds in that millisecond."""
+        self._failpoints = failpoints
+        self._died = died
         random: Random = seed.stream(f"engine/{node}/{boot}")
-        self.store = SimStore(disk, self._wrote)
+        self.store = SimStore(disk, self._wrote, partial(self._passes, "before_write"))
         self.syncer = SimSyncer(
             heap, disk, seed.stream(f"sync/{node}/{boot}"), failed=lambda: failed(node),
-            done=lambda round_number: self.run(partial(self._synced, round_number)),
+            done=lambda round_number: self.run(partial(self._told_synced, round_number)),
             delay_ms=sync_ms,
         )  # fmt: skip
         self.engine = Engine(
@@ -106,6 +110,9 @@ class SimNode:
 
     def start(self, founding: Founding) -> None:
         """Loads what the disk holds, and forms the cluster if this node has not yet."""
+        self._mortal(partial(self._start, founding))
+
+    def _start(self, founding: Founding) -> None:
         self.engine.start()
         self.engine.form(founding)
         self.wake(0)
@@ -181,25 +188,46 @@ class SimNode:
             self._last_round_at = at
             if self._rounds > ROUNDS_A_MS_MAX:
                 raise InvariantViolation(f"node {self.node}'s engine runs round after round for nothing")
-            self._carry_out(self.engine.round())
-            self._check()
+            self._mortal(self._round)
+
+    def _round(self) -> None:
+        self._carry_out(self.engine.round())
+        self._check()
+
+    def _passes(self, point: str) -> None:
+        self._failpoints.passes(self.node, point)
+
+    def _mortal(self, action: Action) -> None:
+        """Does something in which the process may end at a point."""
+        try:
+            action()
+        except Died as died:
+            self._died(self.node, str(died))
 
     def _carry_out(self, effects: Effects) -> None:
+        self._passes("before_send")
         for node, sections in effects.peers.items():
             ordered = [section for _, section in sorted(sections, key=lambda section: section[0])]
             for section in ordered:
                 self._check_sent(section)
             self._network.send(self, node, ordered)
+            self._passes("half_sent")
+        self._passes("before_answers")
         if self.clients is not None:
             for connection, frames in effects.clients.items():
                 self.clients.to_client(connection, frames)
             for connection in effects.close:
                 self.clients.close_client(connection)
+        self._passes("before_sync")
         if effects.sync_round is not None:
             self.syncer.request(effects.sync_round)
         self.wake(self._clock.true_delay_ms(max(effects.wake_in_ms, 0)))
 
+    def _told_synced(self, round_number: int) -> None:
+        self._mortal(partial(self._synced, round_number))
+
     def _synced(self, round_number: int) -> None:
+        self._passes("synced")
         self.engine.sync_done(round_number)
         self.wake(0)
 
@@ -213,6 +241,14 @@ class SimNode:
         for group, index, _ in batch.applies:
             rows = live.state(group, live.replicas[group].epoch)
             self._ledgers.of(group).flushed(index, rows.sum)
+        self._passes("after_write")
+        for point, is_there in (
+            ("vote_written", batch.hard_states), ("entries_written", batch.appends),
+            ("flush", batch.applies), ("log_cut", batch.cuts), ("snapshot_staged", batch.epochs),
+            ("snapshot_installed", batch.switches),
+        ):  # fmt: skip
+            if is_there:
+                self._passes(point)
 
     def _check_sent(self, section: bytes) -> None:
         if section[0] == SectionKind.RAFT and section[_KIND_AT] not in _UNCHECKED:
@@ -249,7 +285,7 @@ class SimNode:
             self._ledgers.sessions[group].observed(replica.id, replica.applied, numbers)
         term, role, commit, applied, last = now
         self._trace(
-            self._who, f"g{group} role {role} term {term} last {last} commit {commit} applied {applied}"
+            self._who, f"g{group} {ROLES[role]} term {term} last {last} commit {commit} applied {applied}"
         )
 
 
@@ -258,3 +294,10 @@ class SyncFailed(Protocol):
 
     def __call__(self, node: NodeId) -> None:
         """The node must stop."""
+
+
+class NodeDied(Protocol):
+    """What is told when a process ended at a point."""
+
+    def __call__(self, node: NodeId, point: str) -> None:
+        """The node is gone, what it had not synced perhaps with it."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
 from functools import partial
-from random import Random
 from typing import Any, Final
 
+from bench.checker.record import Recorder
 from bench.histories import HistoryViolation
-from bench.workloads import CounterWorkload, RegisterWorkload, ValueWorkload, Workload
-from bench.workloads_held import ElectionWorkload, KeyLockWorkload, LockWorkload, PresenceWorkload
-from bench.workloads_names import NamesWorkload
-from bench.workloads_queues import ListWorkload, QueueWorkload
-from bench.workloads_reads import ReadWorkload
-from bench.workloads_sets import SetWorkload
-from bench.workloads_watches import WatchWorkload
-from bench.workloads_watchlogs import PinnedWatchLogWorkload, WatchLogWorkload
+from bench.recording import RECORDED
+from bench.workloads import Workload
 from bench.world.clients import SimClient
 from bench.world.clock import Heap, Seed, Trace
 from bench.world.cluster import Cluster
-from bench.world.faults import KINDS, Nemesis, Plan
+from bench.world.nemesis import Nemesis, Plan, draw_plan
+from bench.world.setting import Setting, make_workload, repeat_command
+from bench.world.target import Details
 from bench.world.tasks import SimGround, Task
 from bench.world.wires import Door
 from primitives import errors
@@ -28,49 +24,25 @@ from primitives.errors import InvariantViolation
 from primitives.ids import NodeId
 from raftgroup import types as raft
 
+__all__ = ["VIOLATIONS", "Setting", "World", "make_workload", "repeat_command", "run_seed"]
+
+BURST_CALLERS_MAX: Final = 24
+"""Of all bursts at a time."""
+CLIENTS_MAX: Final = 16
+"""Beyond so many that live, bursts come from those that are there."""
 VIOLATIONS: Final = (InvariantViolation, raft.InvariantViolation, HistoryViolation, errors.QuorateError)
 """What a run raises when something does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a run is made of. The same for a seed means the same run."""
-
-    nodes: int = 3
-    groups: int = 2
-    """Data groups."""
-    replicas: int = 3
-    clients: int = 3
-    callers: int = 2
-    """Callers of each client; each takes up a workload for itself."""
-    workloads: tuple[str, ...] = ("counter", "register", "lock")
-    fault_ms: int = 8000
-    heal_ms: int = 60_000
-    """Within so much simulated time after healing everything must be done."""
-    sessions_ms: tuple[int, ...] = (1000, 2000, 5000)
-    """Session timeouts to draw from, one for each run."""
-    faults: tuple[str, ...] = KINDS
-    """Kinds to draw from; each seed has its own mix."""
-
-
-_WORKLOADS: Final[dict[str, type[Workload]]] = {
-    kind.NAME: kind for kind in (
-        CounterWorkload, RegisterWorkload, LockWorkload, ValueWorkload, SetWorkload, QueueWorkload,
-        ListWorkload, ElectionWorkload, KeyLockWorkload, PresenceWorkload, ReadWorkload, WatchWorkload,
-        WatchLogWorkload, PinnedWatchLogWorkload, NamesWorkload,
-    )
-}  # fmt: skip
-
-
-def make_workload(name: str) -> Workload:
-    """A fresh workload of that name; raises KeyError."""
-    return _WORKLOADS[name]()
-
-
 class World:
-    """Everything of one run. ``echo`` gets each line of the trace."""
+    """Everything of one run. ``echo`` gets each line of the trace; ``plan`` is what happens instead of the
+    faults that the seed draws; ``history`` gets each line of what callers were told, see
+    ``bench.checker.record``."""
 
-    def __init__(self, number: int, setting: Setting, echo: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, number: int, setting: Setting, echo: Callable[[str], None] | None = None,
+        plan: Plan | None = None, history: Callable[[str], object] | None = None,
+    ) -> None:  # fmt: skip
         self.setting: Final = setting
         self.seed: Final = Seed(number)
         self.heap: Final = Heap()
@@ -80,12 +52,18 @@ class World:
             replicas=setting.replicas,
         )  # fmt: skip
         self.workloads: Final = [make_workload(name) for name in setting.workloads]
-        plan = Plan.draw(self.seed.stream("plan"), setting.faults)
-        self.nemesis: Final = Nemesis(
-            self.heap, self.seed.stream("faults"), self.trace, self.cluster, plan
-        )
-        self.calls = 0
-        """Calls of workloads that came to an end."""
+        self._recorder = history and Recorder(history, lambda: self.heap.now_ms * 1000, seed=number)
+        self._recorded: Final = [
+            name for workload in self.workloads if workload.NAME in RECORDED
+            if isinstance(name := getattr(workload, "name", None), str)
+        ]  # fmt: skip
+        if plan is None:
+            plan = draw_plan(
+                self.seed.stream("plan"), self.cluster.nodes, setting.faults, setting.fault_ms
+            )
+        self.nemesis: Final = Nemesis(self.heap, self.cluster, plan)
+        self.calls_of: Final[Counter[str]] = Counter()
+        """By workload, calls that came to an end."""
         self.clients: list[SimClient] = []
         self._doors: dict[NodeId, Door] = {}
         self._made = 0
@@ -97,7 +75,16 @@ class World:
         self.cluster.started = self._node_started
         self.cluster.stopped = self._node_stopped
         self.cluster.client_disturbed = self._disturb_client
-        self.trace("world", f"seed {number}, {setting}, sessions of {self._timeout_ms} ms, {plan}")
+        self.cluster.burst_began = self._burst
+        self._bursting = 0
+        """Callers of bursts."""
+        self.trace("world", f"seed {number}, {setting}, sessions of {self._timeout_ms} ms")
+        self.trace("world", f"{len(plan)} faults are planned")
+
+    @property
+    def calls(self) -> int:
+        """Calls of workloads that came to an end."""
+        return self.calls_of.total()
 
     def run(self) -> None:
         """Runs the seed; raises one of ``VIOLATIONS``."""
@@ -169,6 +156,7 @@ class World:
         client = SimClient(
             number=self._made, heap=self.heap, trace=self.trace, seed=self.seed, cluster=self.cluster,
             doors=self._doors, timeout_ms=self._timeout_ms,
+            history=None if self._recorder is None else (self._recorder, self._recorded),
         )  # fmt: skip
         self.clients.append(client)
         return client
@@ -187,7 +175,7 @@ class World:
         while not self._closing:
             self.trace(who, f"calls {workload.NAME}")
             await workload.call(client, ground)
-            self.calls += 1
+            self.calls_of[workload.NAME] += 1
             self.trace(who, f"is done with {workload.NAME}")
             await ground.sleep_ms(ground.random.choice((0, 1, 10, 100)))
 
@@ -202,26 +190,58 @@ class World:
         if task.error is not None and self._failure is None:
             self._failure = task.error
 
-    def _disturb_client(self, random: Random) -> None:
+    def _burst(self, clients: int, length_ms: int) -> None:
+        """So many callers more, on clients of their own as long as there are few, for a while."""
+        if self._closing:
+            return
+        self.trace("fault", f"{clients} more callers for {length_ms} ms")
+        alive = [client for client in self.clients if client.alive]
+        for at in range(min(clients, BURST_CALLERS_MAX - self._bursting)):
+            if len(alive) < CLIENTS_MAX:
+                alive.append(self._new_client())
+                client = alive[-1]
+            else:
+                client = alive[at % len(alive)]
+            self._bursting += 1
+            who = f"c{client.number}.b{self._bursting}"
+            ground = SimGround(self.heap, self.seed.stream(f"burst/{self.heap.now_ms}/{at}"), client)
+            workload = self.workloads[at % len(self.workloads)]
+            until_ms = self.heap.now_ms + length_ms
+            self._run_task(client, self._call_fast(workload, client, ground, who, until_ms))
+            self.heap.at(until_ms, self._burst_ended)
+
+    def _burst_ended(self) -> None:
+        self._bursting -= 1
+
+    async def _call_fast(
+        self, workload: Workload, client: SimClient, ground: SimGround, who: str, until_ms: int
+    ) -> None:
+        while not self._closing and self.heap.now_ms < until_ms:
+            self.trace(who, f"calls {workload.NAME}")
+            await workload.call(client, ground)
+            self.calls_of[workload.NAME] += 1
+            await ground.sleep_ms(1)
+
+    def _disturb_client(self, details: Details) -> None:
         alive = [client for client in self.clients if client.alive]
         if not alive or self._closing:
             return
-        client = random.choice(alive)
-        kind = random.choice(("pause", "pause", "drop", "disconnect", "isolate", "die"))
+        client = alive[details["pick"] % len(alive)]
+        kind, length_ms = details["how"], details["length_ms"]
         self.trace("fault", f"client {client.number}: {kind}")
         if kind == "pause":
-            client.pause(random.choice((200, 1500, 8000)))
+            client.pause(length_ms)
         elif kind == "drop":
-            client.drop_one(random)
+            client.drop_one(details["pick"])
         elif kind == "disconnect":
             client.disconnect()
         elif kind == "isolate":
-            client.isolate(random.choice((500, 3000, 9000)))
+            client.isolate(length_ms)
         else:
             self._open -= client.die()
             for workload in self.workloads:
                 workload.died(client)
-            self.heap.after(random.randint(0, 1000), self._start_client)
+            self.heap.after(length_ms, self._start_client)
 
     def _node_started(self, node: NodeId) -> None:
         self._doors[node] = Door(self.cluster.up[node])
@@ -231,23 +251,10 @@ class World:
 
 
 def run_seed(
-    number: int, setting: Setting | None = None, echo: Callable[[str], None] | None = None
-) -> World:
+    number: int, setting: Setting | None = None, echo: Callable[[str], None] | None = None,
+    plan: Plan | None = None,
+) -> World:  # fmt: skip
     """Runs a seed; raises one of ``VIOLATIONS`` if something does not hold."""
-    world = World(number, setting if setting is not None else Setting(), echo)
+    world = World(number, setting if setting is not None else Setting(), echo, plan)
     world.run()
     return world
-
-
-def repeat_command(number: int, setting: Setting) -> str:
-    """The command line that repeats a run."""
-    parts = [f"python -m bench.world --seed {number}"]
-    default = Setting()
-    for name in ("nodes", "groups", "replicas", "clients", "callers", "fault_ms"):
-        if getattr(setting, name) != getattr(default, name):
-            parts.append(f"--{name.replace('_', '-')} {getattr(setting, name)}")
-    for name in ("workloads", "sessions_ms", "faults"):
-        value: Sequence[object] = getattr(setting, name)
-        if value != getattr(default, name):
-            parts.append(f"--{name.replace('_', '-')} {','.join(str(part) for part in value)}")
-    return " ".join(parts)

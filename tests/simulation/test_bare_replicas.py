@@ -6,10 +6,12 @@ The second half plants bugs and demands that the invariants notice them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from bench.world.bare import BareHost, run_bare
+from bench.world.seedfile import decode
 from primitives.errors import InvariantViolation
 from raftgroup import types as raft
 from raftgroup.types import HardState, Message, MessageKind
@@ -41,7 +43,8 @@ def test_same_seed_gives_the_same_trace_to_the_byte() -> None:
 
 
 def test_seed_16_vote_does_not_leave_with_the_sync_of_an_earlier_round() -> None:
-    run_bare(16)
+    file = decode((Path(__file__).parent / "seeds" / "vote_with_an_earlier_sync.json").read_text())
+    run_bare(file.number, plan=file.plan)
 
 
 def noticed_by_some_seed(seeds: int = 60) -> str:

@@ -14,7 +14,7 @@ from shards import streams
 from shards.outbox import Outbox
 
 SETTING = Setting(workloads=("watch-log", "watch-log-pinned"))
-SEEDS = 25
+SEEDS = 12
 PLANTED_SEEDS = 20
 
 
