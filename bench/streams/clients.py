@@ -31,6 +31,8 @@ SPINS_MAX: Final = 100_000
 EARLY_MS: Final = 2
 IMPATIENCE: Final = 8
 """One in so many calls with a limit is given up much earlier."""
+PATIENT_MS: Final = 100
+"""With a limit below this a caller means it."""
 
 
 class StreamGround:
@@ -51,8 +53,8 @@ class StreamGround:
 
     async def within(self, limit_ms: int, call: Callable[[], Awaitable[T]]) -> T:
         """See :class:`bench.histories.Ground`."""
-        if not self.random.randrange(IMPATIENCE):
-            limit_ms = min(limit_ms, self.random.choice((0, 1, 3, 6, 10, 20)))
+        if limit_ms >= PATIENT_MS and not self.random.randrange(IMPATIENCE):
+            limit_ms = self.random.choice((0, 1, 3, 6, 10, 20))
         with trio.move_on_after(limit_ms / 1000):
             return await call()
         raise TimeLimit

@@ -42,6 +42,11 @@ class SimRoad:
         """See :class:`bench.streams.sockets.Road`."""
         return self._cuts > 0
 
+    @property
+    def is_silent(self) -> bool:
+        """See :class:`bench.streams.sockets.Road`."""
+        return self._internet.is_silent(self.source)
+
     def cut(self, by: int) -> None:
         """One cut more (1) or less (-1)."""
         self._cuts += by
@@ -147,8 +152,9 @@ class Host:
         self.is_dead = True
         for socket in list(self.sockets.values()):
             if silently:
-                socket.lose()
-            socket.close()
+                socket.vanish()
+            else:
+                socket.close()
         for listener in list(self.listeners.values()):
             listener.drop()
 
@@ -186,6 +192,10 @@ class Internet:
         host.die(silently=silently)
         if silently:
             self._silent.add(host.name)
+
+    def is_silent(self, name: str) -> bool:
+        """Whether the machine of that name is gone."""
+        return name in self._silent
 
     def delay_ms(self) -> int:
         """How long something is under way now; what is lost is sent again."""

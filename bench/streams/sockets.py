@@ -73,6 +73,10 @@ class Road(Protocol):
     def is_cut(self) -> bool:
         """Whether nothing gets through at present."""
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is no machine at its beginning at present."""
+
     def delay_ms(self) -> int:
         """How long the next thing is under way."""
 
@@ -112,6 +116,8 @@ class SimSocket:
         self._shut = False
         self._lost = False
         """Nothing gets to the other end any more, and nobody says so."""
+        self._vanished = False
+        """Its machine went, without a word."""
         self._options: dict[tuple[int, int], int] = {}
         self._reader: trio.lowlevel.Task | None = None
         self._writer: trio.lowlevel.Task | None = None
@@ -247,6 +253,16 @@ class SimSocket:
         """Whether anything can come of it: it is open, or what it sent is under way."""
         return bool(self.descriptor >= 0 or self._under_way)
 
+    def vanish(self) -> None:
+        """Its machine goes. Whoever sends something later is told by the machine's next boot."""
+        self._vanished = True
+        self._under_way.clear()
+        self._arrived.clear()
+        descriptor, self.descriptor = self.descriptor, -1
+        self._wake()
+        self._release(descriptor)
+        self.other._probe()
+
     def lose(self) -> None:
         """From now on nothing gets to the other end, and nobody says so."""
         self._lost = True
@@ -255,7 +271,7 @@ class SimSocket:
 
     def _probe(self) -> None:
         """Keepalives find out that the other end does not answer, if they were asked for."""
-        if self.other._lost and self._options.get((SOL_SOCKET, SO_KEEPALIVE)):
+        if (self.other._lost or self.other._vanished) and self._options.get((SOL_SOCKET, SO_KEEPALIVE)):
             idle_s, interval_s, count = (self._options.get((IPPROTO_TCP, one), 7200) for one in _KEEPALIVES)
             self.road.at((idle_s + interval_s * count) * 1000, partial(self.reset, errno.ETIMEDOUT))
 
@@ -285,7 +301,7 @@ class SimSocket:
 
     def _arrive(self, kind: Kind, data: bytes) -> None:
         if self.descriptor < 0 or self._error is not None:
-            if kind is Kind.DATA:
+            if kind is Kind.DATA and not self.road.is_silent:
                 self._send(Kind.RESET)
         elif kind is Kind.RESET:
             self.road.note(f"{self.name} is reset")
