@@ -23,7 +23,7 @@ from bench.streams.machines import WHO
 from bench.streams.schedule import TrioHeap, run_decided
 from bench.workloads import Workload
 from bench.world.clock import Seed, Trace
-from bench.world.nemesis import Nemesis, draw_plan
+from bench.world.nemesis import Nemesis, Plan, draw_plan
 from bench.world.outcomes import SEARCH_MB, SEARCH_S
 from bench.world.setting import make_workload
 from bench.world.target import Details
@@ -60,9 +60,13 @@ class Setting:
 
 
 class World:
-    """Everything of one run. ``echo`` gets each line of the trace."""
+    """Everything of one run. ``echo`` gets each line of the trace; ``plan`` is what happens instead of the
+    faults that the seed draws."""
 
-    def __init__(self, number: int, setting: Setting, echo: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, number: int, setting: Setting, echo: Callable[[str], None] | None = None,
+        plan: Plan | None = None,
+    ) -> None:  # fmt: skip
         self.setting: Final = setting
         self.seed: Final = Seed(number)
         self.heap: Final = TrioHeap()
@@ -88,9 +92,10 @@ class World:
         self._nursery: trio.Nursery | None = None
         self._timeout_ms: Final = self.seed.stream("timeout").choice(setting.sessions_ms)
         kinds = kinds_for(self.cluster)
-        plan = draw_plan(
-            self.seed.stream("plan"), self.cluster.nodes, setting.faults, setting.fault_ms, kinds
-        )
+        if plan is None:
+            plan = draw_plan(
+                self.seed.stream("plan"), self.cluster.nodes, setting.faults, setting.fault_ms, kinds
+            )
         self.nemesis: Final = Nemesis(self.heap, self.cluster, plan, kinds)
         self.cluster.client_disturbed = self._disturb_client
         self.ended_ms = 0
@@ -318,10 +323,11 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
 
 
 def run_seed(
-    number: int, setting: Setting | None = None, echo: Callable[[str], None] | None = None
-) -> World:
+    number: int, setting: Setting | None = None, echo: Callable[[str], None] | None = None,
+    plan: Plan | None = None,
+) -> World:  # fmt: skip
     """Runs a seed; raises if something does not hold."""
-    world = World(number, setting if setting is not None else Setting(), echo)
+    world = World(number, setting if setting is not None else Setting(), echo, plan)
     world.run()
     return world
 

@@ -16,6 +16,7 @@ from bench.streams.run import Setting, run_seed
 from bench.streams.schedule import TrioHeap, run_decided
 from bench.world.clock import Seed
 from bench.world.run import VIOLATIONS
+from bench.world.target import Fault
 from primitives.errors import InvariantViolation
 from router.link import Link
 from router.session import SessionCore
@@ -55,11 +56,12 @@ def test_trace_is_the_same_in_every_process_whatever_the_hashes_of_strings() -> 
     assert [len(digest) for digest in digests] == [32]
 
 
-VANISHING = Setting(groups=1, fault_ms=3000, faults=("client",))
+VANISHING = (Fault(2500, "client", 0, {"pick": 1, "how": "die", "length_ms": 300}),)
+"""A client's machine goes, and nobody is told."""
 
 
 def test_a_client_whose_machine_vanished_without_a_word_is_given_up() -> None:
-    assert run_seed(1, VANISHING).ended_ms > 40_000
+    assert run_seed(1, Setting(groups=1, fault_ms=3000), plan=VANISHING).ended_ms > 40_000
 
 
 def test_tasks_and_deadlines_of_one_moment_take_turns_as_the_seed_says() -> None:
@@ -147,7 +149,7 @@ def test_planted_end_of_a_connection_that_closes_nothing_is_noticed(monkeypatch:
 def test_planted_server_that_asks_for_no_keepalives_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shards.server._KEEPALIVE", ())
     with pytest.raises(InvariantViolation, match="no connection of clients is left"):
-        run_seed(1, VANISHING)
+        run_seed(1, Setting(groups=1, fault_ms=3000), plan=VANISHING)
 
 
 def test_planted_deafness_to_silence_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
