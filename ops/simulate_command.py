@@ -58,8 +58,8 @@ def _range(text: str) -> range:
 
 
 Count = Annotated[int, read_by(_count, "N")]
-Names = Annotated[tuple[str, ...], read_by(_names, "NAME,…")]
-Numbers = Annotated[tuple[int, ...], read_by(_numbers, "N,…")]
+Names = Annotated[tuple[str, ...], read_by(_names, "NAME,…"), Parameter(negative="")]
+Numbers = Annotated[tuple[int, ...], read_by(_numbers, "N,…"), Parameter(negative="")]
 Seeds = Annotated[range, read_by(_range, "COUNT|FIRST-LAST")]
 Written = Annotated[Format, Parameter(name=["--write", "-w"])]
 
@@ -171,6 +171,7 @@ def _one(
         file.number, file.setting, plan=file.plan, twice=twice, echo=_echo(verbose), history=lines
     )
     _tell(outcome)
+    sys.stdout.write(f"{outcome.violation}\n" if outcome.violation else "")
     if history is not None:
         _write(history, "".join(lines))
     if file.digest and outcome.digest != file.digest and outcome.violation is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 from bench.checker.cells import CellModel
@@ -23,7 +23,7 @@ class CounterModel:
         match call.op:
             case "get":
                 told = number(call, call.result)
-                return Effect(lambda state: (state,) if state[0] == told else (), None, wanting(told))
+                return _looks(lambda state: state[0] == told, told)
             case "set":
                 to = number(call, call.args[0], "the number")
                 return Effect(_at(lambda _: to, revision(call, result=True)), to, wanting())
@@ -32,7 +32,7 @@ class CounterModel:
                 if unknown or truth(call):
                     step = _at(lambda held: new if held == old else None, revision(call))
                     return Effect(step, new, wanting(old))
-                return Effect(lambda state: (state,) if state[0] != old else ())
+                return _looks(lambda state: state[0] != old)
         by = {"increment": 1, "decrement": -1}.get(call.op)
         by = number(call, call.args[0], "what is added") if by is None else by
         if unknown:
@@ -40,6 +40,13 @@ class CounterModel:
         before = number(call, call.result) - (0 if call.op == "get_and_add" else by)
         step = _at(lambda held: before + by if held == before else None, revision(call))
         return Effect(step, before + by, wanting(before))
+
+
+def _looks(is_true: Callable[[State], bool], *wants: Hashable) -> Effect:
+    return Effect(
+        lambda state: (state,) if is_true(state) else (), None, wanting(*wants) if wants else None,
+        changes=False,
+    )  # fmt: skip
 
 
 def _at(change: Callable[[int], int | None], position: int | None) -> Step:
@@ -70,7 +77,7 @@ def _element(call: Call) -> Effect:
     changes = {"add": (_THERE, ""), "remove": ("", _THERE)}.get(call.op)
     if changes is None:
         wanted = _THERE if truth(call) else ""
-        return Effect(lambda cell: (cell,) if cell[0] == wanted else (), None, wanting(wanted))
+        return _looks(lambda cell: cell[0] == wanted, wanted)
     to, off = changes
     position = revision(call)
 
@@ -80,7 +87,7 @@ def _element(call: Call) -> Effect:
         return ((to, 0, cell[2] if position is None else position),)
 
     if not call.is_unknown and not truth(call):
-        return Effect(lambda cell: (cell,) if cell[0] == to else (), None, wanting(to))
+        return _looks(lambda cell: cell[0] == to, to)
     return Effect(step, to, wanting(off))
 
 
@@ -141,8 +148,10 @@ class ListModel:
 
     def effect(self, call: Call) -> Effect:
         """See ``Model``."""
-        step = _list_query(call) or _whole(_list_change(call), _list_revision(call))
-        return Effect(step, lazy=False)
+        query = _list_query(call)
+        if query is not None:
+            return Effect(query, changes=False)
+        return Effect(_whole(_list_change(call), _list_revision(call)), lazy=False)
 
 
 def _list_revision(call: Call) -> int | None:

@@ -23,13 +23,16 @@ class Effect(NamedTuple):
     An unknown call is ``lazy`` if, in any order in which the next call would have been told the same without
     it, it might as well come after that call, or not at all. Then it need be tried only where a call cannot
     be placed otherwise. ``gives`` and ``wants`` narrow this further: the aspect of the state that it leads
-    to, and those in which alone it can be placed or has an effect; None: any.
+    to, and those in which alone it can be placed or has an effect; None: any. The aspect of a state is its
+    first part, for models that tell any.
     """
 
     step: Step
     gives: Hashable | None = None
     wants: frozenset[Hashable] | None = None
     lazy: bool = True
+    changes: bool = True
+    """Whether it ever leaves another state behind, but for what is learned of the one before."""
 
 
 class Model(Protocol):

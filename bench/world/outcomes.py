@@ -5,7 +5,10 @@ several processes.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
+import signal
+import threading
 import time
 import traceback
 from collections import Counter
@@ -112,7 +115,7 @@ def play_many(
         return
     waiting = iter(numbers)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare) as pool:
         running: set[Future[Outcome]] = set()
         try:
             while True:
@@ -125,3 +128,16 @@ def play_many(
                     yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare() -> None:
+    """In a process that plays seeds: an interrupt is for the one that gave them, and its end is the end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

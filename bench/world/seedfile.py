@@ -103,7 +103,8 @@ def _check_nodes(plan: Plan, nodes: int) -> None:
     for fault in plan:
         named = [fault.details[name] for name in ("node",) if name in fault.details]
         named += fault.details.get("nodes", ())
-        named += [node for pair in fault.details.get("pairs", ()) for node in pair]
+        for one, other in fault.details.get("pairs", ()):
+            named += [one, other]
         for node in named:
             if type(node) is not int or not 1 <= node <= nodes:
                 raise ValueError(f"a fault is on node {node!r}; there are {nodes}")

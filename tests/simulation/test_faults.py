@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from bench.histories import Ground
+from bench.workloads import CounterWorkload
 from bench.world.failpoints import POINTS
 from bench.world.faults import KINDS
 from bench.world.outcomes import play, play_many
@@ -16,6 +19,8 @@ from bench.world.seedfile import SeedFile
 from bench.world.setting import WORKLOADS, repeat_command
 from bench.world.target import Fault
 from ops.versions import product_version
+from primitives.counter import Counter
+from router.openers import Openers
 
 PLAIN = Setting(workloads=("counter", "register"), groups=1, fault_ms=4000)
 SNAPSHOTS = ("snapshot_staged", "snapshot_installed")
@@ -23,14 +28,14 @@ SNAPSHOTS = ("snapshot_staged", "snapshot_installed")
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_kind_of_fault_alone_happens_and_nothing_is_lost(kind: str) -> None:
-    setting = replace(PLAIN, faults=(kind,))
-    for nodes in (3, 5):
-        try:
-            world = run_seed(nodes, replace(setting, nodes=nodes))
-        except VIOLATIONS as violation:
-            pytest.fail(f"{repeat_command(nodes, setting)}: {violation}")
-        assert world.nemesis.begun[kind] > 0
-        assert world.calls > 10
+    number = sorted(KINDS).index(kind)
+    setting = replace(PLAIN, faults=(kind,), nodes=5 if number % 3 == 0 else 3)
+    try:
+        world = run_seed(number, setting)
+    except VIOLATIONS as violation:
+        pytest.fail(f"{repeat_command(number, setting)}: {violation}")
+    assert world.nemesis.begun[kind] > 0
+    assert world.calls > 5
 
 
 @pytest.mark.parametrize("point", sorted(set(POINTS) - set(SNAPSHOTS)))
@@ -39,8 +44,7 @@ def test_processes_die_at_a_named_point_and_nothing_is_lost(point: str) -> None:
         Fault(1500 + 300 * node, "failpoint", 1200, {"node": node, "point": point, "hits": 2})
         for node in (1, 2, 3)
     )
-    struck = sum(run_seed(seed, PLAIN, plan=plan).cluster.failpoints.struck[point] for seed in (1, 2))
-    assert struck > 0
+    assert run_seed(1, PLAIN, plan=plan).cluster.failpoints.struck[point] > 0
 
 
 def test_processes_die_while_a_snapshot_comes_in_and_nothing_is_lost() -> None:
@@ -98,7 +102,7 @@ def test_seeds_draw_every_workload_and_every_fault() -> None:
 
 
 def test_drawn_seeds_hold() -> None:
-    for number in range(300, 320):
+    for number in range(300, 310):
         outcome = play(number, Setting.draw(number))
         assert outcome.violation is None, repeat_command(number, outcome.setting)
 
@@ -126,3 +130,25 @@ def test_same_seeds_give_the_same_traces_twice_and_on_two_hash_seeds() -> None:
 def _file(number: int) -> str:
     outcome = play(number, Setting.draw(number), twice=True)
     return SeedFile(product_version(), number, outcome.setting, outcome.plan, outcome.digest).encode()
+
+
+def test_the_search_notices_a_planted_read_of_the_past_that_no_workload_judges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def finish(self: CounterWorkload, client: Openers, ground: Ground) -> None:
+        pass
+
+    monkeypatch.setattr(CounterWorkload, "finish", finish)
+    setting = Setting(workloads=("counter",), faults=("crash",), fault_ms=3000)
+    honest = play(2, setting)
+    assert honest.violation is None
+    assert honest.judged == {"valid": 1}
+    get = Counter.get
+
+    async def late(self: Counter, **options: Any) -> int:
+        return max(await get(self, **options) - 3, 0)
+
+    monkeypatch.setattr(Counter, "get", late)
+    violation = play(2, setting).violation
+    assert violation is not None
+    assert violation.startswith("HistoryViolation: counter count: ")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from bench.histories import HistoryViolation
+from bench.world.clock import PPM
+from bench.world.machines import Machines
 from bench.world.run import VIOLATIONS, Setting, run_seed
+from primitives.ids import NodeId
 from router import session_watches
 from router.session_reads import GroupReads
 from router.session_streams import Stream
@@ -18,7 +23,7 @@ WATCH = Setting(workloads=("watch",))
 
 
 @pytest.mark.parametrize(
-    ("setting", "seeds"), [(READS, 10), (WATCH, 10), (replace(WATCH, nodes=5, groups=3, fault_ms=5000), 4)]
+    ("setting", "seeds"), [(READS, 6), (WATCH, 6), (replace(WATCH, nodes=5, groups=3, fault_ms=5000), 4)]
 )
 def test_every_seed_holds(setting: Setting, seeds: int) -> None:
     checked = 0
@@ -29,6 +34,23 @@ def test_every_seed_holds(setting: Setting, seeds: int) -> None:
             pytest.fail(f"seed {seed}, {setting}: {type(violation).__name__}: {violation}")
         checked += sum(getattr(one, "reads", 0) + getattr(one, "events", 0) for one in world.workloads)
     assert checked > 50 * seeds
+
+
+def test_planted_clocks_that_stop_while_their_machine_sleeps_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_frozen = Machines.set_frozen
+
+    def asleep(self: Machines[Any, Any], node: NodeId, frozen: bool) -> None:
+        self.clocks[node].set_rate(1 if frozen else PPM)
+        set_frozen(self, node, frozen)
+
+    monkeypatch.setattr(Machines, "set_frozen", asleep)
+    setting = replace(READS, callers=4, clients=5, groups=1, faults=("freeze",), fault_ms=6000,
+                      sessions_ms=(5000, 20_000))  # fmt: skip
+    with pytest.raises(HistoryViolation, match="though it must hold"):
+        for seed in (107, 110, *range(111, 140)):
+            run_seed(seed, setting)
 
 
 def noticed(setting: Setting, count: int = 30) -> str:

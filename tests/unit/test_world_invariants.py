@@ -125,6 +125,14 @@ def test_promises_that_the_disk_would_not_keep() -> None:
     found.sent(prevote, disk.durable, disk.live, settled=True)
 
 
+def test_acknowledgement_of_an_earlier_term_may_tell_of_a_log_that_was_cut_since() -> None:
+    disk = Disk()
+    found = checks()
+    disk.durable.hard_states[GROUP] = HardState(Term(5))
+    append = Message(MessageKind.APPEND_REPLY, ReplicaId(1), ReplicaId(2), Term(4), index=Index(1))
+    found.sent(append, disk.durable, disk.live, settled=True)
+
+
 def test_second_vote_in_a_term_after_a_restart() -> None:
     found = checks()
     for candidate in (2, 3):
