@@ -78,8 +78,9 @@ class Link:
     """
 
     __slots__ = (
-        "_drainer", "_fd", "_finishing", "_lost", "_queue", "_queued", "_received", "_sender", "_sends",
-        "_sends_queued", "_sent", "_stream", "_transfer", "queue_bytes_max",
+        "_drainer", "_fd", "_finishing", "_lost", "_queue", "_queued", "_read", "_received", "_sender",
+        "_sends", "_sends_queued", "_sent", "_stream", "_wait_readable", "_wait_writable", "_writev",
+        "queue_bytes_max",
     )  # fmt: skip
 
     def __init__(
@@ -87,7 +88,10 @@ class Link:
     ) -> None:
         """``transfer`` is the network that the stream is of."""
         self._stream: Final = stream
-        self._transfer: Final = transfer
+        self._writev: Final = transfer.writev
+        self._read: Final = transfer.read
+        self._wait_readable: Final = transfer.wait_readable
+        self._wait_writable: Final = transfer.wait_writable
         self.queue_bytes_max: Final = queue_bytes_max
         self._fd = stream.socket.fileno()
         self._queue: deque[memoryview] = deque()
@@ -139,7 +143,7 @@ class Link:
     def _write(self, parts: list[memoryview]) -> int:
         """Bytes that the socket took of ``parts``; 0 if it is full, or the link is lost by this."""
         try:
-            taken = self._transfer.writev(self._fd, parts)
+            taken = self._writev(self._fd, parts)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -174,7 +178,7 @@ class Link:
                 await self._park()
                 continue
             try:
-                await self._transfer.wait_writable(self._fd)
+                await self._wait_writable(self._fd)
             except (trio.ClosedResourceError, OSError) as error:
                 self._lose(f"closed: {error}")
                 return
@@ -206,10 +210,10 @@ class Link:
                 raise LinkLost(self._lost)
             try:
                 # Waits first: nearly always there is nothing yet, and trying would cost a call and an error.
-                await self._transfer.wait_readable(self._fd)
+                await self._wait_readable(self._fd)
                 if self._lost is not None:  # Closed meanwhile: the descriptor may be another's by now.
                     continue
-                data = self._transfer.read(self._fd, RECEIVE_BYTES)
+                data = self._read(self._fd, RECEIVE_BYTES)
                 break
             except BlockingIOError:
                 continue
