@@ -13,7 +13,7 @@ from bench.checker.record import Recorder
 from bench.histories import TimeLimit
 from bench.recording import Scribe
 from bench.streams.internet import Internet
-from bench.streams.machines import CLIENT_PORT, WHO
+from bench.streams.machines import CLIENT_PORT, WHO, PatientClock
 from bench.streams.schedule import TrioHeap
 from bench.world.clock import PPM, Clock, Seed, Trace
 from bench.world.target import CLOCK_DRIFT_PPM_MAX
@@ -26,8 +26,6 @@ from router.openers import Openers
 from router.url import split_address
 
 T = TypeVar("T")
-SPINS_MAX: Final = 100_000
-"""Looks at a clock within one millisecond: then a client spins."""
 EARLY_MS: Final = 2
 IMPATIENCE: Final = 8
 """One in so many calls with a limit is given up much earlier."""
@@ -100,8 +98,7 @@ class ClientProcess:
         known = [f"n{node}:{CLIENT_PORT}" for node in range(1, nodes + 1)]
         self._addresses: Final = random.sample(known, random.randint(1, len(known)))
         self._scribe: Final = history and Scribe(history[0], self.name, history[1], self._watch_grant)
-        self._looked_ms = -1
-        self._looks = 0
+        self._patient: Final = PatientClock(heap, self._clock, self.name)
 
     async def run(self, body: Callable[[Client, Openers], Awaitable[None]]) -> None:
         """Connects, has ``body`` use the client, and leaves; or dies in the midst of it."""
@@ -110,7 +107,7 @@ class ClientProcess:
         with self._scope:
             async with attach(
                 self._addresses, self._dial, session_timeout=self._timeout_ms / 1000, name=self.name,
-                clock=self._now_ms, random=self._session,
+                clock=self._patient.monotonic_ms, random=self._session,
             ) as client:  # fmt: skip
                 self.openers = client if self._scribe is None else Recorded(client, self._scribe)
                 await body(client, self.openers)
@@ -141,11 +138,3 @@ class ClientProcess:
 
     async def _dial(self, address: str) -> ByteLink:
         return Link(await self.host.dial(*split_address(address)), self.host)
-
-    def _now_ms(self) -> int:
-        now_ms = self._heap.now_ms
-        self._looks = self._looks + 1 if now_ms == self._looked_ms else 0
-        self._looked_ms = now_ms
-        if self._looks > SPINS_MAX:
-            raise InvariantViolation(f"{self.name} spins")
-        return self._clock.monotonic_ms()

@@ -32,8 +32,31 @@ PEER_PORT: Final = 7401
 STOP_MS: Final = 3000
 """A node that is told to stop has ended by then."""
 
+LOOKS_MAX: Final = 100_000
+"""At a clock, within one millisecond."""
+
 WHO: Final[ContextVar[str]] = ContextVar("WHO", default="-")
 """Whose task runs, for the lines that it logs."""
+
+
+class PatientClock:
+    """A process's clock. To look at it again and again while no time goes by shows that the process spins."""
+
+    def __init__(self, heap: TrioHeap, clock: Clock, name: str) -> None:
+        self._heap: Final = heap
+        self._clock: Final = clock
+        self._name: Final = name
+        self._looked_ms = -1
+        self._looks = 0
+
+    def monotonic_ms(self) -> int:
+        """See :class:`shards.ports.Clock`."""
+        now_ms = self._heap.now_ms
+        self._looks = self._looks + 1 if now_ms == self._looked_ms else 0
+        self._looked_ms = now_ms
+        if self._looks > LOOKS_MAX:
+            raise InvariantViolation(f"{self._name} spins")
+        return self._clock.monotonic_ms()
 
 
 class MachineDead(BaseException):
@@ -103,7 +126,7 @@ class SimMachine:
         self._heap: Final = heap
         self._disk: Final = disk
         self._record: Final = record
-        self._clock: Final = clock
+        self._clock: Final = PatientClock(heap, clock, host.name)
         self._wrote: Final = wrote
         self._sync_ms: Final = sync_ms
 
