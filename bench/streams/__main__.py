@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from pathlib import Path
 
 from bench.streams.faults import KINDS
 from bench.streams.run import Setting, World, repeat_command
@@ -58,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--verbose", action="store_true", help="print every line of the trace")
     parser.add_argument("--twice", action="store_true", help="run each twice and compare the traces")
+    parser.add_argument(
+        "--history", type=Path, metavar="FILE", help="write there what callers were told, of the last seed"
+    )
     parser.add_argument("--nodes", type=int, default=default.nodes)
     parser.add_argument("--groups", type=int, default=default.groups, help="data groups")
     parser.add_argument("--replicas", type=int, default=default.replicas)
@@ -74,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(number: int, setting: Setting, *, verbose: bool) -> str | None:
+def _run(number: int, setting: Setting, *, verbose: bool, history: Path | None = None) -> str | None:
     """The trace's digest, or None after a failure, which is told."""
     began = time.process_time()
     world = World(number, setting, print if verbose else None)
@@ -86,6 +91,9 @@ def _run(number: int, setting: Setting, *, verbose: bool) -> str | None:
         print(f"seed {number} failed: {type(violation).__name__}: {violation}")
         print(f"repeat it with: {repeat_command(number, setting)} --verbose")
         return None
+    finally:
+        if history is not None:
+            history.write_text("".join(world.history), encoding="utf-8")
     took = time.process_time() - began
     digest = world.trace.digest()
     print(
@@ -97,7 +105,10 @@ def _run(number: int, setting: Setting, *, verbose: bool) -> str | None:
 
 def main() -> int:
     """The command line; the exit code is 0 if every seed holds, else 1."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.history is not None and not os.access(arguments.history.absolute().parent, os.W_OK):
+        parser.error(f"--history: {arguments.history.parent} is no directory that can be written to")
     setting = Setting(
         nodes=arguments.nodes, groups=arguments.groups, replicas=arguments.replicas,
         clients=arguments.clients, callers=arguments.callers, fault_ms=arguments.fault_ms,
@@ -105,7 +116,7 @@ def main() -> int:
     )  # fmt: skip
     began, began_cpu = time.perf_counter(), time.process_time()
     for number in arguments.seeds:
-        digest = _run(number, setting, verbose=arguments.verbose)
+        digest = _run(number, setting, verbose=arguments.verbose, history=arguments.history)
         if digest is None:
             return 1
         if arguments.twice and _run(number, setting, verbose=False) != digest:
