@@ -291,6 +291,15 @@ class Replica:
             or s.reads.joining or s.reads.answered or s.reads.lost
         )  # fmt: skip
 
+    @property
+    def is_stirred(self) -> bool:
+        """Whether what was stepped or synced left something for :meth:`ready`. Most acknowledgements leave
+        nothing: a quorum is complete already, or still lacks one."""
+        if self.has_ready:
+            return True
+        s = self._state
+        return s.role == Role.LEADER and any(p.next <= s.log.last for p in s.peers)
+
     def ready(self) -> Ready | None:
         """What is to be done, see :class:`Ready`; None when there is nothing. One Ready is bounded, so more
         may be due at once."""

@@ -85,7 +85,7 @@ class Message:
                  "reject", "sender", "term")  # fmt: skip
 
     def __init__(
-        self, kind: int, sender: ReplicaId, receiver: ReplicaId, term: Term, *, index: Index = Index(0),
+        self, kind: int, sender: ReplicaId, receiver: ReplicaId, term: Term, index: Index = Index(0),
         log_term: Term = Term(0), commit: Index = Index(0), entries: Sequence[Entry] = (),
         reject: bool = False, hint: Index = Index(0), context: int = 0, clock: int = 0,
     ) -> None:  # fmt: skip

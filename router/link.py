@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import trio
 
-from router.network import SYSTEM, Stream, Transfer
+from router.network import SYSTEM, Lookout, Stream, Transfer
 
 QUEUE_BYTES_MAX: Final = 64 << 20
 RECEIVE_BYTES: Final = 64 * 1024
@@ -56,6 +57,10 @@ class ByteLink(Protocol):
     async def receive(self) -> bytes:
         """What arrived, at least one byte; waits for it. Raises :class:`LinkLost`."""
 
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        """Hands ``take`` all that arrives, until it says that it wants no more for now. Raises
+        :class:`LinkLost`, and what ``take`` raises."""
+
     async def run(self) -> None:
         """Does what is to be done for the link until it is lost."""
 
@@ -78,20 +83,23 @@ class Link:
     """
 
     __slots__ = (
-        "_drainer", "_fd", "_finishing", "_lost", "_queue", "_queued", "_read", "_received", "_sender",
-        "_sends", "_sends_queued", "_sent", "_stream", "_wait_readable", "_wait_writable", "_writev",
-        "queue_bytes_max",
+        "_drainer", "_fd", "_finishing", "_lost", "_pourer", "_queue", "_queued", "_read", "_readiness",
+        "_received", "_refusal", "_sender", "_sends", "_sends_queued", "_sent", "_stream", "_take",
+        "_wait_readable", "_wait_writable", "_writev", "queue_bytes_max",
     )  # fmt: skip
 
     def __init__(
-        self, stream: Stream, transfer: Transfer = SYSTEM, *, queue_bytes_max: int = QUEUE_BYTES_MAX
-    ) -> None:
-        """``transfer`` is the network that the stream is of."""
+        self, stream: Stream, transfer: Transfer = SYSTEM, *, queue_bytes_max: int = QUEUE_BYTES_MAX,
+        readiness: Lookout | None = None,
+    ) -> None:  # fmt: skip
+        """``transfer`` is the network that the stream is of; ``readiness``: where :meth:`pour` looks for what
+        arrives, instead of in a task of its own."""
         self._stream: Final = stream
         self._writev: Final = transfer.writev
         self._read: Final = transfer.read
         self._wait_readable: Final = transfer.wait_readable
         self._wait_writable: Final = transfer.wait_writable
+        self._readiness: Final = readiness
         self.queue_bytes_max: Final = queue_bytes_max
         self._fd = stream.socket.fileno()
         self._queue: deque[memoryview] = deque()
@@ -99,6 +107,11 @@ class Link:
         self._finishing = False
         self._sender: trio.lowlevel.Task | None = None
         self._drainer: trio.lowlevel.Task | None = None
+        self._pourer: trio.lowlevel.Task | None = None
+        self._take: Callable[[bytes], bool] | None = None
+        """Of the pouring task, while its socket is watched."""
+        self._refusal: BaseException | None = None
+        """What ``take`` raised, on its way to the pouring task."""
         self._lost: str | None = None
         self._sent = 0
         self._received = 0
@@ -226,6 +239,63 @@ class Link:
         self._received += len(data)
         return data
 
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        """Hands ``take`` all that arrives, until it says that it wants no more for now. Raises
+        :class:`LinkLost`, and what ``take`` raises."""
+        if self._readiness is None:
+            while take(await self.receive()):
+                pass
+            return
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._pourer = None
+            self._unwatch()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        if self._lost is None:
+            self._take = take
+            self._readiness.watch(self._fd, self._arrived)
+            self._pourer = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            raise refusal
+        if self._lost is not None:
+            raise LinkLost(self._lost)
+
+    def _arrived(self) -> None:
+        """The socket is readable. What goes wrong is the pouring task's, not that of whoever looks."""
+        if self._take is None:  # Another one's turn just now ended this.
+            return
+        try:
+            data = self._read(self._fd, RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(f"receiving failed: {error.strerror}")
+            return
+        if not data:
+            self._lose("the other end closed the connection")
+            return
+        self._received += len(data)
+        try:
+            if self._take(data):
+                return
+        except BaseException as error:
+            self._refusal = error
+        self._stop_pouring()
+
+    def _stop_pouring(self) -> None:
+        self._unwatch()
+        if self._pourer is not None:
+            pourer, self._pourer = self._pourer, None
+            trio.lowlevel.reschedule(pourer)
+
+    def _unwatch(self) -> None:
+        if self._take is not None and self._readiness is not None:
+            self._take = None
+            self._readiness.forget(self._fd)
+
     def finish(self) -> None:
         """Takes no more to send, and ends the connection once what is queued is sent; :meth:`run` does the
         rest, for as long as the owner lets it. Never blocks."""
@@ -248,6 +318,7 @@ class Link:
             self._stream.socket.shutdown(trio.socket.SHUT_RDWR)
         self._wake()
         self._wake_drainer()
+        self._stop_pouring()
 
     def statistics(self) -> LinkStatistics:
         """A copy of the link's counts."""

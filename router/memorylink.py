@@ -7,6 +7,7 @@ same event loop.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -74,6 +75,12 @@ class MemoryLink:
             self._receiver = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort_receiver)
         return self._take()
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        """Hands ``take`` all that arrives, until it says that it wants no more for now. Raises ``LinkLost``,
+        and what ``take`` raises."""
+        while take(await self.receive()):
+            pass
 
     def _take(self) -> bytes:
         """The first pieces of the inbox: no more at a time than over a socket, so that others get a turn."""

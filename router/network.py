@@ -8,10 +8,12 @@ network. The calls that move bytes go by descriptor, as the system's own do: the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import trio
+
+from router.readiness import Readiness
 
 
 class Socket(Protocol):
@@ -59,8 +61,39 @@ class Transfer(Protocol):
         """Waits until something may be taken. Raises ``trio.ClosedResourceError``, ``OSError``."""
 
 
+class Lookout(Protocol):
+    """What one loop reads from, looked at all at once; see :class:`router.readiness.Readiness`."""
+
+    def watch(self, fd: int, arrived: Callable[[], None], /) -> None:
+        """Has ``arrived`` called whenever ``fd`` is readable; it must not block, nor raise."""
+
+    def forget(self, fd: int, /) -> None:
+        """The opposite of :meth:`watch`, before ``fd`` is closed."""
+
+    async def wait(self) -> None:
+        """Waits until there is something to take."""
+
+    async def wait_at_door(self) -> None:
+        """Waits until somebody knocked, whatever else there is to take."""
+
+    def take(self) -> None:
+        """Calls whoever has something to take now, each once. Never blocks."""
+
+    def knock(self) -> None:
+        """Brings about a :meth:`take`. From any thread."""
+
+    def run_sync_soon(self, call: Callable[..., object], *args: Any) -> None:
+        """Has ``call`` run by the next :meth:`take`, which it brings about. From any thread."""
+
+    def close(self) -> None:
+        """Releases everything."""
+
+
 class Network(Transfer, Protocol):
     """Where nodes and clients find one another."""
+
+    def readiness(self) -> Lookout:
+        """A place from which to look at streams of this network."""
 
     async def dial(self, host: str, port: int) -> Stream:
         """Connects. Raises ``OSError``; may be cancelled."""
@@ -78,6 +111,10 @@ class SystemNetwork:
     read = staticmethod(os.read)
     wait_readable = staticmethod(trio.lowlevel.wait_readable)
     wait_writable = staticmethod(trio.lowlevel.wait_writable)
+
+    def readiness(self) -> Lookout:
+        """See :class:`Network`."""
+        return Readiness()
 
     async def dial(self, host: str, port: int) -> Stream:
         """See :class:`Network`."""

@@ -1,7 +1,8 @@
 """The engine's driver: one task that runs rounds and carries out what they want.
 
-It sleeps until somebody puts something into the engine's inbox and wakes it, or until the time that the last
-round named. Whoever else is ready to run puts in first, so that one round takes it all.
+It sleeps until something arrives, somebody puts something into the engine's inbox and wakes it, or the time
+comes that the last round named. What has arrived anywhere by then is put in first, so that one round takes it
+all.
 
 Inside a user's process an interrupt (KeyboardInterrupt) is for the user's code: it would else be raised in
 the middle of a round. So the tasks of nodes and clients are protected from it.
@@ -16,10 +17,15 @@ from typing import Final, Protocol
 import trio
 
 from primitives.ids import NodeId
+from router.network import Lookout
 from shards.logs import log
 from shards.ports import Effects, Syncer
 
 HAND_OVER_S: Final = 1.0
+HOLD_MS: Final = 5
+"""While a sync is under way the next round waits for its end, but no longer than this. What arrives meanwhile
+can be written, but made durable only by the next sync; so a round for each sync, instead of one for each
+packet, serves far more calls for the same processor time."""
 
 
 class Rounds(Protocol):
@@ -64,57 +70,69 @@ class ClientSender(Protocol):
 
 
 class Doorbell:
-    """Wakes the one task that waits for it, by a ring or at a time."""
+    """Wakes the one task that waits for it: by a ring, at a time, or when something arrives where it looks.
 
-    __slots__ = ("_alarm", "_due", "_parked", "_rung")
+    The task waits for all sockets of the node as for one, and takes what they have before it goes on: so a
+    packet costs neither a task's wake nor a turn of the event loop of its own.
+    """
 
-    def __init__(self) -> None:
-        self._parked: trio.lowlevel.Task | None = None
+    __slots__ = ("_alarm", "_due", "_held", "_parked", "_readiness", "_rung")
+
+    def __init__(self, readiness: Lookout) -> None:
+        self._readiness: Final = readiness
+        self._parked = False
+        self._held = False
         self._rung = False
         self._due = math.inf
         self._alarm: trio.CancelScope | None = None
 
     def ring(self) -> None:
-        """Wakes the task, or keeps it from its next sleep. On the loop's thread; costs little."""
+        """Wakes the task, or keeps it from its next sleep. On the loop's thread; costs little, least for who
+        is called by what the task takes."""
         self._rung = True
-        if self._parked is not None:
-            task, self._parked = self._parked, None
-            trio.lowlevel.reschedule(task)
+        if self._parked and not self._held:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._parked = False
+        self._readiness.knock()
 
     def hush(self) -> None:
         """Forgets rings: what they were for is about to be done."""
         self._rung = False
 
-    async def wait(self, wait_ms: int) -> None:
-        """Sleeps until rung, or so many milliseconds; lets others run in any case.
+    async def wait(self, wait_ms: int, *, held: bool = False) -> None:
+        """Sleeps until rung, until something arrives, or so many milliseconds; lets others run in any case.
+        Then what is there is handed to whoever takes it.
 
-        The alarm is one scope that lives from ring to ring and is only ever brought forward: to be woken once
-        too often costs less than a scope for each wait.
+        ``held``: sleeps until somebody comes to the door (a sync is done, as a rule), at most ``HOLD_MS``,
+        whatever else arrives and rings.
+
+        The alarm is one scope that lives until it goes off, with its deadline moved for each wait: that costs
+        far less than a scope for each, and than one that goes off for waits which are over.
         """
-        if self._rung or wait_ms <= 0:
+        if wait_ms <= 0 or (self._rung and not held):
             await trio.lowlevel.checkpoint()
-            return
-        due = trio.current_time() + wait_ms / 1000
-        if due < self._due:
-            self._due = due
+        else:
+            self._due = trio.current_time() + (min(wait_ms, HOLD_MS) if held else wait_ms) / 1000
             if self._alarm is not None:
-                self._alarm.deadline = due
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._parked = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._parked = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+                self._alarm.deadline = self._due
+            self._parked, self._held = True, held
+            try:
+                await (self._readiness.wait_at_door() if held else self._readiness.wait())
+            finally:
+                self._parked = self._held = False
+        self._readiness.take()
 
     @trio.lowlevel.enable_ki_protection
     async def keep_time(self) -> None:
-        """Rings when a wait is over; runs for as long as anybody waits."""
+        """Wakes the task when its wait is over; runs for as long as anybody waits."""
         while True:
             with trio.CancelScope(deadline=self._due) as self._alarm:
                 await trio.sleep_forever()
             self._due = math.inf
-            self.ring()
+            if self._parked:
+                self._wake()
 
 
 class Driver:
@@ -134,11 +152,14 @@ class Driver:
         self._ready: Callable[[], object] | None = ready
         self._failure: Exception | None = None
         self._running = False
+        self._asked = self._synced = 0
+        """The last round that a sync was asked for, and that is known to be durable."""
         self._left: trio.Event | None = None
         """From :meth:`hand_over` on: set once everything is handed over that can be."""
 
     def synced(self, round_number: int) -> None:
         """A sync is done; on the loop's thread."""
+        self._synced = round_number
         self._engine.sync_done(round_number)
         self._bell.ring()
 
@@ -176,7 +197,7 @@ class Driver:
                         ready()
                     if self._left is not None and not self._engine.is_leaving:
                         self._left.set()
-                    await self._bell.wait(effects.wake_in_ms)
+                    await self._bell.wait(effects.wake_in_ms, held=self._synced < self._asked)
             finally:
                 self._running = False
                 if self._left is not None:
@@ -187,6 +208,7 @@ class Driver:
         for node, sections in effects.peers.items():
             self._peers.send(names[node], sections)
         if effects.sync_round is not None:
+            self._asked = effects.sync_round
             syncer.request(effects.sync_round)
         for connection, frames in effects.clients.items():
             self._clients.send(connection, frames)

@@ -270,8 +270,8 @@ class Engine:
     def _release(self) -> None:
         """Lets go what waited for rounds that are synced."""
         for wait in self._writer.due():
-            wait.driver.synced(wait, self.out)
-            self.touch(wait.driver)
+            if wait.driver.synced(wait, self.out):
+                self.touch(wait.driver)
 
     def _apply(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
         for driver in active.values():
@@ -413,27 +413,23 @@ class Engine:
             return  # Its connection went down in between; what it carried is lost as on the wire.
         try:
             for kind, part in sections(payload):
-                if kind == SectionKind.HEARTBEATS:
+                if kind == SectionKind.RAFT:
+                    self._step(*decode_raft(part))
+                elif kind == SectionKind.HEARTBEATS:
                     for group, message in decode_beats(part):
                         self._step(group, message)
-                    continue
-                if kind == SectionKind.SNAPSHOT:
+                elif kind == SectionKind.SNAPSHOT:
                     self._on_part(now_ms, node, part)
-                    continue
-                if kind == SectionKind.SNAPSHOT_REPLY:
+                elif kind == SectionKind.SNAPSHOT_REPLY:
                     self.snapshots.on_reply(now_ms, node, decode_reply(part))
-                    continue
-                if kind != SectionKind.RAFT:
+                else:
                     self._dispatch.section(now_ms, node, kind, part)
-                    continue
-                self._step(*decode_raft(part))
         except (ProtocolError, ValueError) as error:
             self.out.effects.bad_peers.append((node, str(error)))
 
     def _step(self, group: GroupId, message: Message) -> None:
         driver = self.groups.get(group)
-        if driver is not None and message.receiver == driver.replica.id:
-            driver.step(message)
+        if driver is not None and message.receiver == driver.replica.id and driver.step(message):
             self._active[group] = driver
 
     def _on_part(self, now_ms: int, node: NodeId, payload: bytes) -> None:

@@ -185,13 +185,15 @@ class GroupDriver:
             self.leases.arrived(now_ms, question.number)
         self._reads.add(question)
 
-    def step(self, message: Message) -> None:
-        """Takes a message of another replica."""
+    def step(self, message: Message) -> bool:
+        """Takes a message of another replica; whether that leaves something to do in this round."""
         if self.is_halted:
-            return
-        self.replica.step(message)
-        if message.kind == MessageKind.HEARTBEAT and message.term == self.replica.term:
+            return False
+        replica = self.replica
+        replica.step(message)
+        if message.kind == MessageKind.HEARTBEAT and message.term == replica.term:
             self._log_time.heard(message.term, message.clock)
+        return replica.is_stirred
 
     def tick(self, now_ms: int, phase: int) -> None:
         """One tick of the clock went by; heartbeats are due at the last of the ``phase``s."""
@@ -264,14 +266,15 @@ class GroupDriver:
             return SyncWait(self, ready.messages_after_sync, term, last)
         return None
 
-    def synced(self, wait: SyncWait, out: Outbox) -> None:
-        """A round that this group wrote in is durable."""
+    def synced(self, wait: SyncWait, out: Outbox) -> bool:
+        """A round that this group wrote in is durable; whether that leaves something to do in this round."""
         if self.is_halted:
-            return
+            return False
         for message in wait.messages:
             self._send(message, out)
         if wait.last:
             self.replica.synced(wait.term, wait.last)
+        return self.replica.is_stirred
 
     def _send(self, message: Message, out: Outbox) -> None:
         node = self.nodes.get(message.receiver)
@@ -286,7 +289,7 @@ class GroupDriver:
             applying.firing = True
             fire = Fire(FIRE_COUNT)
             self._proposals.add(encode_fire(fire), fire, NOBODY)
-        for number in self.leases.expired(now_ms):
+        for number in self.leases.expired(now_ms) if self.leases.is_due(now_ms) else ():
             session = applier.session(number)
             if session is not None:
                 expire = Expire(session[1], number)
@@ -349,11 +352,10 @@ class GroupDriver:
         """Whether something is left to do that no event announces: one Ready hands out a bounded part."""
         if self.replica.commit > self.applying.applied or self._reads.proving:
             return True
+        if not self._led_term or self.applying.firing:
+            return False
         deadline_ms = self.applier.next_deadline_ms
-        return (
-            deadline_ms is not None and self._led_term != 0 and not self.applying.firing
-            and deadline_ms <= self._log_time.now_ms(now_ms)
-        )  # fmt: skip
+        return deadline_ms is not None and deadline_ms <= self._log_time.now_ms(now_ms)
 
     def is_at_rest(self, now_ms: int) -> bool:
         """Whether a round would find nothing to do here, now that time has gone on."""
@@ -381,7 +383,7 @@ class GroupDriver:
 
     def serve(self, now_ms: int, out: Outbox) -> None:
         """Serves the reads whose index is applied, and what any replica may answer."""
-        for asked in self._reads.due(self.applying.applied):
+        for asked in self._reads.due(self.applying.applied) if self._reads.is_serving else ():
             if isinstance(asked, Confirm):
                 self._serve_confirm(asked, out)
             elif asked[1].read and asked[1].bound > self.applier.revision:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from raftgroup.types import Entry, EntryKind, Index, Term
-from shards.checksum import crc32c, crc32c_extend
+from raftgroup.types import Entry, EntryKind, Term
+from shards.checksum import crc32c
 from shards.ports import StoreDamaged
 
 _CRC: Final = struct.Struct(">I")
@@ -26,9 +26,8 @@ def encode_record(entry: Entry) -> bytes:
     """The entry's record, encoded on first use and kept on ``entry.record``."""
     record = entry.record
     if record is None:
-        data = entry.data
-        head = _HEAD.pack(entry.term, entry.index, entry.kind)
-        record = entry.record = _CRC.pack(crc32c_extend(crc32c(head), data)) + head + data
+        covered = _HEAD.pack(entry.term, entry.index, entry.kind) + entry.data
+        record = entry.record = _CRC.pack(crc32c(covered)) + covered
     return record
 
 
@@ -40,12 +39,11 @@ def decode_record(record: bytes) -> Entry:
     if len(record) < RECORD_OVERHEAD_BYTES:
         raise StoreDamaged(f"a log record of {len(record)} bytes is too short to be one")
     crc, term, index, kind = _WHOLE.unpack_from(record)
-    data = record[RECORD_OVERHEAD_BYTES:]
-    if crc32c_extend(crc32c(record[4:RECORD_OVERHEAD_BYTES]), data) != crc:
+    if crc32c(record[_CRC.size :]) != crc:
         raise StoreDamaged(f"the log record that says term {term}, index {index} fails its checksum")
     if kind > _KIND_MAX:
         raise StoreDamaged(f"the log record of term {term}, index {index} has an unknown kind {kind}")
-    return Entry(Term(term), Index(index), kind, data, record)
+    return Entry(term, index, kind, record[RECORD_OVERHEAD_BYTES:], record)
 
 
 def record_term(record: bytes) -> Term:

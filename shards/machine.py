@@ -14,8 +14,6 @@ from functools import partial
 from random import Random
 from typing import Final, NamedTuple, Protocol
 
-import trio
-
 from router.network import SYSTEM, Network
 from shards.clock import SystemClock
 from shards.config import DirectoryInUse, NodeConfig, StartError
@@ -23,7 +21,7 @@ from shards.founding import FoundingRecord
 from shards.identity import DirectoryRefused, InUse, OfAnotherNode, StoreDirectory
 from shards.ports import Clock, Store, StoreDamaged, StoreFailed, Syncer, Usage
 from shards.rocks import RocksStore
-from shards.syncer import SyncThread
+from shards.syncer import Door, SyncThread
 from shards.usage import ProcessUsage
 
 
@@ -45,7 +43,7 @@ class Opened(NamedTuple):
 
     directory: FoundingRecord
     store: Store
-    start_syncer: Callable[[Synced, SyncFailed], ClosingSyncer]
+    start_syncer: Callable[[Door, Synced, SyncFailed], ClosingSyncer]
     """Starts what syncs the store, see :class:`shards.syncer.SyncThread`."""
 
 
@@ -105,8 +103,8 @@ class SystemMachine:
             directory.close()
 
 
-def _sync_thread(store: RocksStore, synced: Synced, failed: SyncFailed) -> SyncThread:
-    return SyncThread(store, trio.lowlevel.current_trio_token(), synced, failed)
+def _sync_thread(store: RocksStore, door: Door, synced: Synced, failed: SyncFailed) -> SyncThread:
+    return SyncThread(store, door, synced, failed)
 
 
 def _refusal(config: NodeConfig, error: DirectoryRefused | StoreDamaged) -> StartError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -22,7 +23,7 @@ import trio
 from primitives.errors import ProtocolError
 from primitives.limits import PEER_FRAME_BYTES_MAX
 from router.link import Link, LinkLost
-from router.network import SYSTEM, Network, Stream
+from router.network import SYSTEM, Lookout, Network, Stream
 from shards.config import Address, address_text
 from shards.founding import Statement, decode_statement
 from shards.handshake import (
@@ -111,14 +112,16 @@ class Mux:
 
     def __init__(
         self, name: str, cluster: Mapping[str, Address], owner: Owner, random: Random, timing: MuxTiming,
-        network: Network = SYSTEM,
+        network: Network = SYSTEM, readiness: Lookout | None = None,
     ) -> None:  # fmt: skip
+        """``readiness``: where connections that are up are looked at."""
         self._name: Final = name
         self._cluster: Final = dict(cluster)
         self._owner: Final = owner
         self._random: Final = random
         self._timing: Final = timing
         self._network: Final = network
+        self._readiness: Final = readiness
         self._up: dict[str, PeerLink] = {}
         self._meetings = 0
         self._told: set[Link] = set()
@@ -213,7 +216,7 @@ class Mux:
     async def _connection(self, stream: Stream, dialled: str, purpose: int) -> bool:
         """One connection, from its first byte to its end; whether it was up. ``dialled``: the name of the
         node that should be there, empty when it came to us."""
-        link = Link(stream, self._network)
+        link = Link(stream, self._network, readiness=self._readiness)
         was_up = False
         try:
             async with trio.open_nursery() as nursery:
@@ -316,20 +319,22 @@ class Mux:
         log.info("peer up", peer=name)
         try:
             self._owner.peer_up(name, hello.boot_id, statement)
-            while True:
-                kind, payload = await frames.next()
-                if kind == PeerFrameKind.SECTIONS:
-                    self._owner.peer_sections(name, payload)
-                elif kind == PeerFrameKind.FOUNDING:
-                    self._owner.peer_statement(name, decode_statement(payload))
-                elif kind == PeerFrameKind.REFUSED:
-                    raise self._owner.refused(decode_refused(payload))
-                elif kind != PeerFrameKind.PING:
-                    raise ProtocolError(f"a frame of unknown kind {kind}")
+            await frames.pour(partial(self._take, name))
         except LinkLost as lost:
             peer.ended = peer.ended or str(lost)
         finally:
             self._gone(peer)
+
+    def _take(self, name: str, kind: int, payload: bytes) -> None:
+        """A frame of a peer that is up."""
+        if kind == PeerFrameKind.SECTIONS:
+            self._owner.peer_sections(name, payload)
+        elif kind == PeerFrameKind.FOUNDING:
+            self._owner.peer_statement(name, decode_statement(payload))
+        elif kind == PeerFrameKind.REFUSED:
+            raise self._owner.refused(decode_refused(payload))
+        elif kind != PeerFrameKind.PING:
+            raise ProtocolError(f"a frame of unknown kind {kind}")
 
     def _gone(self, peer: PeerLink) -> None:
         if self._up.get(peer.name) is peer:

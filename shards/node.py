@@ -6,14 +6,14 @@ import gc
 import resource
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from typing import Any, Final, NamedTuple
 
 import trio
 
 from primitives.ids import SYSTEM_GROUP, NodeId
 from router.link import ByteLink
-from router.network import Network
+from router.network import Lookout, Network
 from shards.config import (
     Address,
     NodeConfig,
@@ -63,8 +63,8 @@ async def run_node(
     """
     under = machine or SystemMachine()
     try:
-        with under.opened(config) as opened:
-            await _run(config, under, opened, mux_timing or MuxTiming(), task_status)
+        with under.opened(config) as opened, closing(under.network.readiness()) as readiness:
+            await _run(config, under, opened, readiness, mux_timing or MuxTiming(), task_status)
     except (StartError, NodeFailed, StoreFailed, StoreDamaged, BaseExceptionGroup) as error:
         found = _cause(error)
         if found is None:
@@ -88,7 +88,7 @@ def _cause(error: BaseException) -> StartError | NodeFailed | None:
 
 
 async def _run(
-    config: NodeConfig, machine: Machine, opened: Opened, mux_timing: MuxTiming,
+    config: NodeConfig, machine: Machine, opened: Opened, readiness: Lookout, mux_timing: MuxTiming,
     task_status: trio.TaskStatus[RunningNode],
 ) -> None:  # fmt: skip
     names = sorted(config.cluster)
@@ -102,15 +102,15 @@ async def _run(
     engine.start()
     _note_other_groups(config, engine)
     founder = _founder(config, opened.directory, engine)
-    bell = Doorbell()
+    bell = Doorbell(readiness)
     peers = Peers(
         founder, engine, name=config.name, store_id=opened.directory.store_id, boot_id=boot_id,
         node_ids=node_ids, clock=clock, wake=bell.ring,
     )  # fmt: skip
-    mux = Mux(config.name, config.cluster, peers, random, mux_timing, machine.network)
+    mux = Mux(config.name, config.cluster, peers, random, mux_timing, machine.network, readiness)
     peers.connections = mux
     clients = ClientServer(
-        engine, node=node, boot_id=boot_id, wake=bell.ring, transfer=machine.network,
+        engine, node=node, boot_id=boot_id, wake=bell.ring, transfer=machine.network, readiness=readiness,
         clients_max=config.clients_max or _clients_max(may_raise=config.owns_process),
     )  # fmt: skip
     running = RunningNode(address_text(config.advertise), trio.Event(), clients.connect)
@@ -118,7 +118,7 @@ async def _run(
     driver = Driver(engine, bell, mux, clients, node_names, running.ready.set)
     async with _listening(config, machine.network) as (client_listeners, peer_listeners):
         peers.begin()
-        syncer = opened.start_syncer(driver.synced, driver.failed)
+        syncer = opened.start_syncer(readiness, driver.synced, driver.failed)
         log.info("node runs", node=config.name, data=str(config.data))
         try:
             with _tuned() if config.owns_process else nullcontext():

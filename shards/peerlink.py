@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
 
 import trio
 
@@ -91,3 +91,21 @@ class Frames:
         while (found := self._splitter.pop()) is None:
             self._splitter.push(await self._link.receive())
         return found
+
+    async def pour(self, take: Callable[[int, bytes], None]) -> NoReturn:
+        """Hands ``take`` each further frame. Raises ``LinkLost`` and ``ProtocolError``, and what ``take``
+        raises."""
+        splitter = self._splitter
+
+        def cut() -> None:
+            while (found := splitter.pop()) is not None:
+                take(*found)
+
+        def arrived(data: bytes) -> bool:
+            splitter.push(data)
+            cut()
+            return True
+
+        cut()
+        while True:
+            await self._link.pour(arrived)

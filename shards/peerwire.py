@@ -18,7 +18,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import GroupId
 from primitives.limits import PEER_FRAME_BYTES_MAX
 from primitives.records import U32
-from raftgroup.types import Entry, Index, Message, MessageKind, ReplicaId, Term
+from raftgroup.types import Entry, Index, Message, MessageKind
 from router.frames import encode_frame
 from shards.logrecord import decode_record, encode_record
 from shards.ports import StoreDamaged
@@ -80,6 +80,8 @@ _READ_ASK: Final = struct.Struct(">IQ")
 _READ_REPLY: Final = struct.Struct(">IQQ")
 BEATS: Final = frozenset((MessageKind.HEARTBEAT, MessageKind.HEARTBEAT_REPLY))
 """Kinds of messages that leave together, in one section for all groups."""
+_FIRST_KIND: Final = MessageKind.PRE_VOTE
+_LAST_KIND: Final = MessageKind.SNAPSHOT
 _NO_ENTRIES: Final[tuple[Entry, ...]] = ()
 
 
@@ -144,19 +146,17 @@ def decode_raft(payload: bytes) -> tuple[GroupId, Message]:
          count) = _RAFT.unpack_from(payload)  # fmt: skip
     except struct.error:
         raise ProtocolError(f"a consensus message of {len(payload)} bytes") from None
-    if not MessageKind.PRE_VOTE <= kind <= MessageKind.SNAPSHOT or flags > 1:
+    if not _FIRST_KIND <= kind <= _LAST_KIND or flags > 1:
         raise ProtocolError(f"a consensus message of unknown kind {kind}, flags {flags}")
     if count:
         entries = _entries(payload, kind, index, count)
-    elif len(payload) == _RAFT.size:
+    elif len(payload) == RAFT_BYTES:
         entries = _NO_ENTRIES
     else:
         raise ProtocolError("bytes behind a consensus message")
     return group, Message(
-        kind, ReplicaId(sender), ReplicaId(receiver), Term(term), index=Index(index),
-        log_term=Term(log_term), commit=Index(commit), entries=entries, reject=flags == 1, hint=Index(hint),
-        context=context, clock=clock,
-    )  # fmt: skip
+        kind, sender, receiver, term, index, log_term, commit, entries, flags == 1, hint, context, clock
+    )
 
 
 def encode_beat(group: GroupId, message: Message) -> bytes:
@@ -177,9 +177,8 @@ def decode_beats(payload: bytes) -> Iterator[tuple[GroupId, Message]]:
         if kind not in BEATS or flags > 1 or count:
             raise ProtocolError(f"a message of kind {kind}, flags {flags}, among heartbeats")
         yield group, Message(
-            kind, ReplicaId(sender), ReplicaId(receiver), Term(term), index=Index(index),
-            log_term=Term(log_term), commit=Index(commit), reject=flags == 1, hint=Index(hint),
-            context=context, clock=clock,
+            kind, sender, receiver, term, index, log_term, commit, _NO_ENTRIES, flags == 1, hint, context,
+            clock,
         )  # fmt: skip
 
 

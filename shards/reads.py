@@ -95,6 +95,11 @@ class Reads:
         self._proofs.pop(context, None)
         return self._rounds.pop(context, [])
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether a confirmed read waits for what it is to see."""
+        return bool(self._serving)
+
     def due(self, applied: Index) -> list[Asked]:
         """Reads that may be served now that everything up to ``applied`` is applied."""
         serving = self._serving

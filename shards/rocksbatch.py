@@ -55,7 +55,7 @@ class RocksBatch:
     """See :class:`shards.ports.Batch`. Ranges are deleted first, then rows are written in the order in which
     they were put."""
 
-    __slots__ = ("appends", "cuts", "ranges", "round_number", "rows")
+    __slots__ = ("_prefix", "_prefix_of", "appends", "cuts", "ranges", "round_number", "rows")
 
     def __init__(self, round_number: int) -> None:
         self.round_number: Final = round_number
@@ -65,6 +65,9 @@ class RocksBatch:
         """Column family, first key that goes, first one behind that stays."""
         self.appends: list[Append] = []
         self.cuts: list[Cut] = []
+        self._prefix_of: tuple[GroupId, int] | None = None
+        self._prefix = b""
+        """Of the state's rows that were put last: rows of one group come together."""
 
     @property
     def is_empty(self) -> bool:
@@ -93,11 +96,17 @@ class RocksBatch:
 
     def put_state(self, group: GroupId, epoch: int, key: bytes, value: bytes) -> None:
         """Sets a row of a group's state."""
-        self.rows.append((STATE, state_prefix(group, epoch) + key, value))
+        self.rows.append((STATE, self._state_prefix(group, epoch) + key, value))
 
     def delete_state(self, group: GroupId, epoch: int, key: bytes) -> None:
         """Removes a row of a group's state."""
-        self.rows.append((STATE, state_prefix(group, epoch) + key, None))
+        self.rows.append((STATE, self._state_prefix(group, epoch) + key, None))
+
+    def _state_prefix(self, group: GroupId, epoch: int) -> bytes:
+        if self._prefix_of != (group, epoch):
+            self._prefix_of = (group, epoch)
+            self._prefix = state_prefix(group, epoch)
+        return self._prefix
 
     def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
         """Stores the applied index with the membership as of it."""

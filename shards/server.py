@@ -18,7 +18,7 @@ from router.connection import Connection, Role, Welcome, decode_hello, encode_re
 from router.frames import VERSION, FrameKind, encode_control
 from router.link import ByteLink, Link, LinkLost
 from router.memorylink import memory_pair
-from router.network import SYSTEM, Transfer
+from router.network import SYSTEM, Lookout, Transfer
 from router.shardmap import ShardMap
 from shards.logs import log
 
@@ -67,10 +67,10 @@ class ClientServer:
 
     def __init__(
         self, engine: Inbox, *, node: NodeId, boot_id: bytes, clients_max: int, wake: Callable[[], None],
-        handshake_s: float = HANDSHAKE_S, transfer: Transfer = SYSTEM,
+        handshake_s: float = HANDSHAKE_S, transfer: Transfer = SYSTEM, readiness: Lookout | None = None,
     ) -> None:  # fmt: skip
         """``wake`` tells the engine's driver that something came into the inbox; ``transfer`` is the network
-        that listeners are of."""
+        that listeners are of; ``readiness``: where connections that have shaken hands are looked at."""
         self._engine: Final = engine
         self._node: Final = node
         self._boot_id: Final = boot_id
@@ -78,6 +78,7 @@ class ClientServer:
         self._wake: Final = wake
         self._handshake_s: Final = handshake_s
         self._transfer: Final = transfer
+        self._readiness: Final = readiness
         self._clients: dict[int, _Client] = {}
         self._connections = 0
         self._next = 0
@@ -141,7 +142,9 @@ class ClientServer:
         with suppress(OSError):  # Not every system has all of them.
             for level, option, value in _KEEPALIVE:
                 stream.setsockopt(level, option, value)
-        await self._serve(Link(stream, self._transfer, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX))
+        await self._serve(Link(
+            stream, self._transfer, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX, readiness=self._readiness
+        ))  # fmt: skip
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, link: ByteLink) -> None:
@@ -173,10 +176,13 @@ class ClientServer:
                     self._take(connection, link, protocol, await link.receive())
             if not protocol.is_open:
                 raise ProtocolError(f"no greeting within {self._handshake_s:g} s")
+            def take(data: bytes) -> bool:
+                self._take(connection, link, protocol, data)
+                return link.queued_bytes <= UNREAD_BYTES_MAX
+
             while True:
-                if link.queued_bytes > UNREAD_BYTES_MAX:
-                    await link.drained()
-                self._take(connection, link, protocol, await link.receive())
+                await link.pour(take)
+                await link.drained()
         except LinkLost:
             return
         except ProtocolError as error:

@@ -12,8 +12,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-import trio
-
 
 class Durable(Protocol):
     """What is synced."""
@@ -23,7 +21,7 @@ class Durable(Protocol):
 
 
 class Door(Protocol):
-    """The way back onto the event loop's thread: a :class:`trio.lowlevel.TrioToken`, or a test's."""
+    """The way back onto the event loop's thread: a :class:`router.readiness.Readiness`, or a test's."""
 
     def run_sync_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Has ``call`` run on the loop's thread, from any thread."""
@@ -61,17 +59,13 @@ class SyncThread:
         self._thread.join()
 
     def _run(self) -> None:
-        try:
-            while (wanted := self._next()) is not None:
-                try:
-                    self._store.sync()
-                except Exception as error:
-                    self._door.run_sync_soon(self._failed, error)
-                    return
-                self._door.run_sync_soon(self._done, wanted)
-        except trio.RunFinishedError:
-            # The loop is gone, and with it everyone who could wait for an answer.
-            return
+        while (wanted := self._next()) is not None:
+            try:
+                self._store.sync()
+            except Exception as error:
+                self._door.run_sync_soon(self._failed, error)
+                return
+            self._door.run_sync_soon(self._done, wanted)
 
     def _next(self) -> int | None:
         """The highest round asked for, once there is one; None when it is time to end."""

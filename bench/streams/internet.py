@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import trio
 
+from bench.streams.lookout import SimLookout
 from bench.streams.schedule import TrioHeap
 from bench.streams.sockets import Shape, SimSocket, SimStream
 from bench.world.clock import Trace
@@ -109,6 +110,10 @@ class Host:
         self.listeners: Final[dict[int, SimListener]] = {}
         self.is_dead = False
 
+    def readiness(self) -> SimLookout:
+        """See :class:`router.network.Network`."""
+        return SimLookout(self.sockets, self._internet.random)
+
     def writev(self, descriptor: int, parts: Sequence[memoryview], /) -> int:
         """See :class:`router.network.Transfer`."""
         return self._socket(descriptor).write(parts)
@@ -172,7 +177,7 @@ class Internet:
         self.heap: Final = heap
         self.trace: Final = trace
         self.weather = Weather()
-        self._random: Final = random
+        self.random: Final = random
         self._roads: Final[dict[tuple[str, str], SimRoad]] = {}
         self._hosts: Final[dict[str, Host]] = {}
         self._silent: Final[set[str]] = set()
@@ -200,8 +205,8 @@ class Internet:
     def delay_ms(self) -> int:
         """How long something is under way now; what is lost is sent again."""
         weather = self.weather
-        delay = self._random.randint(*weather.delay_ms)
-        while self._random.randrange(_PER_MILLE) < weather.drop:
+        delay = self.random.randint(*weather.delay_ms)
+        while self.random.randrange(_PER_MILLE) < weather.drop:
             delay += RESEND_MS
         return delay
 
@@ -220,7 +225,7 @@ class Internet:
             for pair in self._open_pairs():
                 for socket in pair:
                     if socket.road is road:
-                        self.heap.after(self._random.randint(0, RESEND_MS), socket.advance)
+                        self.heap.after(self.random.randint(0, RESEND_MS), socket.advance)
 
     def refuse(self, name: str, by: int) -> None:
         """A host takes no more connections (1), or does again (-1)."""
@@ -297,13 +302,13 @@ class Internet:
         return SimStream(near)
 
     def _pair(self, source: Host, target: Host, port: int, name: str) -> tuple[SimSocket, SimSocket]:
-        shape = Shape.draw(self._random)
+        shape = Shape.draw(self.random)
         self.trace("net", f"{name} is made, {shape}")
         near = SimSocket(
-            target.name, port, self.road(source.name, target.name), shape, self._random, name, source.release
+            target.name, port, self.road(source.name, target.name), shape, self.random, name, source.release
         )
         far = SimSocket(
-            source.name, 40_000 + self._made, self.road(target.name, source.name), shape, self._random,
+            source.name, 40_000 + self._made, self.road(target.name, source.name), shape, self.random,
             f"{target.name}<{source.name}#{self._made}", target.release,
         )  # fmt: skip
         near.other, far.other = far, near

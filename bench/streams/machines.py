@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -26,6 +27,7 @@ from shards.machine import Opened, Synced, SyncFailed
 from shards.node import RunningNode, run_node
 from shards.ports import Batch, StoreFailed
 from shards.settings import EngineSettings
+from shards.syncer import Door
 
 CLIENT_PORT: Final = 7400
 PEER_PORT: Final = 7401
@@ -155,16 +157,13 @@ class SimMachine:
         """See :class:`shards.machine.Machine`."""
         yield Opened(self._record, _Store(self, self._disk, self._wrote), self._start_syncer)
 
-    def _start_syncer(self, synced: Synced, failed: SyncFailed) -> _Syncer:
+    def _start_syncer(self, door: Door, synced: Synced, failed: SyncFailed) -> _Syncer:
         self.syncer = _Syncer(
-            self._heap, self._disk, self.random, done=lambda number: _told(synced, number),
-            failed=lambda: _told(failed, StoreFailed("the sync failed")), delay_ms=self._sync_ms,
+            self._heap, self._disk, self.random, done=partial(door.run_sync_soon, synced),
+            failed=partial(door.run_sync_soon, failed, StoreFailed("the sync failed")),
+            delay_ms=self._sync_ms,
         )  # fmt: skip
         return self.syncer
-
-
-def _told(call: Callable[[Any], object], what: Any) -> None:
-    call(what)
 
 
 class Boot:

@@ -119,6 +119,8 @@ class SimSocket:
         self._vanished = False
         """Its machine went, without a word."""
         self._options: dict[tuple[int, int], int] = {}
+        self.watcher: Callable[[], None] | None = None
+        """Told when there may be something to read."""
         self._reader: trio.lowlevel.Task | None = None
         self._writer: trio.lowlevel.Task | None = None
 
@@ -222,6 +224,8 @@ class SimSocket:
 
     def _wake(self) -> None:
         self._wake_writer()
+        if self.watcher is not None:
+            self.watcher()
         if self._reader is not None:
             task, self._reader = self._reader, None
             trio.lowlevel.reschedule(task)
@@ -247,6 +251,11 @@ class SimSocket:
         self._probe()
 
     # --- For the network ------------------------------------------------------------------------------
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether a reader would be given something, or told of the end; never once it is closed."""
+        return self.descriptor >= 0 and self._may_read
 
     @property
     def is_alive(self) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import pytest
 import trio
 import trio.testing
 
 from primitives.ids import NodeId
-from shards.driver import Doorbell, Driver
+from router.readiness import Readiness
+from shards.driver import HOLD_MS, Doorbell, Driver
 from shards.ports import Effects, StoreFailed
 
 
@@ -71,7 +72,8 @@ class Rig:
     def __init__(self) -> None:
         self.engine = FakeEngine()
         self.said = Said()
-        self.bell = Doorbell()
+        self.readiness = Readiness()
+        self.bell = Doorbell(self.readiness)
         self.readies = 0
         names = {NodeId(1): "a", NodeId(2): "b"}
         self.driver = Driver(
@@ -83,11 +85,12 @@ class Rig:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Rig]:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.driver.run, self.said)
-            await trio.testing.wait_all_tasks_blocked()
-            yield self
-            nursery.cancel_scope.cancel()
+        with closing(self.readiness):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.driver.run, self.said)
+                await trio.testing.wait_all_tasks_blocked()
+                yield self
+                nursery.cancel_scope.cancel()
 
 
 async def test_every_effect_is_carried_out(autojump_clock: trio.testing.MockClock) -> None:
@@ -196,3 +199,35 @@ async def test_readiness_is_told_once(autojump_clock: trio.testing.MockClock) ->
             rig.bell.ring()
             await trio.testing.wait_all_tasks_blocked()
         assert rig.readies == 1
+
+
+async def test_while_a_sync_is_under_way_rings_wait_for_its_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with Rig().running() as rig:
+        rig.engine.effects.append(Effects(sync_round=3))
+        rig.bell.ring()
+        await trio.testing.wait_all_tasks_blocked()
+        before = len(rig.engine.rounds)
+        rig.bell.ring()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(rig.engine.rounds) == before
+        rig.readiness.run_sync_soon(rig.driver.synced, 3)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(rig.engine.rounds) == before + 1
+        rig.bell.ring()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(rig.engine.rounds) == before + 2
+
+
+async def test_a_slow_sync_holds_a_round_back_for_a_bounded_time(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with Rig().running() as rig:
+        rig.engine.effects.append(Effects(sync_round=3))
+        rig.bell.ring()
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        await trio.sleep(0.1)
+        between = [at - began for at in rig.engine.rounds if at > began]
+        assert HOLD_MS / 1000 <= between[0] <= HOLD_MS / 1000 + 1e-6

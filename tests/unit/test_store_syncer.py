@@ -99,18 +99,6 @@ def test_close_without_a_request_ends_the_thread() -> None:
     assert "log syncer" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_loop_that_ended_first_ends_the_thread_quietly() -> None:
-    class Gone(Door):
-        def run_sync_soon(self, call: Callable[..., object], *args: Any) -> None:
-            raise trio.RunFinishedError
-
-    disk = Disk()
-    syncer = SyncThread(disk, Gone(), lambda _: None, lambda _: None)
-    syncer.request(1)
-    disk.outcomes.put(None)
-    syncer.close()
-
-
 async def test_written_rounds_are_synced_off_the_loop_and_answered_on_it(tmp_path: Path) -> None:
     directory = StoreDirectory.open(tmp_path / "data", "n1")
     store = RocksStore.open(directory)
