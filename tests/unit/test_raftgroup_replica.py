@@ -483,3 +483,40 @@ def test_leader_that_is_no_voter_any_more_steps_down() -> None:
     for _ in range(40):
         made.tick()
     assert made.role == Role.FOLLOWER
+
+
+def test_an_acknowledgement_stirs_a_leader_only_if_it_completes_a_quorum_or_lets_more_be_sent() -> None:
+    made, log = replica(config=Config(inflight_messages_max=1))
+    elect(made, log)
+    acknowledge(made, THREE)
+    assert made.ready() is None
+    first = made.propose(b"first")
+    assert first is not None
+    assert made.is_stirred
+    take(made, log, synced=False)
+    assert not made.is_stirred
+    made.step(message(MessageKind.APPEND_REPLY, TWO, made.term, index=first))
+    assert not made.is_stirred, "one of three has it"
+    made.synced(made.term, first)
+    assert made.is_stirred, "it is committed"
+    take(made, log)
+    made.step(message(MessageKind.APPEND_REPLY, THREE, made.term, index=first))
+    assert not made.is_stirred, "the quorum was complete"
+    for _ in range(2):
+        made.propose(b"more")
+        take(made, log)
+    assert made.is_stirred, "the window of one message is full, and there is more to send"
+    second = Index(first + 1)
+    made.step(message(MessageKind.APPEND_REPLY, TWO, made.term, index=second))
+    (append,) = [sent for sent in take(made, log).messages if sent.receiver == TWO]
+    assert append.index == second
+
+
+def test_a_follower_that_a_sync_makes_promise_is_not_stirred_by_it() -> None:
+    made, log = replica()
+    made.step(message(MessageKind.APPEND, TWO, Term(1), entries=entries(1, 1)))
+    assert made.is_stirred
+    ready = take(made, log, synced=False)
+    assert [sent.kind for sent in ready.messages_after_sync] == [MessageKind.APPEND_REPLY]
+    made.synced(Term(1), Index(1))
+    assert not made.is_stirred
