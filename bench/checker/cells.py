@@ -14,6 +14,7 @@ from bench.checker.moves import (
     NULL,
     BadResult,
     Effect,
+    Model,
     State,
     Step,
     freeze,
@@ -31,7 +32,7 @@ UNTOLD: Final = -1
 EMPTY: Final[Cell] = (ABSENT, 0, 0)
 
 
-class CellModel:
+class CellModel(Model):
     """A register, or one entry of a map: the key is not looked at."""
 
     initial: State = EMPTY
@@ -239,7 +240,7 @@ def _shows(call: Call) -> Step:
     return step
 
 
-class WholeMapModel:
+class WholeMapModel(Model):
     """All entries of a map together: for histories that ask for its size, list it or clear it."""
 
     initial: State = ((), 0)

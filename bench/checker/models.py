@@ -6,13 +6,24 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 from bench.checker.cells import CellModel
-from bench.checker.moves import BadResult, Effect, State, Step, freeze, number, revision, truth, wanting
+from bench.checker.moves import (
+    BadResult,
+    Effect,
+    Model,
+    State,
+    Step,
+    freeze,
+    number,
+    revision,
+    truth,
+    wanting,
+)
 from bench.checker.record import Call
 
 States = tuple[State, ...]
 
 
-class CounterModel:
+class CounterModel(Model):
     """A number, and the last revision that was told: (number, revision)."""
 
     initial: State = (0, 0)
@@ -59,7 +70,7 @@ def _at(change: Callable[[int], int | None], position: int | None) -> Step:
     return step
 
 
-class ElementModel:
+class ElementModel(Model):
     """One element of a set, there or not: a cell whose value says nothing."""
 
     initial: State = CellModel.initial
@@ -91,7 +102,7 @@ def _element(call: Call) -> Effect:
     return Effect(step, to, wanting(off))
 
 
-class WholeSetModel:
+class WholeSetModel(Model):
     """All elements of a set together: (elements, revision)."""
 
     initial: State = (frozenset(), 0)
@@ -140,7 +151,7 @@ def frozen_list(call: Call, values: Any, what: str = "its result") -> tuple[str,
     return tuple(map(freeze, values))
 
 
-class ListModel:
+class ListModel(Model):
     """Elements in order: (elements, revision). No change of an order may come later than it did: nothing
     is lazy."""
 
@@ -239,7 +250,7 @@ FREE: Final = (0, 0, False)
 _UNTOLD: Final = 0
 
 
-class LockModel:
+class LockModel(Model):
     """One holder at a time, each with a token above all before: (token, last token, loose).
 
     ``loose``: the grant was given to a call whose outcome is unknown. It may have been given back, or lost

@@ -96,12 +96,12 @@ def problem(part: Part) -> Problem:
     """The part as the search takes it. Raises BadResult."""
     moves = [Move(call, part.model.effect(call)) for call in part.calls]
     if part.kind == "queue":
-        queues.order(moves)
+        moves = queues.order(moves)
     elif part.kind == "list":
         require(moves, _list_given, _list_seen)
     told = [(at, move) for move in moves if (at := place(move.call)) is not None]
     tighten([move for _, move in sorted(told, key=lambda one: (one[0], one[1].start))])
-    return split(part.model.initial, moves)
+    return split(part.model, moves)
 
 
 def place(call: Call) -> int | None:

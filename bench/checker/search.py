@@ -133,7 +133,7 @@ class _Lines:
 
     def _rank(self, at: int) -> tuple[int, int]:
         move = self.moves[at]
-        return (move.rank or move.end or 0, at)
+        return move.rank or (move.end or 0, 0)
 
     def lift(self, at: int) -> None:
         """Move ``at`` is placed."""
@@ -204,10 +204,13 @@ class Search:
         self._unknowns: Final = _Unknowns(problem.mays)
         self._needs: Final = _Needs(problem)
         self._initial: Final = problem.initial
+        self._hurries: Final = problem.hurries
         self._is_over: Final = is_over
         self._memory_bytes: Final = memory_bytes
         self._seen: Final[dict[tuple[int, int, State], int | list[int]]] = {}
         self._bytes = 0
+        self._turn = 0
+        """How many of the moves whose order is known are placed."""
         self._placed: list[Move] = []
         self._lifted: list[int] = []
         self._best = Found([], None, None, problem.initial, 0)
@@ -245,6 +248,7 @@ class Search:
             self._lifted.append(at)
             if at >= 0:
                 self._lines.lift(at)
+                self._turn += move.turn is not None
                 left -= 1
             frames.append(_Frame(self._options(state, used), state, low, mask, used))
         return Found(self._placed, None, None, frames[-1].state, len(self._seen))
@@ -257,21 +261,33 @@ class Search:
         choices = []
         for at in found:
             move = moves[at]
+            if move.turn is not None and move.turn != self._turn:
+                continue
             states = move.step(state)
             if not states:
                 illegal.append(move)
-            elif not move.effect.changes and states[0] == state:
-                # It changes nothing, here or anywhere, so whatever comes may as well come after it.
-                yield move, at, 0, state
+            elif (not move.effect.changes and states[0] == state) or (
+                move.effect.at_once and len(states) == 1
+            ):
+                # If it changes nothing, here or anywhere, whatever comes may as well come after it.
+                yield move, at, 0, states[0]
                 return
             else:
                 choices.append((move, at, states))
+        before = 0 if first is None else first.end or 0
+        is_hurried = bool(illegal) and self._hurries(state)
+        if is_hurried:
+            yield from self._unknown(illegal, used, before, state)
         for move, at, states in choices:
             for after in states:
                 yield move, at, 0, after
-        if first is None or first.end is None:
-            return
-        for move, bit in self._unknowns.choices(illegal, used, first.end):
+        if not is_hurried:
+            yield from self._unknown(illegal, used, before, state)
+
+    def _unknown(
+        self, illegal: Sequence[Move], used: int, before: int, state: State
+    ) -> Iterator[tuple[Move, int, int, State]]:
+        for move, bit in self._unknowns.choices(illegal, used, before):
             for after in move.step(state):
                 if after != state:
                     yield move, -1, bit, after
@@ -305,6 +321,7 @@ class Search:
         if at < 0:
             return 0
         self._lines.put_back(at)
+        self._turn -= move.turn is not None
         return 1
 
     def _note(self, state: State, left: int) -> None:
