@@ -13,7 +13,7 @@ from typing import Any, Final
 from bench.checker.operations import KINDS
 from bench.checker.record import Recorder
 from primitives.errors import QuorateError, Retry
-from primitives.handle import Handle, ReadLevel, Stale
+from primitives.handle import Handle, LeaseState, ReadLevel, Stale
 from primitives.holding import Held
 from primitives.records import Read
 
@@ -132,6 +132,10 @@ class _Recorded:
         return self._handle.__aiter__()
 
 
+class _Unsure(Exception):
+    """The call returned, and yet it is not known whether it took effect."""
+
+
 class _RecordedGrant:
     """Stands for what is held."""
 
@@ -143,6 +147,19 @@ class _RecordedGrant:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grant, name)
 
-    async def release(self) -> Any:
-        """Lets it go."""
-        return await self._scribe.call(*self._at, "release", [self._grant.token], self._grant.release)
+    async def release(self) -> bool:
+        """Lets it go. False of a grant that was not lost when this began leaves open what ended it: the
+        release, whose answer did not come, or the lease, which was lost meanwhile."""
+        was_held = self._grant.state in (LeaseState.CONNECTED, LeaseState.SUSPENDED)
+
+        async def made() -> bool:
+            done = await self._grant.release()
+            if was_held and not done:
+                raise _Unsure("the lease was lost before the answer came")
+            return done
+
+        try:
+            done: bool = await self._scribe.call(*self._at, "release", [self._grant.token], made)
+        except _Unsure:
+            return False
+        return done

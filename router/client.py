@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import Any, Final
 
 import trio
@@ -20,7 +19,7 @@ from primitives.records import Answer
 from primitives.watch import BUFFER_BYTES, WatchPort
 from router.client_admin import Administrator
 from router.client_catalog import Catalog, Listing
-from router.client_driver import ClientDriver, Dial, StateFeed, dial_tcp
+from router.client_driver import ClientDriver, Dial, StateFeed, boottime_ms, dial_tcp
 from router.client_leases import HeldLease
 from router.client_watches import ClientWatch
 from router.openers import Openers
@@ -58,14 +57,16 @@ def connect(
 
 def attach(
     addresses: Sequence[str], dial: Dial, *, session_timeout: float = 10.0, namespace: str = "",
-    name: str | None = None,
+    name: str | None = None, clock: Callable[[], int] = boottime_ms, random: Random | None = None,
 ) -> AbstractAsyncContextManager[Client]:  # fmt: skip
-    """The client of :func:`connect`, for the cluster that has nodes at ``addresses``, reached by ``dial``."""
+    """The client of :func:`connect`, for the cluster that has nodes at ``addresses``, reached by ``dial``.
+    ``clock`` and ``random`` are its only time and chance, the system's unless given."""
     space = check_namespace(namespace)
     settings = SessionSettings(timeout_ms=round(session_timeout * 1000))
     shown = name if name is not None else f"{socket.gethostname()}/{os.getpid()}"
-    core = SessionCore(secrets.token_bytes(16), addresses, SystemRandom(), name=shown, settings=settings)
-    return _connected(Client(ClientDriver(core, dial), space))
+    chance = SystemRandom() if random is None else random
+    core = SessionCore(chance.randbytes(16), addresses, chance, name=shown, settings=settings)
+    return _connected(Client(ClientDriver(core, dial, clock), space))
 
 
 @asynccontextmanager

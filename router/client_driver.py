@@ -61,10 +61,13 @@ class Watcher(Protocol):
 class ClientDriver:
     """Runs a session core. Everything but :meth:`run` is for tasks of the same event loop."""
 
-    def __init__(self, core: SessionCore, dial: Dial = dial_tcp) -> None:
+    def __init__(
+        self, core: SessionCore, dial: Dial = dial_tcp, clock: Callable[[], int] = boottime_ms
+    ) -> None:
+        """``clock`` tells milliseconds that only grow, and that go on while the machine sleeps."""
         self.core: Final = core
         self._dial: Final = dial
-        self.clock: Final = boottime_ms
+        self.clock: Final = clock
         self._links: dict[int, ByteLink] = {}
         self._dials: dict[int, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None

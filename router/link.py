@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import Final, Protocol
 
 import trio
 
-from router.readiness import Readiness
+from router.network import SYSTEM, Lookout, Stream, Transfer
 
 QUEUE_BYTES_MAX: Final = 64 << 20
 RECEIVE_BYTES: Final = 64 * 1024
@@ -84,16 +83,22 @@ class Link:
     """
 
     __slots__ = (
-        "_drainer", "_fd", "_finishing", "_lost", "_pourer", "_queue", "_queued", "_readiness", "_received",
-        "_refusal", "_sender", "_sends", "_sends_queued", "_sent", "_stream", "_take", "queue_bytes_max",
+        "_drainer", "_fd", "_finishing", "_lost", "_pourer", "_queue", "_queued", "_read", "_readiness",
+        "_received", "_refusal", "_sender", "_sends", "_sends_queued", "_sent", "_stream", "_take",
+        "_wait_readable", "_wait_writable", "_writev", "queue_bytes_max",
     )  # fmt: skip
 
     def __init__(
-        self, stream: trio.SocketStream, *, queue_bytes_max: int = QUEUE_BYTES_MAX,
-        readiness: Readiness | None = None,
+        self, stream: Stream, transfer: Transfer = SYSTEM, *, queue_bytes_max: int = QUEUE_BYTES_MAX,
+        readiness: Lookout | None = None,
     ) -> None:  # fmt: skip
-        """``readiness``: where :meth:`pour` looks for what arrives, instead of in a task of its own."""
+        """``transfer`` is the network that the stream is of; ``readiness``: where :meth:`pour` looks for what
+        arrives, instead of in a task of its own."""
         self._stream: Final = stream
+        self._writev: Final = transfer.writev
+        self._read: Final = transfer.read
+        self._wait_readable: Final = transfer.wait_readable
+        self._wait_writable: Final = transfer.wait_writable
         self._readiness: Final = readiness
         self.queue_bytes_max: Final = queue_bytes_max
         self._fd = stream.socket.fileno()
@@ -151,7 +156,7 @@ class Link:
     def _write(self, parts: list[memoryview]) -> int:
         """Bytes that the socket took of ``parts``; 0 if it is full, or the link is lost by this."""
         try:
-            taken = os.writev(self._fd, parts)
+            taken = self._writev(self._fd, parts)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -186,7 +191,7 @@ class Link:
                 await self._park()
                 continue
             try:
-                await trio.lowlevel.wait_writable(self._fd)
+                await self._wait_writable(self._fd)
             except (trio.ClosedResourceError, OSError) as error:
                 self._lose(f"closed: {error}")
                 return
@@ -218,10 +223,10 @@ class Link:
                 raise LinkLost(self._lost)
             try:
                 # Waits first: nearly always there is nothing yet, and trying would cost a call and an error.
-                await trio.lowlevel.wait_readable(self._fd)
+                await self._wait_readable(self._fd)
                 if self._lost is not None:  # Closed meanwhile: the descriptor may be another's by now.
                     continue
-                data = os.read(self._fd, RECEIVE_BYTES)
+                data = self._read(self._fd, RECEIVE_BYTES)
                 break
             except BlockingIOError:
                 continue
@@ -263,7 +268,7 @@ class Link:
         if self._take is None:  # Another one's turn just now ended this.
             return
         try:
-            data = os.read(self._fd, RECEIVE_BYTES)
+            data = self._read(self._fd, RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError as error:

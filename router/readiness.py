@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import trio
+
 _KNOCKS: Final = 4096
 """Bytes read of the door's pipe at a time; each knock is one."""
 
@@ -44,6 +46,14 @@ class Readiness:
         """The opposite of :meth:`watch`, before ``fd`` is closed; within a :meth:`take` it may be called once
         more."""
         self._selector.unregister(fd)
+
+    async def wait(self) -> None:
+        """Waits until there is something to take."""
+        await trio.lowlevel.wait_readable(self._selector.fileno())
+
+    async def wait_at_door(self) -> None:
+        """Waits until somebody knocked, whatever else there is to take."""
+        await trio.lowlevel.wait_readable(self.door)
 
     def take(self) -> None:
         """Calls whoever has something to take now, each once. Never blocks."""

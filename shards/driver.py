@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import trio
 
 from primitives.ids import NodeId
-from router.readiness import Readiness
+from router.network import Lookout
 from shards.logs import log
 from shards.ports import Effects, Syncer
 
@@ -78,7 +78,7 @@ class Doorbell:
 
     __slots__ = ("_alarm", "_due", "_held", "_parked", "_readiness", "_rung")
 
-    def __init__(self, readiness: Readiness) -> None:
+    def __init__(self, readiness: Lookout) -> None:
         self._readiness: Final = readiness
         self._parked = False
         self._held = False
@@ -119,7 +119,7 @@ class Doorbell:
                 self._alarm.deadline = self._due
             self._parked, self._held = True, held
             try:
-                await trio.lowlevel.wait_readable(self._readiness.door if held else self._readiness.fileno())
+                await (self._readiness.wait_at_door() if held else self._readiness.wait())
             finally:
                 self._parked = self._held = False
         self._readiness.take()

@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
 from primitives.errors import ProtocolError
 from primitives.limits import PEER_FRAME_BYTES_MAX
 from router.link import Link, LinkLost
-from router.readiness import Readiness
+from router.network import SYSTEM, Lookout, Network, Stream
 from shards.config import Address, address_text
 from shards.founding import Statement, decode_statement
 from shards.handshake import (
@@ -112,7 +112,7 @@ class Mux:
 
     def __init__(
         self, name: str, cluster: Mapping[str, Address], owner: Owner, random: Random, timing: MuxTiming,
-        readiness: Readiness | None = None,
+        network: Network = SYSTEM, readiness: Lookout | None = None,
     ) -> None:  # fmt: skip
         """``readiness``: where connections that are up are looked at."""
         self._name: Final = name
@@ -120,6 +120,7 @@ class Mux:
         self._owner: Final = owner
         self._random: Final = random
         self._timing: Final = timing
+        self._network: Final = network
         self._readiness: Final = readiness
         self._up: dict[str, PeerLink] = {}
         self._meetings = 0
@@ -157,7 +158,7 @@ class Mux:
     # --- Tasks --------------------------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, listeners: Sequence[trio.SocketListener]) -> None:
+    async def run(self, listeners: Sequence[trio.abc.Listener[Any]]) -> None:
         """Listens, dials and keeps connections until cancelled. Closes ``listeners``."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.serve_listeners, self._accept, list(listeners))
@@ -171,7 +172,7 @@ class Mux:
                     peer.beat(self._timing.silent_beats_max)
 
     @trio.lowlevel.enable_ki_protection
-    async def _accept(self, stream: trio.SocketStream) -> None:
+    async def _accept(self, stream: Any) -> None:
         if self._meetings >= MEETINGS_MAX:
             self._note("", f"more than {MEETINGS_MAX} connections that have not said who they are")
             stream.socket.close()
@@ -204,7 +205,7 @@ class Mux:
         stream = None
         with trio.move_on_after(self._timing.connect_s):
             try:
-                stream = await trio.open_tcp_stream(*address)
+                stream = await self._network.dial(*address)
             except OSError as error:
                 reason = (error.strerror or str(error)).lower()
         if stream is None:
@@ -212,10 +213,10 @@ class Mux:
             return False
         return await self._connection(stream, name, purpose)
 
-    async def _connection(self, stream: trio.SocketStream, dialled: str, purpose: int) -> bool:
+    async def _connection(self, stream: Stream, dialled: str, purpose: int) -> bool:
         """One connection, from its first byte to its end; whether it was up. ``dialled``: the name of the
         node that should be there, empty when it came to us."""
-        link = Link(stream, readiness=self._readiness)
+        link = Link(stream, self._network, readiness=self._readiness)
         was_up = False
         try:
             async with trio.open_nursery() as nursery:
@@ -350,7 +351,7 @@ class Mux:
             log.warning("peer not connected", reason=text)
 
 
-def _host(stream: trio.SocketStream) -> str:
+def _host(stream: Stream) -> str:
     """The other end's host, for messages."""
     try:
         return str(stream.socket.getpeername()[0])

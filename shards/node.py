@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import gc
-import random
 import resource
-import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import trio
 
 from primitives.ids import SYSTEM_GROUP, NodeId
 from router.link import ByteLink
-from router.readiness import Readiness
-from shards.clock import SystemClock
+from router.network import Lookout, Network
 from shards.config import (
     Address,
-    DirectoryInUse,
     NodeConfig,
     NodeFailed,
     StartError,
@@ -27,30 +23,20 @@ from shards.config import (
 )
 from shards.driver import Doorbell, Driver
 from shards.engine import Engine
-from shards.founding import Founder, ListMismatch, Started
-from shards.identity import DirectoryRefused, InUse, OfAnotherNode, StoreDirectory
+from shards.founding import Founder, FoundingRecord, ListMismatch, Started
 from shards.logs import log
+from shards.machine import Machine, Opened, SystemMachine
 from shards.mux import Mux, MuxTiming
 from shards.peers import Peers
 from shards.ports import StoreDamaged, StoreFailed
-from shards.rocks import RocksStore
 from shards.server import ClientServer
-from shards.syncer import SyncThread
-from shards.usage import ProcessUsage
 
 DESCRIPTORS_KEPT: Final = 1024
 """Of the process's descriptors, those that are not for clients: the store's files, peers, listeners."""
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the sync thread may have to wait for the interpreter; the default, 5 ms, shows in the tail."""
-_Listeners = Sequence[trio.SocketListener]
+_Listeners = Sequence[trio.abc.Listener[Any]]
 _GC_THRESHOLDS: Final = (50_000, 50, 50)
-
-
-class Opened(NamedTuple):
-    """A node's directory and store."""
-
-    directory: StoreDirectory
-    store: RocksStore
 
 
 class RunningNode(NamedTuple):
@@ -66,18 +52,19 @@ class RunningNode(NamedTuple):
 
 
 async def run_node(
-    config: NodeConfig, *, mux_timing: MuxTiming | None = None,
+    config: NodeConfig, *, mux_timing: MuxTiming | None = None, machine: Machine | None = None,
     task_status: trio.TaskStatus[RunningNode] = trio.TASK_STATUS_IGNORED,
 ) -> None:  # fmt: skip
     """Runs a node until cancelled; clients are told then. ``task_status`` is started once the store is open
-    and the node listens, with what tells when it serves.
+    and the node listens, with what tells when it serves. ``machine`` is what it runs on; this one if None.
 
     Raises :class:`StartError` if the node cannot or must not run, and :class:`NodeFailed` if it had to stop,
     each with one line. An ``InvariantViolation`` passes through as it is. Opening the store blocks the loop.
     """
+    under = machine or SystemMachine()
     try:
-        with _opened(config) as opened, closing(Readiness()) as readiness:
-            await _run(config, opened, readiness, mux_timing or MuxTiming(), task_status)
+        with under.opened(config) as opened, closing(under.network.readiness()) as readiness:
+            await _run(config, under, opened, readiness, mux_timing or MuxTiming(), task_status)
     except (StartError, NodeFailed, StoreFailed, StoreDamaged, BaseExceptionGroup) as error:
         found = _cause(error)
         if found is None:
@@ -100,60 +87,17 @@ def _cause(error: BaseException) -> StartError | NodeFailed | None:
     return None
 
 
-@contextmanager
-def _opened(config: NodeConfig) -> Iterator[Opened]:
-    try:
-        directory = StoreDirectory.open(config.data, config.name)
-    except (DirectoryRefused, StoreDamaged) as error:
-        raise _refusal(config, error) from error
-    try:
-        try:
-            store = RocksStore.open(directory)
-        except (StoreFailed, StoreDamaged) as error:
-            raise StartError(str(error)) from error
-        try:
-            yield Opened(directory, store)
-        except BaseException as error:
-            _mark(directory, error)
-            raise
-        finally:
-            store.close()
-    finally:
-        directory.close()
-
-
-def _refusal(config: NodeConfig, error: DirectoryRefused | StoreDamaged) -> StartError:
-    if isinstance(error, InUse):
-        return DirectoryInUse(str(error))
-    if isinstance(error, OfAnotherNode) and config.peer is None:
-        return StartError(
-            f"{config.data} is the directory of node {error.node!r} of a cluster, which alone may open it: "
-            "embed in a directory of its own"
-        )
-    return StartError(str(error))
-
-
-def _mark(directory: StoreDirectory, error: BaseException) -> None:
-    """Records damage that the engine found: a store that lost what it acknowledged never votes again."""
-    for found in error.exceptions if isinstance(error, BaseExceptionGroup) else [error]:
-        if isinstance(found, BaseExceptionGroup):
-            _mark(directory, found)
-        elif isinstance(found, StoreDamaged) and not directory.is_damaged:
-            directory.mark_damaged(str(found))
-
-
 async def _run(
-    config: NodeConfig, opened: Opened, readiness: Readiness, mux_timing: MuxTiming,
+    config: NodeConfig, machine: Machine, opened: Opened, readiness: Lookout, mux_timing: MuxTiming,
     task_status: trio.TaskStatus[RunningNode],
 ) -> None:  # fmt: skip
     names = sorted(config.cluster)
     node_ids = {name: NodeId(number) for number, name in enumerate(names, start=1)}
-    node, boot_id = node_ids[config.name], secrets.token_bytes(16)
-    clock = SystemClock()
-    randomness = random.Random(secrets.token_bytes(32))
+    clock, random = machine.clock, machine.random
+    node, boot_id = node_ids[config.name], random.randbytes(16)
     engine = Engine(
-        node=node, boot_id=boot_id, store=opened.store, clock=clock, random=randomness,
-        settings=config.engine, usage=ProcessUsage(),
+        node=node, boot_id=boot_id, store=opened.store, clock=clock, random=random,
+        settings=config.engine, usage=machine.usage,
     )  # fmt: skip
     engine.start()
     _note_other_groups(config, engine)
@@ -163,18 +107,18 @@ async def _run(
         founder, engine, name=config.name, store_id=opened.directory.store_id, boot_id=boot_id,
         node_ids=node_ids, clock=clock, wake=bell.ring,
     )  # fmt: skip
-    mux = Mux(config.name, config.cluster, peers, randomness, mux_timing, readiness)
+    mux = Mux(config.name, config.cluster, peers, random, mux_timing, machine.network, readiness)
     peers.connections = mux
     clients = ClientServer(
-        engine, node=node, boot_id=boot_id, wake=bell.ring,
-        clients_max=config.clients_max or _clients_max(may_raise=config.owns_process), readiness=readiness,
+        engine, node=node, boot_id=boot_id, wake=bell.ring, transfer=machine.network, readiness=readiness,
+        clients_max=config.clients_max or _clients_max(may_raise=config.owns_process),
     )  # fmt: skip
     running = RunningNode(address_text(config.advertise), trio.Event(), clients.connect)
     node_names = {number: name for name, number in node_ids.items()}
     driver = Driver(engine, bell, mux, clients, node_names, running.ready.set)
-    async with _listening(config) as (client_listeners, peer_listeners):
+    async with _listening(config, machine.network) as (client_listeners, peer_listeners):
         peers.begin()
-        syncer = SyncThread(opened.store, readiness, driver.synced, driver.failed)
+        syncer = opened.start_syncer(readiness, driver.synced, driver.failed)
         log.info("node runs", node=config.name, data=str(config.data))
         try:
             with _tuned() if config.owns_process else nullcontext():
@@ -210,7 +154,7 @@ def _started(config: NodeConfig) -> Started:
     )  # fmt: skip
 
 
-def _founder(config: NodeConfig, directory: StoreDirectory, engine: Engine) -> Founder:
+def _founder(config: NodeConfig, directory: FoundingRecord, engine: Engine) -> Founder:
     try:
         return Founder(_started(config), directory, formed=engine.formed)
     except ListMismatch as error:
@@ -240,25 +184,28 @@ def _note_other_groups(config: NodeConfig, engine: Engine) -> None:
 
 
 @asynccontextmanager
-async def _listening(config: NodeConfig) -> AsyncIterator[tuple[_Listeners, _Listeners]]:
+async def _listening(
+    config: NodeConfig, network: Network
+) -> AsyncIterator[tuple[_Listeners, _Listeners]]:
     """Listeners for clients and for peers; closed in the end."""
     opened: list[_Listeners] = []
     try:
-        opened.append(await _listen(config.listen, "--listen"))
-        opened.append(await _listen(config.peer, "--peer"))
+        opened.append(await _listen(network, config.listen, "--listen"))
+        opened.append(await _listen(network, config.peer, "--peer"))
         yield opened[0], opened[1]
     finally:
-        for listeners in opened:
-            for listener in listeners:
-                listener.socket.close()
+        with trio.CancelScope(shield=True):
+            for listeners in opened:
+                for listener in listeners:
+                    await listener.aclose()
 
 
-async def _listen(address: Address | None, flag: str) -> _Listeners:
+async def _listen(network: Network, address: Address | None, flag: str) -> _Listeners:
     if address is None:
         return []
     host, port = address
     try:
-        return await trio.open_tcp_listeners(port, host=host)
+        return await network.listen(host, port)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StartError(f"cannot listen at {flag} {address_text(address)}: {reason}") from error

@@ -7,7 +7,8 @@ ends another, or the node.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -17,7 +18,7 @@ from router.connection import Connection, Role, Welcome, decode_hello, encode_re
 from router.frames import VERSION, FrameKind, encode_control
 from router.link import ByteLink, Link, LinkLost
 from router.memorylink import memory_pair
-from router.readiness import Readiness
+from router.network import SYSTEM, Lookout, Transfer
 from router.shardmap import ShardMap
 from shards.logs import log
 
@@ -26,6 +27,14 @@ CLIENT_QUEUE_BYTES_MAX: Final = 32 << 20
 """Answers that a client may leave unread; beyond it the connection is closed."""
 UNREAD_BYTES_MAX: Final = 1 << 20
 """With more answers unread, nothing more is taken from the client until it has read them."""
+_KEEPALIVE: Final = (
+    (trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1),
+    (trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPIDLE, 20),
+    (trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPINTVL, 5),
+    (trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPCNT, 4),
+)
+"""A client whose machine or network vanished says nothing, and one that is idle neither: the system asks, and
+gives the connection up after 40 s without an answer."""
 _GOODBYE: Final = encode_control(FrameKind.GOODBYE, ["the node is stopping"])
 
 
@@ -58,16 +67,17 @@ class ClientServer:
 
     def __init__(
         self, engine: Inbox, *, node: NodeId, boot_id: bytes, clients_max: int, wake: Callable[[], None],
-        handshake_s: float = HANDSHAKE_S, readiness: Readiness | None = None,
+        handshake_s: float = HANDSHAKE_S, transfer: Transfer = SYSTEM, readiness: Lookout | None = None,
     ) -> None:  # fmt: skip
-        """``wake`` tells the engine's driver that something came into the inbox; ``readiness``: where
-        connections that have shaken hands are looked at."""
+        """``wake`` tells the engine's driver that something came into the inbox; ``transfer`` is the network
+        that listeners are of; ``readiness``: where connections that have shaken hands are looked at."""
         self._engine: Final = engine
         self._node: Final = node
         self._boot_id: Final = boot_id
         self._clients_max: Final = clients_max
         self._wake: Final = wake
         self._handshake_s: Final = handshake_s
+        self._transfer: Final = transfer
         self._readiness: Final = readiness
         self._clients: dict[int, _Client] = {}
         self._connections = 0
@@ -104,7 +114,7 @@ class ClientServer:
     # --- Tasks --------------------------------------------------------------------------------------
 
     async def run(
-        self, listeners: Sequence[trio.SocketListener], *,
+        self, listeners: Sequence[trio.abc.Listener[Any]], *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:  # fmt: skip
         """Serves until cancelled; then says goodbye to every client. Closes ``listeners``, of which there may
@@ -128,8 +138,13 @@ class ClientServer:
         self._nursery.start_soon(self._serve, far)
         return near
 
-    async def _accept(self, stream: trio.SocketStream) -> None:
-        await self._serve(Link(stream, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX, readiness=self._readiness))
+    async def _accept(self, stream: Any) -> None:
+        with suppress(OSError):  # Not every system has all of them.
+            for level, option, value in _KEEPALIVE:
+                stream.setsockopt(level, option, value)
+        await self._serve(Link(
+            stream, self._transfer, queue_bytes_max=CLIENT_QUEUE_BYTES_MAX, readiness=self._readiness
+        ))  # fmt: skip
 
     @trio.lowlevel.enable_ki_protection
     async def _serve(self, link: ByteLink) -> None:

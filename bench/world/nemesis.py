@@ -7,13 +7,13 @@ them at once. :meth:`Nemesis.heal` ends everything.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Final
 
 from bench.world.clock import Heap
-from bench.world.faults import KINDS, Course
+from bench.world.faults import KINDS, Course, Kind
 from bench.world.target import Fault, Target
 from primitives.ids import NodeId
 
@@ -22,8 +22,12 @@ QUIET_MS: Final = (500, 2000)
 """At the beginning, in which the cluster forms."""
 
 
-def draw_plan(random: Random, nodes: Sequence[NodeId], kinds: Sequence[str], until_ms: int) -> Plan:
-    """Faults that begin before ``until_ms``, of a mix of ``kinds``: often a few, sometimes all."""
+def draw_plan(
+    random: Random, nodes: Sequence[NodeId], kinds: Sequence[str], until_ms: int,
+    known: Mapping[str, Kind] = KINDS,
+) -> Plan:  # fmt: skip
+    """Faults that begin before ``until_ms``, of a mix of ``kinds``: often a few, sometimes all. ``known`` has
+    what each is."""
     if not kinds:
         return ()
     count = random.choice((1, 2, 3, len(kinds)))
@@ -34,7 +38,7 @@ def draw_plan(random: Random, nodes: Sequence[NodeId], kinds: Sequence[str], unt
     at_ms = random.randint(*QUIET_MS)
     while at_ms < until_ms:
         name = random.choice(chosen)
-        kind = KINDS[name]
+        kind = known[name]
         last_ms = random.randint(last // 4, last * 2) * kind.times
         faults.append(Fault(at_ms, name, last_ms, kind.draw(random, nodes)))
         at_ms += random.randint(pace // 4, pace * 2)
@@ -44,9 +48,12 @@ def draw_plan(random: Random, nodes: Sequence[NodeId], kinds: Sequence[str], unt
 class Nemesis:
     """Carries a plan out on a target."""
 
-    def __init__(self, heap: Heap, target: Target, plan: Plan) -> None:
+    def __init__(
+        self, heap: Heap, target: Target, plan: Plan, known: Mapping[str, Kind] = KINDS
+    ) -> None:
         self._heap = heap
         self._target = target
+        self._kinds = known
         self.plan: Final = plan
         self.begun: Final[Counter[str]] = Counter()
         """How many faults of each kind have begun."""
@@ -72,7 +79,7 @@ class Nemesis:
         if self._ended:
             return
         fault = self.plan[number]
-        course = KINDS[fault.kind].course(self._target, fault.details)
+        course = self._kinds[fault.kind].course(self._target, fault.details)
         self.begun[fault.kind] += 1
         try:
             wait_ms = next(course)
