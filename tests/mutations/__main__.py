@@ -35,7 +35,8 @@ def _suites(text: str) -> list[str]:
     names = text.split(",")
     unknown = [name for name in names if name not in SUITES]
     if unknown:
-        raise argparse.ArgumentTypeError(f"no suite is named {', '.join(unknown)}; there are {', '.join(SUITES)}")
+        known = ", ".join(SUITES)
+        raise argparse.ArgumentTypeError(f"no suite is named {', '.join(unknown)}; there are {known}")
     return names
 
 

@@ -76,7 +76,7 @@ class Hunt:
         return Found(mutation.name, None, ", ".join(tried), spent)
 
     def _check_without(self, suite: str, failed: str) -> None:
-        """What noticed must hold without the mutation: a suite of files as a whole, once, and else the seed."""
+        """What noticed must hold without the mutation: a suite of files as a whole, once; else the seed."""
         kind = SUITES[suite]
         if isinstance(kind, Seeds):
             number = int(failed.split()[1].rstrip(":"))

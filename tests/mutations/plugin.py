@@ -1,7 +1,7 @@
 """A plugin of pytest that plants a bug before any test is imported.
 
-``pytest -p tests.mutations.plugin --mutation NAME``; without a name it only makes runs alike: hypothesis tries
-the same examples each time, keeps none, and does not spend time to make a failing one smaller.
+``pytest -p tests.mutations.plugin --mutation NAME``; without a name it only makes runs alike: hypothesis
+tries the same examples each time, keeps none, and does not spend time to make a failing one smaller.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     seconds = config.getoption("--mutation-seconds")
     if seconds:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    settings.register_profile("planted", derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile("planted", derandomize=True, database=None, phases=phases)
     settings.load_profile("planted")
     name = config.getoption("--mutation")
     if name:

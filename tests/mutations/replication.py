@@ -106,8 +106,8 @@ def _truncation_below_commit(patch: Patch) -> None:
 
 
 @mutation(
-    "follower-commits-all-it-is-told", "A follower takes the leader's commit index beyond what a message shows"
-    " to be equal.", rule="pitfall 11", suites=CONSENSUS,
+    "follower-commits-all-it-is-told", "A follower takes the leader's commit index beyond what a message"
+    " shows to be equal.", rule="pitfall 11", suites=CONSENSUS,
 )  # fmt: skip
 def _follower_commits_all_it_is_told(patch: Patch) -> None:
     on_append = following.on_append

@@ -1,4 +1,4 @@
-"""``python -m tests.mutations.seeds SUITE [--mutation NAME]``: runs a suite's seeds up to the first that fails.
+"""``python -m tests.mutations.seeds SUITE [--mutation NAME]``: runs a suite's seeds until one fails.
 
 Exits with 1 after a seed that fails, the last line telling which and why, and with 0 if none does.
 """

@@ -53,8 +53,8 @@ def _renewal_by_a_stale_leader(patch: Patch) -> None:
 
 
 @mutation(
-    "lease-counted-from-the-answer", "A client counts its lease from the arrival of the confirmation, not from"
-    " its own sending.", rule="pitfall 8", suites=LEASES,
+    "lease-counted-from-the-answer", "A client counts its lease from the arrival of the confirmation, not"
+    " from its own sending.", rule="pitfall 8", suites=LEASES,
 )  # fmt: skip
 def _lease_counted_from_the_answer(patch: Patch) -> None:
     confirm = LeaseClock.confirm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,7 @@ from bench.histories import HistoryViolation
 from bench.world.network import Endpoint, Network
 from bench.world.run import Setting, run_seed
 from primitives.ids import NodeId
-from raftgroup.types import Index
-from shards.localreads import LocalReads, Verdict, Waiting
+from tests.mutations.bugs import plant
 
 FAR: NodeId = NodeId(3)
 LATE_MS = 120
@@ -45,15 +44,7 @@ def test_bounds_hold_at_a_replica_that_hears_late() -> None:
 def test_planted_ages_that_count_from_the_arrival_of_the_proof_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    due = LocalReads.due
-
-    def late(
-        self: LocalReads, now_ms: int, applied: Index, revision: int, *, leads: bool
-    ) -> Iterator[tuple[Waiting, Verdict]]:
-        self._proofs = [proof._replace(began_ms=now_ms) for proof in self._proofs]
-        return due(self, now_ms, applied, revision, leads=leads)
-
-    monkeypatch.setattr(LocalReads, "due", late)
+    plant(monkeypatch, "age-from-the-proofs-arrival")
     with pytest.raises(HistoryViolation, match="though it must hold"):
         for seed in range(10):
             run_seed(seed, READS)
