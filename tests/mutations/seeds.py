@@ -1,6 +1,6 @@
 """``python -m tests.mutations.seeds SUITE [--mutation NAME]``: runs a suite's seeds until one fails.
 
-Exits with 1 after a seed that fails, the last line telling which and why, and with 0 if none does.
+Exits with 3 after a seed that fails, the last line telling which and why, and with 0 if none does.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Final
 
+from bench.world.run import VIOLATIONS
 from tests.mutations.bugs import MUTATIONS, planted
 from tests.mutations.suites import SUITES, Seeds
 
 TEXT_CHARS_MAX: Final = 160
+NOTICED: Final = 3
 
 
 def first_failure(suite: Seeds, count: int, seconds: float = float("inf"), first: int | None = None) -> (
@@ -37,7 +39,7 @@ def failure_of(run: Callable[[int], object], number: int) -> str | None:
     """What a seed's failure says. Whatever is raised is one: a planted bug may break anything."""
     try:
         run(number)
-    except Exception as error:
+    except (Exception, *VIOLATIONS) as error:
         text = str(error).splitlines()
         return f"{type(error).__name__}: {text[0] if text else ''}"
     return None
@@ -61,7 +63,7 @@ def main() -> int:
         return 0
     number, said = found
     print(f"{number} {said[:TEXT_CHARS_MAX]}")
-    return 1
+    return NOTICED
 
 
 if __name__ == "__main__":
