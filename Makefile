@@ -53,11 +53,13 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP_LOCKED) -r requirements-dev.lock
 	@touch $@
 
-# Writes both lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
+# Writes the lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
 lock: | $(BIN)/python
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) pyproject.toml - -o requirements.lock
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra dev -c requirements.lock pyproject.toml - \
 		-o requirements-dev.lock
+	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra dev --extra fuzz -c requirements-dev.lock \
+		pyproject.toml - -o requirements-fuzz.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

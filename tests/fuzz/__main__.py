@@ -97,9 +97,9 @@ def _run(name: str, seconds: int, keep: int, examples: Sequence[bytes], kept: Pa
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--target", required=True, help="whose function is fuzzed; 'all': one after the other")
+    parser.add_argument("--target", required=True, help="what is fuzzed; 'all': one after the other")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
-    parser.add_argument("--keep", type=int, default=0, metavar="N", help="keep at most N inputs as its corpus")
+    parser.add_argument("--keep", type=int, default=0, metavar="N", help="keep N inputs at the most")
     parser.add_argument("--libfuzzer", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if find_spec("atheris") is None:
