@@ -46,6 +46,10 @@ _TO_CONNECTIONS: Final = frozenset((SectionKind.ANSWER, SectionKind.KEEPALIVE_RE
 NONCE: Final = b"n" * 28
 """Stands for the nonce of the marker under way."""
 
+_REGISTER: Final = encode_register(Register(b"t" * 16, 1, 5000))
+_PASSED_ON: Final = encode_requests([(4, _ELSEWHERE, _REGISTER)])[HEADER_BYTES:]
+_HASHES: Final = encode_control(FrameKind.STATUS_REQUEST, [1, True])[HEADER_BYTES:]
+
 
 class Stage:
     """Three nodes that have formed a cluster, and a client of the first."""
@@ -158,18 +162,19 @@ def _of_section(data: bytes) -> bytes:
 def node_sections(data: bytes) -> None:
     """The engine goes on, whatever sections come, also for what it waits for: a client's operation was passed
     on, and its hashes are asked for."""
+    pieces = [(kind, payload) for kind, payload in _pieces(data) if kind not in _CONSENSUS]
+    kinds = {kind for kind, _ in pieces}
     with _stage() as stage:
-        record = encode_register(Register(b"t" * 16, 1, 5000))
-        stage.frame(FrameKind.OPS, encode_requests([(4, _ELSEWHERE, record)])[HEADER_BYTES:])
-        asked = encode_control(FrameKind.STATUS_REQUEST, [1, True])[HEADER_BYTES:]
-        stage.frame(FrameKind.STATUS_REQUEST, asked)
+        if SectionKind.ANSWER in kinds:
+            stage.frame(FrameKind.OPS, _PASSED_ON)
+        if SectionKind.HASH in kinds:
+            stage.frame(FrameKind.STATUS_REQUEST, _HASHES)
         stage.run(0)
         outside = stage.node.engine.forwarding.outside(stage.connection).to_bytes(8, "big", signed=True)
-        for kind, payload in _pieces(data):
+        for kind, payload in pieces:
             if kind in _TO_CONNECTIONS:
                 payload = outside + payload[8:]
-            if kind not in _CONSENSUS:
-                stage.section(kind, payload.replace(NONCE, stage.nonce))
+            stage.section(kind, payload.replace(NONCE, stage.nonce))
         stage.run(30)
 
 

@@ -12,14 +12,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
 
 from tests.mutations.bugs import MUTATIONS
 from tests.mutations.hunt import Found, Hunt, SuiteBroken
+from tests.mutations.quick import BEGIN, END
 from tests.mutations.suites import SUITES
-
-BEGIN: Final = "<!-- planted bugs -->"
-END: Final = "<!-- end of planted bugs -->"
 
 
 def _names(text: str) -> list[str]:
@@ -95,19 +92,24 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _tell(line: str) -> None:
+    """Shows a line, whole whoever else shows one."""
+    print(f"{line}\n", end="", flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     options = _parser().parse_args(arguments)
     results = _load(options.results)
     wanted = [name for name in options.only or MUTATIONS if name not in results]
-    hunt = Hunt(options.minutes * 60, lambda text: print(f"  {text} …", flush=True), options.suites or SUITES)
+    hunt = Hunt(options.minutes * 60, lambda text: _tell(f"  {text} …"), options.suites or SUITES)
     with ThreadPoolExecutor(options.jobs) as pool:
         hunts = [pool.submit(hunt.hunt, MUTATIONS[name]) for name in wanted]
         try:
             for done, future in enumerate(as_completed(hunts), start=1):
                 found = future.result()
                 results[found.name] = found
-                print(f"[{done}/{len(wanted)}] {_shown(found)}", flush=True)
+                _tell(f"[{done}/{len(wanted)}] {_shown(found)}")
                 if options.results is not None:
                     with options.results.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(asdict(found)) + "\n")
