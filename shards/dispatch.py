@@ -9,6 +9,7 @@ from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
 from primitives.limits import KEEPALIVE_LEASES_MAX
 from primitives.records import Kind, encode_answer, is_near
+from router.connection import encode_refused
 from router.frames import (
     HEADER,
     HEADER_BYTES,
@@ -79,7 +80,7 @@ class Dispatch:
                 raise ProtocolError(f"a frame of kind {kind} is not for a node")
         except ProtocolError as error:
             out = self._engine.out
-            out.client(connection, encode_control(FrameKind.REFUSED, ["protocol", str(error)]))
+            out.client(connection, encode_refused("protocol", str(error)))
             out.close(connection)
 
     def _operations(self, connection: int, payload: bytes) -> None:

@@ -10,6 +10,7 @@ from primitives.ids import GroupId, NodeId, Revision
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, UNAUTHENTICATED_FRAME_BYTES_MAX
 from primitives.position import WHOLE
 from router.connection import (
+    REFUSAL_CHARS_MAX,
     Connection,
     Role,
     State,
@@ -139,7 +140,8 @@ def _greeting(end: Connection, kind: int, payload: bytes) -> None:
     elif kind == FrameKind.REFUSED:
         refused = _bodies(payload, decode_refused)
         if refused is not None:
-            same(refused, decode_refused(encode_refused(*refused)[HEADER_BYTES:]), "a REFUSED")
+            again = decode_refused(encode_refused(*refused)[HEADER_BYTES:])
+            same((refused[0], refused[1][:REFUSAL_CHARS_MAX]), again, "a REFUSED")
 
 
 _EVENTS: Final = encode_part(

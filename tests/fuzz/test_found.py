@@ -50,6 +50,18 @@ def test_an_envelope_at_its_limit_whose_answer_or_forwarding_is_larger_stops_not
     assert stage.node.engine.ready
 
 
+@pytest.mark.parametrize("kind", [FrameKind.KEEPALIVE, FrameKind.WATCH, FrameKind.ADMIN])
+def test_a_refusal_does_not_repeat_all_that_it_refuses(kind: int) -> None:
+    key = cbor2.dumps("\0" * 30_000)
+    envelope = b"\x81\xa2" + (key + b"\x01") * 2  # a map that has the key twice
+    stage = Stage()
+    stage.frame(kind, len(envelope).to_bytes(4, "big") + envelope)
+    stage.run(50)
+    [frame] = stage.received
+    assert frame[4] == FrameKind.REFUSED
+    assert len(frame) < 1000
+
+
 def test_a_session_that_many_keepalives_of_one_number_ask_for_is_confirmed_in_several_frames() -> None:
     stage = Stage()
     register = encode_register(Register(SESSION, 1, 5000))
