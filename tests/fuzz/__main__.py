@@ -1,7 +1,7 @@
 """``python -m tests.fuzz --target NAME --seconds 60``: looks with atheris for inputs that a target fails at.
 
-It begins with the target's examples and its kept corpus. With ``--keep N`` the smallest inputs that together
-reach all that was reached, N at the most, become the kept corpus. An input that fails is written to a file
+It begins with the target's examples and its kept corpus. With ``--keep N`` the inputs that together reach
+all that was reached, or N of every size among them, become the kept corpus. An input that fails is written to a file
 and told; exit code 1. Needs the extra ``fuzz``.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -47,21 +48,27 @@ def _fuzz(name: str, arguments: list[str]) -> None:
             # libFuzzer takes no notice of what is no Exception, such as a violated invariant.
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
-    atheris.Setup([sys.argv[0], *arguments], once)
+    atheris.Setup(arguments, once)
     atheris.Fuzz()
 
 
-def _child(name: str, *arguments: str) -> int:
-    command = [sys.executable, "-m", "tests.fuzz", "--target", name, "--libfuzzer", *arguments]
-    return subprocess.run(command, check=False).returncode
+def _again(name: str, scratch: Path) -> str:
+    """A program that libFuzzer can start by its name alone, as it does to merge."""
+    path = scratch / "again"
+    command = shlex.join([sys.executable, "-m", "tests.fuzz", "--target", name, "--libfuzzer", str(path)])
+    path.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
+    path.chmod(0o700)
+    return str(path)
 
 
 def _keep(found: Path, kept: Path, count: int) -> int:
-    """Makes the smallest inputs the kept corpus; returns how many."""
+    """Makes inputs of every size the kept corpus; returns how many."""
     inputs = sorted((path.read_bytes() for path in found.iterdir()), key=lambda data: (len(data), data))
+    inputs = [data for data in inputs if len(data) <= KEPT_BYTES_MAX]
     for path in kept.glob("*"):
         path.unlink()
-    chosen = [data for data in inputs if len(data) <= KEPT_BYTES_MAX][:count]
+    count = min(count, len(inputs))
+    chosen = [inputs[at * len(inputs) // count] for at in range(count)]
     for data in chosen:
         kept.mkdir(parents=True, exist_ok=True)
         (kept / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
@@ -78,15 +85,16 @@ def _run(name: str, seconds: int, keep: int, examples: Sequence[bytes], kept: Pa
         folders = [str(seeds), *([str(kept)] if kept.is_dir() else [])]
         limits = [f"-timeout={INPUT_SECONDS_MAX}", f"-rss_limit_mb={MEMORY_MB_MAX}", "-max_len=4096"]
         failed = Path.cwd() / f"fuzz-{name}-"
-        code = _child(
-            name, f"-max_total_time={seconds}", f"-artifact_prefix={failed}", "-print_final_stats=1", *limits,
+        again = _again(name, Path(scratch))
+        code = subprocess.call([
+            again, f"-max_total_time={seconds}", f"-artifact_prefix={failed}", "-print_final_stats=1", *limits,
             str(grown), *folders,
-        )  # fmt: skip
+        ])  # fmt: skip
         if code:
             print(f"{name}: an input fails; it is in {failed}*, and keeps failing until it is mended")
             return 1
         if keep:
-            code = _child(name, "-merge=1", *limits, str(merged), str(grown), *folders)
+            code = subprocess.call([again, "-merge=1", *limits, str(merged), str(grown), *folders])
             if code:
                 print(f"{name}: the corpus could not be made smaller (exit code {code})")
                 return 1

@@ -74,6 +74,14 @@ def _lease_revived(patch: Patch) -> None:
 
 
 @mutation(
+    "lease-not-judged-by-ones-own-clock", "A client believes in its leases until the group says that they"
+    " ended.", rule="pitfall 29", suites=LEASES,
+)  # fmt: skip
+def _lease_not_judged_by_ones_own_clock(patch: Patch) -> None:
+    patch.setattr(LeaseClock, "judge", lambda self, now_ms: not self.is_lost)
+
+
+@mutation(
     "expiring-lease-renewed", "A leader that proposed a session's expiry goes on confirming its lease.",
     rule="pitfall 27", suites=LEASES,
 )  # fmt: skip
