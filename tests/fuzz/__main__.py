@@ -1,8 +1,8 @@
 """``python -m tests.fuzz --target NAME --seconds 60``: looks with atheris for inputs that a target fails at.
 
 It begins with the target's examples and its kept corpus. With ``--keep N`` the inputs that together reach
-all that was reached, or N of every size among them, become the kept corpus. An input that fails is written to a file
-and told; exit code 1. Needs the extra ``fuzz``.
+all that was reached, or N of every size among them, become the kept corpus. An input that fails is written to
+a file and told; exit code 1. Needs the extra ``fuzz``.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def _run(name: str, seconds: int, keep: int, examples: Sequence[bytes], kept: Pa
         failed = Path.cwd() / f"fuzz-{name}-"
         again = _again(name, Path(scratch))
         code = subprocess.call([
-            again, f"-max_total_time={seconds}", f"-artifact_prefix={failed}", "-print_final_stats=1", *limits,
-            str(grown), *folders,
+            again, f"-max_total_time={seconds}", f"-artifact_prefix={failed}", "-print_final_stats=1",
+            *limits, str(grown), *folders,
         ])  # fmt: skip
         if code:
             print(f"{name}: an input fails; it is in {failed}*, and keeps failing until it is mended")
