@@ -56,6 +56,19 @@ def read(decode: Callable[[bytes], T], data: bytes, refusal: type[Exception]) ->
 
 
 def same(one: object, other: object, what: str) -> None:
-    """Raises Misread unless the two are equal, and of equal types; floats that are no number are."""
-    if one != other and repr(one) != repr(other):
+    """Raises Misread unless the two are equal, and of equal types all through; floats that are no number are
+    equal."""
+    if not _alike(one, other):
         raise Misread(f"{what}: {one!r} came back as {other!r}")
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_alike(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, float) and one != one:
+        return bool(other != other)
+    return bool(one == other)

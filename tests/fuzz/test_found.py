@@ -3,6 +3,7 @@ need something to be under way."""
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import cbor2
@@ -15,6 +16,8 @@ from router.frames import HEADER_BYTES, FrameKind, decode_control, encode_contro
 from router.watchframes import WatchRequest, encode_watch
 from shards.admin import Administration
 from shards.peerwire import SectionKind
+from shards.wal import BLOCK_BYTES, WalFault, read_wal
+from tests.fuzz.stored_bytes import wal_record
 from tests.fuzz.whole_nodes import NONCE, Stage, node_frames, node_sections, piece
 
 SESSION: Final = b"s" * 16
@@ -133,6 +136,25 @@ def test_a_hash_of_another_form_stops_nothing(told: list[Any]) -> None:
     replicas = [(group, node) for group in (0, 1, 2) for node in (1, 2, 3)]
     told_of = [pack([told[0], group, node, *told[3:]]) for group, node in replicas]
     node_sections(b"".join(piece(SectionKind.HASH, payload) for payload in told_of))
+
+
+def test_a_number_without_an_end_in_the_stores_log_takes_no_time() -> None:
+    whole = bytes(12) + b"\x05" + b"\xff" * 1_000_000
+    room = BLOCK_BYTES - len(wal_record(1, b""))
+    parts = [whole[at : at + room] for at in range(0, len(whole), room)]
+    kinds = [2, *[3] * (len(parts) - 2), 4]
+    file = b"".join(wal_record(kind, part) for kind, part in zip(kinds, parts, strict=True))
+    began = time.process_time()
+    assert list(read_wal(file, 7)) == [WalFault(0, "a batch that tells no round")]
+    assert time.process_time() - began < 5
+
+
+def test_a_log_of_many_faults_takes_no_time_for_what_stands_behind_each() -> None:
+    file = (b"\xff" + wal_record(1, b"")) * 40_000 + bytes(1 << 24)
+    began = time.process_time()
+    faults = sum(isinstance(item, WalFault) for item in read_wal(file, 7))
+    assert faults >= 40_000
+    assert time.process_time() - began < 5
 
 
 def test_the_targets_notice_a_node_that_would_stop(monkeypatch: pytest.MonkeyPatch) -> None:
