@@ -54,11 +54,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(path: Path | None) -> dict[str, Found]:
-    if path is None or not path.exists():
-        return {}
-    found = [Found(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {one.name: one for one in found if one.suite is not None and one.name in MUTATIONS}
+def _load(path: Path) -> dict[str, Found]:
+    """What was noticed, as a former run told it. Raises ValueError, naming the line."""
+    results: dict[str, Found] = {}
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found = Found(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: not a result of this command: {error}") from error
+        if found.suite is not None and found.name in MUTATIONS:
+            results[found.name] = found
+    return results
 
 
 def _shown(found: Found) -> str:
@@ -99,8 +106,12 @@ def _tell(line: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    options = _parser().parse_args(arguments)
-    results = _load(options.results)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        results = {} if options.results is None else _load(options.results)
+    except ValueError as error:
+        parser.error(str(error))
     wanted = [name for name in options.only or MUTATIONS if name not in results]
     hunt = Hunt(options.minutes * 60, lambda text: _tell(f"  {text} …"), options.suites or SUITES)
     with ThreadPoolExecutor(options.jobs) as pool:

@@ -57,7 +57,7 @@ class Hunt:
         self._seconds: Final = seconds
         self._suites: Final = suites
         self._tell: Final = tell
-        self._sound: dict[str, threading.Event] = {}
+        self._sound: Final[set[str]] = set()
         self._lock: Final = threading.Lock()
 
     def hunt(self, mutation: Mutation) -> Found:
@@ -85,14 +85,13 @@ class Hunt:
                 raise SuiteBroken(f"seed {number} of {suite} fails though nothing is planted")
             return
         with self._lock:
-            known = suite in self._sound
-            checked = self._sound.setdefault(suite, threading.Event())
-        if not known:
+            if suite in self._sound:
+                return
             self._tell(f"without a mutation: {suite}")
             broken = _run(suite, None, self._seconds).failed
             if broken is not None:
                 raise SuiteBroken(f"{broken} of {suite} fails though nothing is planted")
-            checked.set()
+            self._sound.add(suite)
 
 
 def _run(suite: str, mutation: str | None, seconds: float, seed: int | None = None) -> _Ran:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.mutations.__main__ import main
 from tests.mutations.bugs import MUTATIONS, planted
-from tests.mutations.quick import quick_rows, rows
+from tests.mutations.quick import BEGIN, END, quick_rows, rows
 from tests.mutations.suites import SUITES, Files
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,47 @@ def test_the_page_tells_of_each_planted_bug_what_noticed_it() -> None:
     told = rows()
     assert [row.name for row in told] == list(MUTATIONS)
     assert all(row.suite in MUTATIONS[row.name].suites for row in told)
+
+
+def test_the_command_tells_what_noticed_a_bug_and_goes_on_where_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "one-host-applies-differently"
+    results, page = tmp_path / "results", tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    arguments = ["--only", name, "--results", str(results), "--markdown", str(page)]
+    assert main(arguments) == 0
+    assert "bare, seed 0: InvariantViolation" in capsys.readouterr().out
+    before = results.read_text()
+    assert main(arguments) == 0
+    assert results.read_text() == before
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert f"| {name} | " in text
+    assert "old" not in text
+
+
+def test_the_command_fails_for_a_bug_that_nothing_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "failed-sync-tried-again", "--suites", "counter", "--minutes", "0"]) == 1
+    assert "not noticed: failed-sync-tried-again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "no-such"], "no mutation is named no-such"), (["--suites", "x"], "no suite is named x"),
+        (["--results", "RESULTS"], "line 1: not a result of this command"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_give_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    results = tmp_path / "results"
+    results.write_text("{}\n")
+    with pytest.raises(SystemExit):
+        main([str(results) if word == "RESULTS" else word for word in arguments])
+    assert said in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
