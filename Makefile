@@ -70,11 +70,13 @@ $(FAST)/.installed: $(SOURCES) setup.py pyproject.toml requirements.lock require
 		--no-build-isolation --force-reinstall .
 	@touch $@
 
-# Writes both lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
+# Writes the lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
 lock: | $(BIN)/python
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) pyproject.toml - -o requirements.lock
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra dev -c requirements.lock pyproject.toml - \
 		-o requirements-dev.lock
+	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra dev --extra fuzz -c requirements-dev.lock \
+		pyproject.toml - -o requirements-fuzz.lock
 
 clean:
 	rm -rf $(VENV) $(FAST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -321,6 +321,11 @@ class StandIn:
         self._said.clear()
         return said
 
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        """See ``link.ByteLink``."""
+        while take(await self.receive()):
+            pass
+
     async def run(self) -> None:
         """See ``link.ByteLink``."""
         await trio.sleep_forever()

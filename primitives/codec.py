@@ -41,6 +41,9 @@ Key = str | bytes | int
 ENVELOPE_DEPTH_MAX: Final = 4
 """Containers within containers of an envelope, the whole included. Its bytes bound its elements."""
 
+ERROR_CHARS_MAX: Final = 200
+"""Of what cbor2 says: it may repeat what it read."""
+
 _KNOWN_TAGS: Final = (
     0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799,
 )  # fmt: skip
@@ -138,7 +141,8 @@ def _decode(data: bytes, tags: dict[int, Any], depth: int) -> Any:
             if stream.tell() == len(data):
                 return item
     except (CBORDecodeError, ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"not the CBOR expected: {error}") from error
+        text = str(error)[:ERROR_CHARS_MAX]
+        raise ValueError(f"not the CBOR expected: {text}") from error
     raise ValueError("bytes behind the CBOR")
 
 

@@ -21,6 +21,8 @@ NODE_FRAME_BYTES_MAX: Final = 2 * VALUE_BYTES_MAX + ENVELOPE_BYTES_MAX
 """Of a frame that a node sends: an event may carry a value and the one that it replaced."""
 PEER_FRAME_BYTES_MAX: Final = 8 << 20
 UNAUTHENTICATED_FRAME_BYTES_MAX: Final = 4 * 1024
+KEEPALIVE_LEASES_MAX: Final = 1000
+"""Leases that one keepalive names, and an answer confirms or calls gone."""
 
 ROWS_A_COMMAND_MAX: Final = 1000
 ANSWERS_STORED_MAX: Final = 1024

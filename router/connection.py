@@ -28,6 +28,8 @@ from router.frames import (
     encode_control,
 )
 
+REFUSAL_CHARS_MAX: Final = 1000
+
 
 class LocalMistake(InvariantViolation):
     """We were about to send what the protocol does not allow: a bug on this side."""
@@ -183,8 +185,9 @@ def decode_welcome(payload: bytes) -> Welcome:
 
 
 def encode_refused(code: str, text: str) -> bytes:
-    """The frame after which a node closes. ``code`` is for programs, ``text`` for people."""
-    return encode_control(FrameKind.REFUSED, [code, text])
+    """The frame after which a node closes. ``code`` is for programs, ``text`` for people, cut to
+    ``REFUSAL_CHARS_MAX``."""
+    return encode_control(FrameKind.REFUSED, [code, text[:REFUSAL_CHARS_MAX]])
 
 
 def decode_refused(payload: bytes) -> tuple[str, str]:

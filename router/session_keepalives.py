@@ -10,12 +10,11 @@ from typing import Any, Final
 
 from primitives.errors import ProtocolError
 from primitives.ids import GroupId
+from primitives.limits import KEEPALIVE_LEASES_MAX
 from router.frames import FrameKind, encode_control
 from router.session_groups import GroupSession, Standing
 from router.session_links import Link
 from router.session_settings import SessionSettings
-
-GROUPS_A_FRAME_MAX: Final = 1000
 
 
 class Keepalives:
@@ -52,8 +51,8 @@ class Keepalives:
                 if overdue:
                     unanswered.add(link.connection)
         for link, leases in together.values():
-            for at in range(0, len(leases), GROUPS_A_FRAME_MAX):
-                frame = self._frame(now_ms, leases[at : at + GROUPS_A_FRAME_MAX])
+            for at in range(0, len(leases), KEEPALIVE_LEASES_MAX):
+                frame = self._frame(now_ms, leases[at : at + KEEPALIVE_LEASES_MAX])
                 yield link, frame, link.connection in unanswered
 
     def _frame(self, now_ms: int, leases: list[list[int]]) -> bytes:

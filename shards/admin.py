@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, Final
 
 from primitives.codec import encode_value, pack, unpack
-from primitives.errors import Code, ProtocolError
+from primitives.errors import Code, ProtocolError, TooLarge
 from primitives.ids import GroupId, NodeId
 from primitives.records import Close, encode_close
 from router.frames import FrameKind, encode_control
@@ -30,6 +30,9 @@ UNDER_WAY_MAX: Final = 256
 """Requests that a node has passed on, or logged, and not answered."""
 REQUESTS_A_TICK_MAX: Final = 200
 """Requests that a node takes between two ticks; what comes beyond is refused."""
+NAME_CHARS_SHOWN: Final = 40
+TEXT_CHARS_MAX: Final = 1000
+"""Of a reply that another node gave."""
 PAGE_SESSIONS: Final = 50
 NAMES_COUNTED_MAX: Final = 1000
 HOLDINGS_COUNTED_MAX: Final = 1000
@@ -98,7 +101,7 @@ class Administration:
 
     def _for_group(self, connection: int, request: int, operation: str, arguments: list[Any]) -> None:
         if operation not in self._operations and operation != "session-end":
-            raise _Refused(Code.BAD_REQUEST, f"there is no operation {operation!r}")
+            raise _unknown(operation)
         if not arguments or type(arguments[0]) is not int:
             raise _Refused(Code.BAD_REQUEST, f"{operation} is for a group")
         engine = self._engine
@@ -114,7 +117,11 @@ class Administration:
         if way is None or way not in engine.forwarding.up:
             raise _Refused(Code.UNAVAILABLE, "the group has no leader within this node's reach")
         number = self._wait(engine.node, connection, request)
-        asked = pack([number, operation, *arguments])
+        try:
+            asked = pack([number, operation, *arguments])
+        except TooLarge as error:
+            del self._waiting[number]
+            raise _Refused(Code.BAD_REQUEST, str(error)) from None
         engine.out.peer(way, Priority.LOG, section(SectionKind.ADMIN, asked))
 
     def _way(self, group: GroupId, driver: GroupDriver | None) -> NodeId | None:
@@ -149,7 +156,7 @@ class Administration:
             if driver is None or not driver.leads:
                 raise _Refused(Code.UNAVAILABLE, REFUSED)
             if operation not in self._operations and operation != "session-end":
-                raise _Refused(Code.BAD_REQUEST, f"there is no operation {operation!r}")
+                raise _unknown(operation)
             self._run(node, 0, request, driver, operation, arguments)
         except _Refused as refused:
             self._reply(node, 0, request, refused.code, refused.text)
@@ -162,7 +169,7 @@ class Administration:
         number, code, text, value = told
         waiting = self._waiting.pop(number, None)
         if waiting is not None:
-            self._send(waiting, code, text, value)
+            self._send(waiting, code, text[:TEXT_CHARS_MAX], value)
 
     def answered(self, number: int, answer: bytes) -> None:
         """A record that was logged for somebody has its answer."""
@@ -301,6 +308,10 @@ class Administration:
         origin = Origin(self._engine.node, ADMIN, self._wait(node, connection, request))
         driver.propose(encode_close(record), record, origin, self._engine.out)
         self._engine.touch(driver)
+
+
+def _unknown(operation: str) -> _Refused:
+    return _Refused(Code.BAD_REQUEST, f"there is no operation {operation[:NAME_CHARS_SHOWN]!r}")
 
 
 def _unpacked(payload: bytes) -> list[Any]:

@@ -7,8 +7,17 @@ from typing import Any, Final
 from primitives.codec import encode_value, pack, unpack
 from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
+from primitives.limits import KEEPALIVE_LEASES_MAX
 from primitives.records import Kind, encode_answer, is_near
-from router.frames import FrameKind, decode_control, decode_requests, encode_control
+from router.connection import encode_refused
+from router.frames import (
+    HEADER,
+    HEADER_BYTES,
+    FrameKind,
+    decode_control,
+    decode_requests,
+    encode_control,
+)
 from shards.admin import Administration
 from shards.core import Core
 from shards.markers import Markers
@@ -71,7 +80,7 @@ class Dispatch:
                 raise ProtocolError(f"a frame of kind {kind} is not for a node")
         except ProtocolError as error:
             out = self._engine.out
-            out.client(connection, encode_control(FrameKind.REFUSED, ["protocol", str(error)]))
+            out.client(connection, encode_refused("protocol", str(error)))
             out.close(connection)
 
     def _operations(self, connection: int, payload: bytes) -> None:
@@ -192,13 +201,16 @@ class Dispatch:
                 engine.out.answer(origin, answer)
         elif kind == SectionKind.KEEPALIVE:
             connection, *envelope = unpack(payload)
+            if type(connection) is not int or not -(1 << 63) <= connection < 1 << 63:
+                raise ProtocolError("a KEEPALIVE passed on of another form")
             number, session_id, sessions = _keepalive_of(envelope)
             for group, session in sessions:
                 self._confirm(now_ms, group, Confirm(node, connection, number, session_id, session))
         elif kind == SectionKind.KEEPALIVE_REPLY:
-            own = engine.forwarding.inside(int.from_bytes(payload[:8], "big", signed=True))
+            connection, frame = _keepalive_reply_of(payload)
+            own = engine.forwarding.inside(connection)
             if own is not None:
-                engine.out.client(own, payload[8:])
+                engine.out.client(own, frame)
         elif kind == SectionKind.READ_ASK:
             self._read_ask(node, payload)
         elif kind == SectionKind.READ_REPLY:
@@ -238,9 +250,21 @@ def _keepalive_of(envelope: list[Any]) -> tuple[int, bytes, list[tuple[GroupId, 
     here: what reaches the engine is not a client's mistake any more. Raises ProtocolError."""
     if len(envelope) == 3:
         number, session_id, asked = envelope
+        if type(asked) is list and len(asked) > KEEPALIVE_LEASES_MAX:
+            raise ProtocolError(f"a KEEPALIVE for more than {KEEPALIVE_LEASES_MAX} sessions")
         if _is_number(number) and type(session_id) is bytes and type(asked) is list and all(
             type(pair) is list and len(pair) == 2 and _is_number(pair[0]) and _is_number(pair[1])
             for pair in asked
         ):
             return number, session_id, [(GroupId(group), session) for group, session in asked]
     raise ProtocolError("a KEEPALIVE of another form")
+
+
+def _keepalive_reply_of(payload: bytes) -> tuple[int, bytes]:
+    """The connection of a KEEPALIVE_REPLY section, and the whole frame for it. Raises ProtocolError."""
+    frame = payload[8:]
+    if len(frame) < HEADER_BYTES or HEADER.unpack_from(frame) != (
+        len(frame) - HEADER_BYTES, FrameKind.KEEPALIVE_REPLY, 0, 0,
+    ):  # fmt: skip
+        raise ProtocolError("a KEEPALIVE_REPLY passed back of another form")
+    return int.from_bytes(payload[:8], "big", signed=True), frame

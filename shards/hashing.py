@@ -11,6 +11,7 @@ from primitives.records import U32
 from shards.ports import StateView
 
 ROWS_A_SLICE: Final = 500
+DIGEST_BYTES: Final = 16
 
 
 class StateHash(NamedTuple):

@@ -13,9 +13,10 @@ from typing import Any, Final
 from primitives.codec import pack, unpack
 from primitives.errors import ProtocolError
 from primitives.ids import GroupId, NodeId
+from primitives.limits import INT_MAX
 from primitives.records import Marker, encode_marker
 from shards.core import Core
-from shards.hashing import StateHash
+from shards.hashing import DIGEST_BYTES, StateHash
 from shards.outbox import INTERNAL
 from shards.peerwire import SectionKind, section
 from shards.ports import Origin, Priority
@@ -132,6 +133,9 @@ def _told_of(payload: bytes) -> list[Any] | None:
         told = unpack(payload)
     except ValueError:
         return None
-    if [type(item) for item in told] != [bytes, int, int, int, bytes, int] or len(told[0]) != _NONCE.size:
+    if [type(item) for item in told] != [bytes, int, int, int, bytes, int]:
         return None
-    return told
+    nonce, group, node, revision, digest, rows = told
+    if (len(nonce), len(digest)) != (_NONCE.size, DIGEST_BYTES):
+        return None
+    return told if all(0 <= number <= INT_MAX for number in (group, node, revision, rows)) else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from primitives.ids import GroupId, NodeId
-from primitives.limits import CLIENT_FRAME_BYTES_MAX
+from primitives.limits import CLIENT_FRAME_BYTES_MAX, KEEPALIVE_LEASES_MAX
 from raftgroup.types import Message, MessageKind
 from router.frames import ANSWER_OVERHEAD_BYTES, FrameKind, encode_answers, encode_control
 from shards.peerwire import (
@@ -42,6 +42,15 @@ class Keepalives:
     def __init__(self) -> None:
         self.confirmed: list[list[int]] = []
         self.gone: list[list[int]] = []
+
+    def frames(self, number: int) -> Iterator[bytes]:
+        """The reply to the keepalive ``number``, in frames whose envelopes are within bounds."""
+        count = max(len(self.confirmed), len(self.gone), 1)
+        for at in range(0, count, KEEPALIVE_LEASES_MAX):
+            end = at + KEEPALIVE_LEASES_MAX
+            yield encode_control(
+                FrameKind.KEEPALIVE_REPLY, [number, self.confirmed[at:end], self.gone[at:end]]
+            )
 
 
 class Outbox:
@@ -118,12 +127,12 @@ class Outbox:
         for peer, beats in self._beats.items():
             self.peer(peer, Priority.CONTROL, section(SectionKind.HEARTBEATS, b"".join(beats)))
         for (node, connection, number), given in self._keepalives.items():
-            frame = encode_control(FrameKind.KEEPALIVE_REPLY, [number, given.confirmed, given.gone])
-            if node == self._node:
-                self.client(connection, frame)
-            else:
-                payload = connection.to_bytes(8, "big", signed=True) + frame
-                self.peer(node, Priority.CONTROL, section(SectionKind.KEEPALIVE_REPLY, payload))
+            for frame in given.frames(number):
+                if node == self._node:
+                    self.client(connection, frame)
+                else:
+                    payload = connection.to_bytes(8, "big", signed=True) + frame
+                    self.peer(node, Priority.CONTROL, section(SectionKind.KEEPALIVE_REPLY, payload))
         for connection, answers in self._answers.items():
             for part in _parts(answers):
                 self.client(connection, encode_answers(part))

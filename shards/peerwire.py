@@ -17,7 +17,7 @@ from typing import Final
 from primitives.errors import ProtocolError
 from primitives.ids import GroupId
 from primitives.limits import PEER_FRAME_BYTES_MAX
-from primitives.records import U32
+from primitives.records import ANSWER_HEADER, U32
 from raftgroup.types import Entry, Index, Message, MessageKind
 from router.frames import encode_frame
 from shards.logrecord import decode_record, encode_record
@@ -227,10 +227,9 @@ def encode_answer_section(connection: int, request: int, answer: bytes) -> bytes
 
 def decode_answer_section(payload: bytes) -> tuple[int, int, bytes]:
     """Connection, request and answer of an ANSWER section. Raises :class:`ProtocolError`."""
-    try:
-        connection, request = _ANSWER.unpack_from(payload)
-    except struct.error:
-        raise ProtocolError("an answer passed back is cut off") from None
+    if len(payload) < _ANSWER.size + ANSWER_HEADER.size:
+        raise ProtocolError("an answer passed back is cut off")
+    connection, request = _ANSWER.unpack_from(payload)
     return connection, request, payload[_ANSWER.size :]
 
 

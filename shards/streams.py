@@ -36,6 +36,8 @@ SLICE_EVENTS: Final = 1000
 ROUND_BYTES: Final = 512 * 1024
 ROUND_EVENTS: Final = 4000
 """What one round reads for all streams of a group, about."""
+MARKS_A_FRAME_MAX: Final = 1000
+"""So that their envelope is within bounds, whatever ids the client chose."""
 CONNECTIONS_A_MS: Final = 10
 """Marks of connections that have nothing else to be told wait a millisecond for each so many of them."""
 
@@ -434,7 +436,8 @@ class GroupStreams:
         """Says how far covered streams are complete: to connections that are sent something in this round
         anyway, and to all, which costs them a packet each, not more often than their number allows."""
         for connection, marks in self._marks.items():
-            out.client(connection, encode_marks(marks))
+            for at in range(0, len(marks), MARKS_A_FRAME_MAX):
+                out.client(connection, encode_marks(marks[at : at + MARKS_A_FRAME_MAX]))
         self._marks.clear()
         revision, connections = self._revision, self._connections
         if revision == self._told or not connections:

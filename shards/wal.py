@@ -37,6 +37,7 @@ _MIDDLE: Final = 3
 _LAST: Final = 4
 _BATCH_HEADER_BYTES: Final = 12
 _PUT_IN_COLUMN_FAMILY: Final = 5
+_VARINT_BYTES_MAX: Final = 10
 
 
 class WalBatch(NamedTuple):
@@ -178,6 +179,7 @@ def _records(data: bytes, log_number: int) -> Iterator[tuple[int, int, int, byte
     """Records as (type 1 to 4, offset, end, payload); type 0 stands for a fault, its payload is the text."""
     offset = 0
     size = len(data)
+    used = len(data.rstrip(b"\0"))
     while offset < size:
         room = BLOCK_BYTES - offset % BLOCK_BYTES
         if room < _HEADER_BYTES:
@@ -191,7 +193,7 @@ def _records(data: bytes, log_number: int) -> Iterator[tuple[int, int, int, byte
             kind, end, payload = record
             yield kind, offset, end, payload
             offset = end
-        elif not any(data[offset:]):
+        elif offset >= used:
             # Allocated and never written: the end, as after any crash.
             return
         else:
@@ -243,7 +245,7 @@ def _round_of(batch: bytes) -> RoundRow | None:
         key, offset = _sized(batch, offset)
         row, _ = _sized(batch, offset)
         return decode_round(row) if key == ROUND_KEY else None
-    except (IndexError, StoreDamaged):
+    except (IndexError, ValueError, StoreDamaged):
         return None
 
 
@@ -253,11 +255,11 @@ def _sized(data: bytes, offset: int) -> tuple[bytes, int]:
 
 
 def _varint(data: bytes, offset: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 7 * _VARINT_BYTES_MAX, 7):
         byte = data[offset]
         value |= (byte & 0x7F) << shift
         offset += 1
         if byte < 0x80:
             return value, offset
-        shift += 7
+    raise ValueError("a number that does not end")

@@ -5,16 +5,16 @@ The second half plants bugs and demands that the invariants notice them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.world.bare import BareHost, run_bare
+from bench.world.bare import run_bare
 from bench.world.seedfile import decode
 from primitives.errors import InvariantViolation
 from raftgroup import types as raft
-from raftgroup.types import HardState, Message, MessageKind
+from tests.mutations.bugs import plant
 
 SEEDS = 200
 VIOLATIONS = (InvariantViolation, raft.InvariantViolation)
@@ -61,69 +61,30 @@ CarryOut = Callable[..., None]
 
 
 def test_planted_promises_that_do_not_wait_for_the_sync_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out: CarryOut = BareHost._carry_out
-
-    def hasty(
-        self: BareHost, hard_state: HardState | None, entries: Sequence[raft.Entry], now: list[Message],
-        later: list[Message], committed: Sequence[raft.Entry], must_sync: bool,
-    ) -> None:  # fmt: skip
-        carry_out(self, hard_state, entries, now, [], committed, must_sync)
-        self._send(later)
-
-    monkeypatch.setattr(BareHost, "_carry_out", hasty)
+    plant(monkeypatch, "promises-before-sync")
     assert "its disk" in noticed_by_some_seed()
 
 
 def test_planted_vote_that_is_never_written_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    carry_out: CarryOut = BareHost._carry_out
-
-    def forgetful(self: BareHost, hard_state: HardState | None, *rest: object) -> None:
-        if hard_state is not None:
-            hard_state = hard_state._replace(vote=raft.NOBODY)
-        carry_out(self, hard_state, *rest)
-
-    monkeypatch.setattr(BareHost, "_carry_out", forgetful)
+    plant(monkeypatch, "vote-not-persisted")
     assert "vote" in noticed_by_some_seed()
 
 
 def test_planted_lost_replication_is_noticed_after_healing(monkeypatch: pytest.MonkeyPatch) -> None:
-    receive = BareHost.receive
-
-    def deaf(self: BareHost, node: object, sections: Sequence[Message]) -> None:
-        heard = [m for m in sections if self.node != 1 or m.kind != MessageKind.APPEND or not m.entries]
-        receive(self, self.node, heard)
-
-    monkeypatch.setattr(BareHost, "receive", deaf)
+    plant(monkeypatch, "entries-never-arrive")
     assert "no progress" in noticed_by_some_seed()
 
 
 def test_planted_difference_in_applying_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    apply = BareHost._apply
-
-    def different(self: BareHost, committed: Sequence[raft.Entry]) -> None:
-        if self.node == 2 and any(entry.index % 20 == 0 for entry in committed):
-            self.digest += 1
-        apply(self, committed)
-
-    monkeypatch.setattr(BareHost, "_apply", different)
+    plant(monkeypatch, "one-host-applies-differently")
     assert "differ in their state" in noticed_by_some_seed()
 
 
 def test_planted_reads_without_a_round_of_their_own_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def eager(self: BareHost) -> None:
-        if self.replica.role == raft.Role.LEADER:
-            self.judge_read(self.replica.commit, self.world.acknowledged)
-
-    monkeypatch.setattr(BareHost, "read", eager)
+    plant(monkeypatch, "readindex-without-a-quorum")
     assert "a read is served" in noticed_by_some_seed(200)
 
 
 def test_planted_leader_that_counts_itself_unsynced_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    synced = BareHost._synced
-
-    def early(self: BareHost, round_number: int) -> None:
-        synced(self, round_number)
-        self.replica.synced(self.replica.term, self.log.last_index())
-
-    monkeypatch.setattr(BareHost, "_synced", early)
+    plant(monkeypatch, "leader-counts-itself-unsynced")
     assert "disks keep it" in noticed_by_some_seed()

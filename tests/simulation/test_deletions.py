@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.world.run import VIOLATIONS, Setting, run_seed
-from primitives.deleting import Deleting
-from shards.deleting import Deletions
+from tests.mutations.bugs import plant
 
 NAMES = Setting(workloads=("names",), callers=3, groups=3)
 
@@ -35,24 +34,15 @@ def noticed(count: int = 30) -> str:
 def test_planted_names_that_are_free_before_all_partitions_are_deleted_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    send = Deletions._send
-
-    def hasty(self: Deletions) -> None:
-        for deletion in list(self._deletions.values()):
-            self._end(deletion)
-        send(self)
-
-    monkeypatch.setattr(Deletions, "_send", hasty)
+    plant(monkeypatch, "name-free-too-early")
     noticed()
 
 
 def test_planted_partitions_that_stay_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from primitives.context import HostContext  # the place of the bug
-
-    monkeypatch.setattr(HostContext, "close_partition", lambda self, key: None)
+    plant(monkeypatch, "partition-stays")
     assert "was deleted before" in noticed()
 
 
 def test_planted_deletions_that_nobody_takes_up_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Deleting, "_goes_on", lambda self, payload: False)
+    plant(monkeypatch, "deletion-nobody-takes-up")
     assert "no progress" in noticed()

@@ -15,14 +15,7 @@ import pytest
 
 from bench.world.run import VIOLATIONS, Setting, repeat_command, run_seed
 from bench.world.seedfile import decode
-from primitives.commands import Commands
-from primitives.counter import CounterMachine
-from primitives.lock import LockMachine
-from primitives.machine import Context, Result
-from primitives.records import Command
-from shards.group import SyncWait
-from shards.leases import LeaderLeases
-from shards.writer import Writer
+from tests.mutations.bugs import plant
 
 SEEDS = 30
 SEEDS_KEPT = Path(__file__).parent / "seeds"
@@ -94,53 +87,28 @@ LOCK = Setting(workloads=("lock",), groups=1, fault_ms=6000)
 
 
 def test_planted_retries_that_take_effect_again_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    apply = Commands.apply
-
-    def forgetful(self: Commands, command: Command) -> bytes | None:
-        session = self._alive.get(command.number)
-        numbering = session.numberings.get(command.slot) if session is not None else None
-        if numbering is not None and command.sequence <= numbering.last:
-            numbering.last = command.sequence - 1
-        return apply(self, command)
-
-    monkeypatch.setattr(Commands, "apply", forgetful)
+    plant(monkeypatch, "duplicate-table-dropped")
     said = noticed(COUNTER)
     assert "count is" in said or "differ in their state" in said
 
 
 def test_planted_expiry_before_the_lease_ends_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    expired = LeaderLeases.expired
-    monkeypatch.setattr(LeaderLeases, "expired", lambda self, now_ms: expired(self, now_ms + 900))
+    plant(monkeypatch, "expiry-before-the-lease-ends")
     assert "is granted while" in noticed(replace(LOCK, faults=("client", "isolate", "split")))
 
 
 def test_planted_promises_before_the_sync_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hasty(self: Writer) -> list[SyncWait]:
-        found = [wait for _, waits in self._waits for wait in waits]
-        self._waits.clear()
-        return found
-
-    monkeypatch.setattr(Writer, "due", hasty)
+    plant(monkeypatch, "rounds-not-awaited")
     assert "disk" in noticed(COUNTER)
 
 
 def test_planted_difference_between_replicas_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    apply = CounterMachine.apply
-    applied = 0
-
-    def moody(self: CounterMachine, ctx: Context, op: int, args: list[int], body: bytes) -> Result:
-        nonlocal applied
-        applied += 1
-        if applied % 50 == 0:
-            ctx.table(9).put(b"mood", b"bad")
-        return apply(self, ctx, op, args, body)
-
-    monkeypatch.setattr(CounterMachine, "apply", moody)
+    plant(monkeypatch, "replicas-differ")
     assert "differ in their state" in noticed(COUNTER)
 
 
 def test_planted_end_of_a_session_that_wakes_nobody_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LockMachine, "session_ended", lambda self, ctx, session: True)
+    plant(monkeypatch, "session-end-wakes-nobody")
     assert "no progress" in noticed(replace(LOCK, faults=("client",)))
 
 

@@ -19,9 +19,7 @@ from bench.world.cluster import Cluster
 from bench.world.tasks import Task
 from bench.world.wires import Door
 from primitives.ids import GroupId, NodeId
-from raftgroup.replica import Replica
-from shards.group import GroupDriver
-from shards.reads import Confirm, Reads
+from tests.mutations.bugs import plant
 
 T = TypeVar("T")
 
@@ -169,15 +167,7 @@ def test_a_former_leader_confirms_no_lease_beyond_its_expiry(number: int) -> Non
 def test_planted_confirmation_by_a_leader_of_the_past_is_noticed(
     monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    confirm = GroupDriver.confirm
-
-    def at_once(self: GroupDriver, question: Confirm, now_ms: int) -> None:
-        confirm(self, question, now_ms)
-        asked = [one for one in self._reads._asking if isinstance(one, Confirm)]
-        self._reads._asking = [one for one in self._reads._asking if not isinstance(one, Confirm)]
-        self._reads._serving.append((self.replica.applied, list(asked)))
-
-    monkeypatch.setattr(GroupDriver, "confirm", at_once)
+    plant(monkeypatch, "renewal-by-a-stale-leader")
     assert holders(number) == 2
 
 
@@ -190,9 +180,5 @@ def test_a_former_leader_serves_no_read_of_the_past(number: int) -> None:
 def test_planted_reads_without_a_quorum_round_are_noticed(
     monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def eager(self: Reads, replica: Replica) -> None:
-        self._serving.append((replica.applied, self._asking))
-        self._asking = []
-
-    monkeypatch.setattr(Reads, "begin", eager)
+    plant(monkeypatch, "readindex-without-a-quorum")
     assert counts(number) == (2, 1)

@@ -8,10 +8,7 @@ import pytest
 
 from bench.workloads_queues import QueueWorkload
 from bench.world.run import VIOLATIONS, Setting, run_seed
-from primitives import entries, queue, set
-from primitives.candidates import ElectionMachine
-from primitives.machine import Context, Result
-from primitives.queue import QueueMachine
+from tests.mutations.bugs import plant
 
 SEEDS = 3
 ALONE = Setting(groups=1, fault_ms=4000)
@@ -51,16 +48,7 @@ def noticed(name: str, count: int = 12, setting: Setting = ALONE) -> str:
 
 
 def test_a_planted_element_that_is_delivered_and_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    shift = queue._shift
-
-    def forgetful(ctx: Context, state: queue._State) -> tuple[queue._State, Result]:
-        after, answer = shift(ctx, state)
-        if ctx.revision % 40 == 0:
-            queue._append(ctx, answer[1][:8], answer[1][8:])
-            return state, answer
-        return after, answer
-
-    monkeypatch.setattr(queue, "_shift", forgetful)
+    plant(monkeypatch, "element-delivered-and-kept")
     assert "delivered twice" in noticed("queue")
 
 
@@ -80,26 +68,20 @@ def test_no_element_is_missing_whoever_changes_his_mind() -> None:
 
 
 def test_planted_elements_that_do_not_go_back_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(QueueMachine, "_put_back", lambda self, ctx, index, value: None)
+    plant(monkeypatch, "element-not-put-back")
     assert missing(3) > 0
 
 
 def test_a_planted_leader_that_outlives_its_session_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ElectionMachine, "session_ended", lambda self, ctx, session: True)
+    plant(monkeypatch, "leader-outlives-its-session")
     assert noticed("election")
 
 
 def test_planted_additions_that_nobody_is_told_of_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    put = set._put
-
-    def shy(ctx: Context, element: bytes, ttl_ms: int) -> bool:
-        return put(ctx, element, ttl_ms) and ctx.revision % 7 > 0
-
-    monkeypatch.setattr(set, "_put", shy)
+    plant(monkeypatch, "addition-nobody-is-told-of")
     assert "is there" in noticed("set")
 
 
 def test_planted_entries_that_outlive_their_sessions_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "_is_void", lambda view, row: False)
-    monkeypatch.setattr(entries, "session_ended", lambda ctx, session: True)
+    plant(monkeypatch, "entries-outlive-their-sessions")
     assert "no progress" in noticed("presence", setting=replace(ALONE, faults=("client",)))

@@ -12,11 +12,7 @@ from bench.world.clock import PPM
 from bench.world.machines import Machines
 from bench.world.run import VIOLATIONS, Setting, run_seed
 from primitives.ids import NodeId
-from router import session_watches
-from router.session_reads import GroupReads
-from router.session_streams import Stream
-from router.watchframes import WireEvent
-from shards.localreads import LocalReads
+from tests.mutations.bugs import plant
 
 READS = Setting(workloads=("reads",), callers=3)
 WATCH = Setting(workloads=("watch",))
@@ -64,34 +60,20 @@ def noticed(setting: Setting, count: int = 30) -> str:
 
 
 def test_planted_reads_that_forget_what_was_seen_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = GroupReads.take
-
-    def forgetful(self: GroupReads, now_ms: int):  # type: ignore[no-untyped-def]  # as it is
-        seen, self.session.seen = self.session.seen, 0
-        yield from take(self, now_ms)
-        self.session.seen = max(seen, self.session.seen)
-
-    monkeypatch.setattr(GroupReads, "take", forgetful)
+    plant(monkeypatch, "read-forgets-what-was-seen")
     assert "was told" in noticed(READS)
 
 
 def test_planted_stale_reads_without_a_proof_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalReads, "_is_fresh", lambda self, one: True)
+    plant(monkeypatch, "stale-read-without-a-proof")
     assert "though it must hold" in noticed(READS)
 
 
 def test_planted_events_that_come_again_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    take = Stream.take
-
-    def gullible(self: Stream, event: WireEvent, size: int) -> bool:
-        self.mark = 0
-        return take(self, event, size)
-
-    monkeypatch.setattr(Stream, "take", gullible)
-    monkeypatch.setattr(session_watches, "revision_of", lambda mark: max((mark >> 16) - 3, 0))
+    plant(monkeypatch, "events-come-again")
     assert "after revision" in noticed(WATCH)
 
 
 def test_planted_streams_that_resume_too_late_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_watches, "revision_of", lambda mark: (mark >> 16) + 2)
+    plant(monkeypatch, "watch-resumes-too-late")
     assert "was not told" in noticed(WATCH)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from test_engine_world import noticed
 
-from bench.world.disk import SimBatch
 from bench.world.run import Setting, run_seed
-from primitives.ids import GroupId
-from raftgroup.types import Index, Term
-from shards.applying import Applying
-from shards.group import GroupDriver
-from shards.sending import Sending
-from shards.staging import Staging
+from tests.mutations.bugs import plant
 
 AWAY = Setting(workloads=("counter", "register"), groups=1, faults=("crash", "isolate", "split"))
 """Nodes are away for a while; most seeds cut logs down to a few entries."""
@@ -28,46 +20,26 @@ def test_replicas_that_were_away_are_brought_up_to_date_by_snapshots() -> None:
 
 
 def test_planted_snapshot_that_lacks_a_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = Sending._make
-
-    def careless(self: Sending, part_bytes: int) -> bytes:
-        if self._rows and self._walk is not None:
-            next(self._walk, None)
-        return make(self, part_bytes)
-
-    monkeypatch.setattr(Sending, "_make", careless)
+    plant(monkeypatch, "snapshot-lacks-a-row")
     assert "differ in their state" in noticed(AWAY, first=500)
 
 
 def test_planted_cut_of_entries_whose_effects_are_not_written_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Applying, "flushed_index", property(lambda self: self.applied))
-    flush = GroupDriver.flush
-    monkeypatch.setattr(GroupDriver, "flush", lambda self, batch: flush(self, batch) if self.leads else None)
+    plant(monkeypatch, "log-cut-beyond-what-is-written")
     assert "which is not applied" in noticed(AWAY, first=500)
 
 
 def test_planted_log_that_is_kept_beyond_a_snapshot_whatever_it_holds_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cut = SimBatch.cut_log
-
-    def keeping(self: SimBatch, group: GroupId, index: Index, term: Term, *, keep: bool = True) -> None:
-        cut(self, group, index, term, keep=True)
-
-    monkeypatch.setattr(SimBatch, "cut_log", keeping)
+    plant(monkeypatch, "log-kept-beyond-a-snapshot")
     assert "is cut behind" in noticed(AWAY, first=500)
 
 
 def test_planted_epoch_that_is_used_again_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Staging.__init__
-
-    def frugal(self: Staging, *arguments: Any) -> None:
-        group, node, message, membership, _, now_ms = arguments
-        stage(self, group, node, message, membership, 2, now_ms)
-
-    monkeypatch.setattr(Staging, "__init__", frugal)
+    plant(monkeypatch, "epoch-used-again")
     assert "epoch" in noticed(AWAY, first=500)
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from bench.histories import HistoryViolation
 from bench.world.run import Setting, run_seed
-from primitives.history import MARK
-from router.watchframes import Mark
-from shards import streams
-from shards.outbox import Outbox
+from tests.mutations.bugs import plant
 
 SETTING = Setting(workloads=("watch-log", "watch-log-pinned"))
 SEEDS = 12
@@ -37,25 +32,15 @@ def noticed() -> None:
 
 
 def test_planted_resumption_behind_the_next_event_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "behind", lambda revision: MARK.pack(revision + 1, 0xFFFF))
+    plant(monkeypatch, "watch-resumed-off-by-one")
     noticed()
 
 
 def test_planted_event_lost_on_the_way_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = streams.GroupStreams._give
-
-    def give(self: Any, concerned: Any, parts: list[bytes], out: Outbox) -> None:
-        whole(self, concerned, parts[1:] if len(parts) > 1 else parts, out)
-
-    monkeypatch.setattr(streams.GroupStreams, "_give", give)
+    plant(monkeypatch, "event-lost-on-the-way")
     noticed()
 
 
 def test_planted_marks_ahead_of_their_events_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = streams.encode_marks
-
-    def ahead(marks: list[Mark]) -> bytes:
-        return whole([mark._replace(revision=mark.revision + 1) for mark in marks])
-
-    monkeypatch.setattr(streams, "encode_marks", ahead)
+    plant(monkeypatch, "marks-ahead-of-their-events")
     noticed()

@@ -17,8 +17,8 @@ from trio.testing import MockClock
 
 from bench.cancellations import Cancellations
 from bench.histories import HistoryViolation
-from primitives.queue import QueueMachine
 from router.openers import Openers
+from tests.mutations.bugs import plant
 
 COUNT = int(os.environ.get("QUORATE_CANCELLATIONS", "3000"))
 
@@ -67,6 +67,6 @@ async def test_cancelled_calls_leave_the_primitives_as_if_never_called(autojump_
 async def test_a_planted_element_that_does_not_go_back_is_noticed(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(QueueMachine, "_put_back", lambda self, ctx, index, value: None)
+    plant(monkeypatch, "element-not-put-back")
     with pytest.raises((HistoryViolation, ExceptionGroup)):
         await cancelled(2, 1500)

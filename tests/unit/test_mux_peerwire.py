@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from primitives.errors import InvariantViolation, ProtocolError
 from primitives.ids import GroupId
 from primitives.limits import PEER_FRAME_BYTES_MAX
+from primitives.records import encode_answer
 from raftgroup.types import Entry, EntryKind, Index, Message, MessageKind, ReplicaId, Term
 from shards.peerwire import (
     SectionKind,
@@ -164,9 +165,10 @@ def test_operations_passed_on_and_their_answers_come_back(
     kind, payload = only_section(encode_forward_section(connection, request_id, GroupId(group), data))
     assert kind == SectionKind.FORWARD
     assert decode_forward_section(payload) == (connection, request_id, group, data)
-    kind, payload = only_section(encode_answer_section(connection, request_id, data))
+    answer = encode_answer(0, 7, data)
+    kind, payload = only_section(encode_answer_section(connection, request_id, answer))
     assert kind == SectionKind.ANSWER
-    assert decode_answer_section(payload) == (connection, request_id, data)
+    assert decode_answer_section(payload) == (connection, request_id, answer)
 
 
 def test_our_own_oversized_frame_is_an_invariant_violation() -> None:

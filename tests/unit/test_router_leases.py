@@ -17,6 +17,7 @@ from primitives.lock import ACQUIRE, RELEASE, TRY_ACQUIRE
 from router.frames import HEADER_BYTES, decode_control
 from router.session_groups import Standing
 from router.session_keepalives import Keepalives
+from router.session_leases import LeaseClock
 from router.session_settings import SessionSettings
 
 _NUMBER = struct.Struct(">q")
@@ -58,6 +59,19 @@ def test_a_lease_is_suspended_then_lost_by_the_clients_own_clock_before_the_grou
     driver.wait(again)
     assert again.number != lease.number
     assert lease.state(driver.now_ms) == LeaseState.LOST
+
+
+def test_a_lost_lease_stays_lost_whatever_is_confirmed_later() -> None:
+    settings = SessionSettings(timeout_ms=1000)
+    lease = LeaseClock(settings, group=1, number=7, sent_ms=0)
+    lease.confirm(500, 400)
+    assert lease.deadline_ms == 400 + settings.lease_ms
+    lost_ms = lease.deadline_ms
+    lease.confirm(lost_ms, lost_ms - 1)
+    assert not lease.judge(lost_ms)
+    lease.confirm(lost_ms + 1, lost_ms)
+    assert lease.state(lost_ms + 1) == LeaseState.LOST
+    assert lease.remaining_ms(lost_ms + 1) == 0
 
 
 def test_a_process_that_was_stopped_finds_its_lease_lost_before_it_believes_a_grant() -> None:
