@@ -1,0 +1,122 @@
+"""One caller of a workload: each call is recorded, with what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, TypeVar
+
+import trio
+
+from bench.checker.record import Recorder
+from primitives.errors import QuorateError, Retry
+from router.client import Client
+
+T = TypeVar("T")
+QUERIES: Final = frozenset((
+    "get", "entry", "contains", "size", "items", "elements", "peek", "holder", "leader", "next", "open",
+))  # fmt: skip
+"""Operations that change nothing."""
+WAITING: Final = frozenset(("take", "next"))
+"""Operations that rightly wait for as long as nobody offers or writes anything."""
+PAUSE_AFTER_UNKNOWN: Final = 1.0
+"""Calls of unknown outcome stay open for ever, and each makes a history dearer to judge: this bounds them."""
+
+
+class Nothing(Exception):
+    """A call gave no result: it failed, or nobody knows."""
+
+
+@dataclass
+class Counts:
+    """What came of all calls of a process, since it was last asked."""
+
+    writes: int = 0
+    reads: int = 0
+    failed: int = 0
+    unknown: int = 0
+    written_at: float = field(default_factory=time.monotonic)
+    """When the last change was acknowledged."""
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    """Times of more than ``GAP_SECONDS`` without one, ended since last asked."""
+
+    def ok(self, op: str) -> None:
+        """A call of this operation gave a result."""
+        if op in QUERIES:
+            self.reads += 1
+            return
+        self.writes += 1
+        now = time.monotonic()
+        if now - self.written_at > GAP_SECONDS:
+            self.gaps.append((self.written_at, now))
+        self.written_at = now
+
+    def taken(self) -> dict[str, Any]:
+        """What is counted, for the report; counts from 0 again."""
+        told = {
+            "at": time.monotonic(), "writes": self.writes, "reads": self.reads, "failed": self.failed,
+            "unknown": self.unknown, "gaps": self.gaps,
+        }  # fmt: skip
+        self.writes = self.reads = self.failed = self.unknown = 0
+        self.gaps = []
+        return told
+
+
+GAP_SECONDS: Final = 0.25
+
+
+class Caller:
+    """One task that calls, under one process name at a time."""
+
+    def __init__(
+        self, name: str, session: str, client: Client, recorder: Recorder, counts: Counts, random: Random
+    ) -> None:
+        self.session: Final = session
+        """Of the client whose reads must not go back in time."""
+        self.client: Final = client
+        self.recorder: Final = recorder
+        self.random: Final = random
+        self.open: str | None = None
+        """The call under way."""
+        self._counts: Final = counts
+        self._process = name
+
+    async def call(
+        self, kind: str, name: str, op: str, args: list[Any], do: Callable[[], Awaitable[T]], *,
+        limit: float | None = None, told: Callable[[T], Any] = lambda result: result,
+        position: Callable[[T], int | None] = lambda result: None, read: str | None = None, **extra: Any,
+    ) -> T:  # fmt: skip
+        """Makes a call and records it; raises :class:`Nothing` if it gives no result within ``limit``
+        seconds. ``told`` makes what is recorded of the result."""
+        self.recorder.invoke(self._process, kind, name, op, args, read=read, **extra)
+        self.open = f"{kind} {name} {op} of {self._process}"
+        try:
+            with trio.move_on_after(float("inf") if limit is None else limit):
+                result = await do()
+                self.recorder.ok(self._process, told(result), position=position(result))
+                self._counts.ok(op)
+                return result
+            self._unknown("its time limit passed")
+        except QuorateError as error:
+            said = f"{type(error).__name__}: {error}"
+            if error.retry is Retry.AMBIGUOUS:
+                self._unknown(said)
+            else:
+                self._counts.failed += 1
+                self.recorder.fail(self._process, said)
+                if error.retry is Retry.NEVER:
+                    raise
+        except trio.Cancelled:
+            self._unknown("it was called off")
+            raise
+        finally:
+            self.open = None
+        await trio.sleep(PAUSE_AFTER_UNKNOWN)
+        raise Nothing
+
+    def _unknown(self, why: str) -> None:
+        self._counts.unknown += 1
+        self.recorder.info(self._process, why)
+        self._process = self.recorder.fresh(self._process)
