@@ -17,6 +17,7 @@ from bench.processes.clients import Clients, running
 from bench.processes.faults import Fault, Scene
 from bench.processes.network import Network
 from bench.processes.nodes import Broken, Cluster, a_cluster
+from bench.processes.stores import Disk, disks
 
 GROUPS: Final = 4
 WARM_SECONDS: Final = 3.0
@@ -82,7 +83,10 @@ class Outcome:
 class Episode:
     """An episode under way."""
 
-    def __init__(self, plan: Plan, cluster: Cluster, clients: Clients, outcome: Outcome) -> None:
+    def __init__(
+        self, plan: Plan, cluster: Cluster, clients: Clients, outcome: Outcome, mounted: dict[str, Disk]
+    ) -> None:
+        self._disks: Final = mounted
         self._plan: Final = plan
         self._cluster: Final = cluster
         self._clients: Final = clients
@@ -93,7 +97,7 @@ class Episode:
         """Faults, healing, and the demand that work goes on. Raises :class:`Broken`."""
         await trio.sleep(WARM_SECONDS)
         async with trio.open_nursery() as nursery:
-            scene = Scene(self._cluster, self._clients, self._random, nursery, self._outcome.notes)
+            scene = Scene(self._cluster, self._clients, self._random, nursery, self._disks, self._outcome.notes)
             await self._faults(scene)
             nursery.cancel_scope.cancel()
         await self._heal()
@@ -139,9 +143,17 @@ class Episode:
         """Starts again what ended, which it may only for a reason."""
         for name, node in self._cluster.nodes.items():
             said = await self._cluster.clear_away(name)
-            if said is not None and not node.may_end:
+            if said is None:
+                continue
+            if not node.may_end:
                 raise Broken(said)
-        await self._cluster.start_all([name for name, node in self._cluster.nodes.items() if not node.is_up])
+            # It came upon damage while it ran; started again, it would only say so once more.
+            self._cluster.lost.add(name)
+            self._outcome.notes.append(said)
+        nodes = self._cluster.nodes.values()
+        await self._cluster.start_all(
+            [node.name for node in nodes if not node.is_up and node.name not in self._cluster.lost]
+        )
 
     async def _progress(self) -> None:
         self._missing = "no write"
@@ -154,11 +166,23 @@ class Episode:
             told = await self._clients.ask("hashes", 25.0)
             if told.get("differing"):
                 raise Broken(f"replicas hold different state in groups {told['differing']}")
-            wanting = [f"{what}: {told[what]}" for what in ("error", "missing", "away") if told.get(what)]
+            wanting = self._wanting(told)
             if not wanting and told["ready"]:
                 return
             self._missing = "; ".join(wanting) or "not ready"
             await trio.sleep(0.2)
+
+    def _wanting(self, told: dict[str, Any]) -> list[str]:
+        """Why it is not over yet; what concerns nodes that are lost for good is none."""
+        lost = self._cluster.lost
+        numbers = {name: at for at, name in enumerate(self._cluster.names, 1)}
+        missing = [pair for pair in told.get("missing", []) if pair[1] not in {numbers[name] for name in lost}]
+        away = [name for name in told.get("away", []) if name not in lost]
+        return [
+            *([str(told["error"])] if "error" in told else []),
+            *([f"no hash from group and node {missing}"] if missing else []),
+            *([f"not connected: {', '.join(away)}"] if away else []),
+        ]
 
 
 async def play(plan: Plan, network: Network, directory: Path) -> Outcome:
@@ -166,11 +190,15 @@ async def play(plan: Plan, network: Network, directory: Path) -> Outcome:
     outcome = Outcome(plan.number, plan.seed, plan.nodes, list(plan.workloads), begin=time.monotonic())
     names = network.nodes[: plan.nodes]
     try:
-        async with a_cluster(network, names, directory, groups=GROUPS) as cluster:
+        store = next((kind.STORE for kind in plan.faults if kind.STORE), None)
+        async with (
+            a_cluster(network, names, directory, groups=GROUPS) as cluster,
+            disks(store, cluster) as mounted,
+        ):
             await cluster.start_all(names)
             async with running(cluster, plan.workloads, Random(plan.seed).randrange(1 << 32)) as clients:
                 try:
-                    await Episode(plan, cluster, clients, outcome).run()
+                    await Episode(plan, cluster, clients, outcome, mounted).run()
                 finally:
                     outcome.samples = clients.samples
     except* Broken as group:

@@ -14,6 +14,7 @@ import trio
 
 from bench.processes.clients import Clients
 from bench.processes.nodes import Cluster
+from bench.processes.stores import Disk
 
 ASK_SECONDS: Final = 2.0
 
@@ -27,6 +28,8 @@ class Scene:
     random: Random
     nursery: trio.Nursery
     """For what goes on while a fault lasts."""
+    disks: dict[str, Disk] = field(default_factory=dict)
+    """What the nodes' data lies on, if that is other than the machine's own disk."""
     notes: list[str] = field(default_factory=list)
     """What was seen that the report is to say."""
 
@@ -57,6 +60,8 @@ class Fault(ABC):
     """The kind of file system that the nodes' data must be on; None: any."""
     IS_LAST: ClassVar[bool] = False
     """Nothing can come after it in a cluster's life."""
+    OVERHEAD_SECONDS: ClassVar[float] = 0.0
+    """What beginning and ending it take, about."""
     TOUCHES: ClassVar[str] = "network"
     """What it acts upon: two at a time act upon different things."""
 
@@ -189,6 +194,7 @@ class Restart(Fault):
 
     NAME = "restart"
     TOUCHES = "nodes"
+    OVERHEAD_SECONDS = 6.0
     SECONDS = (0.5, 1.0)
 
     async def begin(self) -> str:

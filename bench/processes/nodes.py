@@ -72,6 +72,9 @@ class Cluster:
             name: Node(name, directory / "data" / name, directory / f"{name}.log") for name in names
         }
 
+        self.lost: Final[set[str]] = set()
+        """Nodes that will not come back in this cluster's life."""
+
     @property
     def names(self) -> list[str]:
         """Of all nodes."""
