@@ -1,0 +1,295 @@
+"""Models of what holds a value: a register, an entry of a map, and a map as a whole.
+
+A cell is (value, revision, floor): the value frozen, or ``ABSENT``; its revision, or ``UNTOLD``; and one that
+the last change of the cell was not below. A revision that nobody was told is learned when somebody is.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from bench.checker.moves import (
+    ABSENT,
+    NULL,
+    BadResult,
+    Effect,
+    State,
+    Step,
+    freeze,
+    number,
+    revision,
+    truth,
+    wanting,
+)
+from bench.checker.record import Call
+
+Cell = tuple[str, int, int]
+Cells = tuple[Cell, ...]
+
+UNTOLD: Final = -1
+EMPTY: Final[Cell] = (ABSENT, 0, 0)
+
+
+class CellModel:
+    """A register, or one entry of a map: the key is not looked at."""
+
+    initial: State = EMPTY
+
+    def __init__(self, *, is_register: bool) -> None:
+        self._is_register: Final = is_register
+
+    def effect(self, call: Call) -> Effect:
+        """See ``Model``."""
+        if self._is_register:
+            return _register(call)
+        return _entry(call, call.args[1:])
+
+
+def _register(call: Call) -> Effect:
+    args = call.args
+    match call.op:
+        case "set":
+            return put(call, args[0])
+        case "get_and_set":
+            if call.is_unknown:
+                return put(call, args[0])
+            told = freeze(call.result)
+            return _then(_is(told, or_absent=told == NULL), change(freeze(args[0]), call.position), told)
+        case "compare_and_set":
+            return compare(call, args[0], args[1], or_absent=args[0] is None)
+        case "replace":
+            return replace(call, args[0], args[1], absent_is=0)
+        case "unset":
+            return remove(call, args)
+        case _:
+            return read(call)
+
+
+def _entry(call: Call, args: list[Any]) -> Effect:
+    match call.op:
+        case "put":
+            return put(call, args[0])
+        case "get_and_put":
+            if call.is_unknown:
+                return put(call, args[0])
+            return _then(_shows(call), change(freeze(args[0]), call.position), _shown(call))
+        case "put_if_absent":
+            return put_if_absent(call, args[0])
+        case "compare_and_set":
+            return compare(call, args[0], args[1])
+        case "replace":
+            return replace(call, args[0], args[1])
+        case "remove":
+            return remove(call, args)
+        case "increment":
+            return increment(call, args)
+        case _:
+            return read(call)
+
+
+def change(value: str, position: int | None) -> Step:
+    """Sets a cell, at ``position`` if that is known."""
+
+    def step(cell: Cell) -> Cells:
+        if position is None:
+            return ((value, 0 if value == ABSENT else UNTOLD, cell[2]),)
+        return ((value, 0 if value == ABSENT else position, position),) if position > cell[2] else ()
+
+    return step
+
+
+def _is(value: str, *, or_absent: bool = False) -> Step:
+    def step(cell: Cell) -> Cells:
+        return (cell,) if cell[0] == value or (or_absent and cell[0] == ABSENT) else ()
+
+    return step
+
+
+def _there(cell: Cell) -> Cells:
+    return () if cell[0] == ABSENT else (cell,)
+
+
+def _of(position: int, absent_is: int | None) -> Step:
+    """The cell, if its value may be of that revision: learned, if it was not told."""
+
+    def step(cell: Cell) -> Cells:
+        value, at, floor = cell
+        if value == ABSENT:
+            return (cell,) if position == absent_is else ()
+        if at == UNTOLD:
+            return ((value, position, position),) if position > floor else ()
+        return (cell,) if at == position else ()
+
+    return step
+
+
+def _not(condition: Step) -> Step:
+    """The cell, unless the condition certainly holds of it."""
+
+    def step(cell: Cell) -> Cells:
+        met = condition(cell)
+        return (cell,) if not met or met[0] != cell else ()
+
+    return step
+
+
+def _then(first: Step, second: Step, *wants: str) -> Effect:
+    def step(cell: Cell) -> Cells:
+        return tuple(after for between in first(cell) for after in second(between))
+
+    return Effect(step, None, wanting(*wants) if wants and NULL not in wants else None)
+
+
+def put(call: Call, value: Any) -> Effect:
+    """Sets the cell, whatever it held."""
+    content = freeze(value)
+    return Effect(change(content, revision(call, result=call.op in ("put", "set"))), content, wanting())
+
+
+def _conditional(call: Call, condition: Step, step: Step, gives: str, wants: frozenset[Any] | None) -> Effect:
+    """A change that is made if a condition holds, and says whether it did."""
+    if not call.is_unknown and not truth(call):
+        return Effect(_not(condition))
+
+    def both(cell: Cell) -> Cells:
+        return tuple(after for met in condition(cell) for after in step(met))
+
+    return Effect(both, gives, wants)
+
+
+def put_if_absent(call: Call, value: Any) -> Effect:
+    """Sets the cell if there is nothing in it."""
+    content = freeze(value)
+    return _conditional(call, _is(ABSENT), change(content, call.position), content, wanting(ABSENT))
+
+
+def compare(call: Call, old: Any, new: Any, *, or_absent: bool = False) -> Effect:
+    """Sets the cell if its value is ``old``."""
+    was, content = freeze(old), freeze(new)
+    wants = wanting(was, ABSENT) if or_absent else wanting(was)
+    return _conditional(call, _is(was, or_absent=or_absent), change(content, call.position), content, wants)
+
+
+def replace(call: Call, value: Any, expected: Any, *, absent_is: int | None = None) -> Effect:
+    """Sets the cell if its value is of a revision."""
+    condition = _of(number(call, expected, "the revision"), absent_is)
+    content = freeze(value)
+    return _conditional(call, condition, change(content, call.position), content, None)
+
+
+def remove(call: Call, args: list[Any]) -> Effect:
+    """Empties the cell if it holds something, and of the revision given."""
+    expected = args[0] if args else None
+    condition = _there if expected is None else _of(number(call, expected, "the revision"), None)
+    return _conditional(call, condition, change(ABSENT, call.position), ABSENT, None)
+
+
+def increment(call: Call, args: list[Any]) -> Effect:
+    """Adds to the cell's number; nothing counts 0."""
+    by = number(call, args[0], "what is added") if args else 1
+    told = None if call.is_unknown else number(call, call.result)
+
+    def step(cell: Cell) -> Cells:
+        before = 0 if cell[0] == ABSENT else json.loads(cell[0])
+        if type(before) is not int or (told is not None and before + by != told):
+            return ()
+        return tuple(change(str(before + by), call.position)(cell))
+
+    return Effect(step)
+
+
+def read(call: Call) -> Effect:
+    """What queries of a cell are told."""
+    if call.op == "contains":
+        return Effect(_there) if truth(call) else Effect(_is(ABSENT), None, wanting(ABSENT))
+    if call.op == "entry":
+        return Effect(_shows(call), None, wanting(_shown(call)))
+    told = freeze(call.result)
+    if told == NULL:
+        return Effect(_is(told, or_absent=True), None, wanting(told, ABSENT))
+    if call.position is None:
+        return Effect(_is(told), None, wanting(told))
+    return _then(_is(told), _of(call.position, None), told)
+
+
+def _shown(call: Call) -> str:
+    if call.result is None:
+        return ABSENT
+    if not isinstance(call.result, dict) or "value" not in call.result:
+        raise BadResult(call, "its result is to be null or an object with value and revision")
+    return freeze(call.result["value"])
+
+
+def _shows(call: Call) -> Step:
+    """The cell, if it is the entry that the call was told."""
+    value = _shown(call)
+    is_value = _is(value)
+    if value == ABSENT or call.result.get("revision") is None:
+        return is_value
+    is_of = _of(number(call, call.result["revision"], "the revision"), None)
+
+    def step(cell: Cell) -> Cells:
+        return tuple(is_of(cell)) if is_value(cell) else ()
+
+    return step
+
+
+class WholeMapModel:
+    """All entries of a map together: for histories that ask for its size, list it or clear it."""
+
+    initial: State = ((), 0)
+    """(key, cell) in order, and the floor of keys that are not among them."""
+
+    def effect(self, call: Call) -> Effect:
+        """See ``Model``."""
+        match call.op:
+            case "size":
+                size = number(call, call.result)
+                return Effect(lambda state: (state,) if _size(state) == size else ())
+            case "items":
+                return _items(call)
+            case "clear":
+                return Effect(_cleared(revision(call)), lazy=False)
+            case _:
+                return _of_key(freeze(call.args[0]), _entry(call, call.args[1:]))
+
+
+def _of_key(key: str, effect: Effect) -> Effect:
+    def step(state: State) -> tuple[State, ...]:
+        cells, floor = state
+        held = dict(cells)
+        found = []
+        for cell in effect.step(held.get(key, (ABSENT, 0, floor))):
+            after = {**held, key: cell}
+            found.append((tuple(sorted(after.items())), floor))
+        return tuple(found)
+
+    return Effect(step)
+
+
+def _size(state: State) -> int:
+    return sum(cell[0] != ABSENT for _, cell in state[0])
+
+
+def _items(call: Call) -> Effect:
+    if not isinstance(call.result, list) or not all(
+        isinstance(row, list) and len(row) == 2 for row in call.result
+    ):
+        raise BadResult(call, "its result is to be an array of pairs")
+    told = sorted((freeze(key), freeze(value)) for key, value in call.result)
+
+    def step(state: State) -> tuple[State, ...]:
+        return (state,) if [(key, cell[0]) for key, cell in state[0] if cell[0] != ABSENT] == told else ()
+
+    return Effect(step)
+
+
+def _cleared(position: int | None) -> Step:
+    def step(state: State) -> tuple[State, ...]:
+        highest = max((cell[2] for _, cell in state[0]), default=state[1])
+        if position is None:
+            return (((), highest),)
+        return (((), position),) if position > highest else ()
+
+    return step
