@@ -114,9 +114,14 @@ def _opened(config: NodeConfig) -> Iterator[Opened]:
             yield Opened(directory, store)
         except BaseException as error:
             _mark(directory, error)
+            try:
+                store.close()
+            except StoreFailed:
+                # What made the node stop is to be told, not what follows from it.
+                if _cause(error) is None:
+                    raise
             raise
-        finally:
-            store.close()
+        store.close()
     finally:
         directory.close()
 
