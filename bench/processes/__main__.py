@@ -22,7 +22,7 @@ from bench.processes.faults_all import LOADED, possible
 from bench.processes.judging import judge
 from bench.processes.network import CannotRun, Network, a_network
 from bench.processes.nodes import remove
-from bench.processes.planning import plans
+from bench.processes.planning import SECONDS, plans
 from bench.processes.report import Run, write_report
 
 NODES_MAX: Final = 7
@@ -59,6 +59,17 @@ def minutes(text: str) -> float:
     return found
 
 
+def seconds(text: str) -> tuple[float, float]:
+    """5 to 600, as a range. Raises argparse.ArgumentTypeError."""
+    try:
+        found = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
+    if not 5 <= found <= 600:
+        raise argparse.ArgumentTypeError("an episode has 5 to 600 seconds of load")
+    return found, found
+
+
 def parser() -> argparse.ArgumentParser:
     """Of the command that runs episodes."""
     made = argparse.ArgumentParser(
@@ -72,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
                       metavar="NAME,…", help=f"of {', '.join(LOADED)} (default: all)")  # fmt: skip
     made.add_argument("--workloads", type=lambda text: listed(text, list(WORKLOADS), "workload"),
                       default=list(WORKLOADS), metavar="NAME,…", help="default: all")  # fmt: skip
+    made.add_argument("--seconds", type=seconds, default=None, metavar="N",
+                      help="of load in each episode, about (default: 60 to 110)")  # fmt: skip
     made.add_argument("--seed", type=int, default=1, help="decides faults and calls, not what comes of them")
     made.add_argument("--report", type=Path, default=Path("processes-report"), metavar="DIR",
                       help="for the report, and all that a failed episode left (default %(default)s)")  # fmt: skip
@@ -84,9 +97,10 @@ def run(arguments: argparse.Namespace) -> int:
     report.mkdir(parents=True, exist_ok=True)
     kinds = [REGISTRY[name] for name in _chosen(arguments.faults)]
     done = Run.begin(seed=arguments.seed, minutes=arguments.minutes)
+    length = arguments.seconds or SECONDS
     until = time.monotonic() + arguments.minutes * 60
     with a_network([f"n{number + 1}" for number in range(max(arguments.nodes))]) as network:
-        for plan in plans(arguments.seed, arguments.nodes, kinds, arguments.workloads):
+        for plan in plans(arguments.seed, arguments.nodes, kinds, arguments.workloads, length):
             is_over = time.monotonic() >= until
             if is_over or (arguments.episodes is not None and plan.number > arguments.episodes):
                 break
@@ -143,6 +157,13 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether an interrupt is among what was raised."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_interrupt(part) for part in error.exceptions)
+    return isinstance(error, KeyboardInterrupt)
+
+
 def main() -> None:
     """The command line."""
     # Also when started in the background, where a shell has interrupts ignored; TERM does the same.
@@ -156,7 +177,9 @@ def main() -> None:
     except CannotRun as error:
         print(f"bench.processes: {error}", file=sys.stderr)
         code = 1
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
         print("bench.processes: interrupted; what was made is removed", file=sys.stderr)
         code = 130
     raise SystemExit(code)

@@ -19,8 +19,8 @@ QUERIES: Final = frozenset((
     "get", "entry", "contains", "size", "items", "elements", "peek", "holder", "leader", "next", "open",
 ))  # fmt: skip
 """Operations that change nothing."""
-WAITING: Final = frozenset(("take", "next"))
-"""Operations that rightly wait for as long as nobody offers or writes anything."""
+WAITING: Final = frozenset(("take",))
+"""Operations that rightly wait for as long as nobody offers anything."""
 PAUSE_AFTER_UNKNOWN: Final = 1.0
 """Calls of unknown outcome stay open for ever, and each makes a history dearer to judge: this bounds them."""
 

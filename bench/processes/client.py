@@ -32,6 +32,7 @@ from bench.processes.workloads import (
     Workload,
 )
 from bench.processes.workloads_held import ElectionWorkload, LockWorkload
+from bench.processes.workloads_watches import WatchWorkload
 from ops.status_command import compare
 from primitives.errors import QuorateError
 
@@ -39,7 +40,7 @@ WORKLOADS: Final[dict[str, type[Workload]]] = {
     one.NAME: one
     for one in (
         RegisterWorkload, MapWorkload, CounterWorkload, SetWorkload, QueueWorkload, LockWorkload,
-        ElectionWorkload,
+        ElectionWorkload, WatchWorkload,
     )
 }  # fmt: skip
 SESSION_SECONDS: Final = (4.0, 10.0, 4.0)

@@ -15,13 +15,14 @@ SECONDS: Final = (60.0, 110.0)
 
 
 def plans(
-    seed: int, nodes: Sequence[int], faults: Sequence[type[Fault]], workloads: Sequence[str]
-) -> Iterator[Plan]:
-    """Episodes without end."""
+    seed: int, nodes: Sequence[int], faults: Sequence[type[Fault]], workloads: Sequence[str],
+    length: tuple[float, float] = SECONDS,
+) -> Iterator[Plan]:  # fmt: skip
+    """Episodes without end, each with between so many seconds of load."""
     deck: list[type[Fault]] = []
     for number in count(1):
         random = Random(f"{seed}/{number}")
-        seconds = random.uniform(*SECONDS)
+        seconds = random.uniform(*length)
         dealt = _deal(deck, faults, random, seconds)
         size = nodes[(number - 1) % len(nodes)]
         yield Plan(number, f"{seed}/{number}", size, dealt, workloads, seconds)
