@@ -302,7 +302,7 @@ class RocksStore:
             self._close_database()
 
     def _close_database(self) -> None:
-        """Closes the database, each part of which syncs once more and raises if it cannot, released or not."""
+        """Closes each part of the database, which raises where it could not be written out."""
         failed: Exception | None = None
         for part in (*self._families, self._database):
             try:

@@ -1,5 +1,7 @@
 """``python -m bench.processes --minutes 60``: episodes of faults on real nodes, one after the other, and a
-report of them; ``python -m bench.processes gap``: how long writes stand still when a leader's node is killed."""
+report of them.
+
+``python -m bench.processes gap``: how long writes stand still when a leader's node is killed."""
 
 from __future__ import annotations
 
@@ -87,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
                       help="of load in each episode, about (default: 60 to 110)")  # fmt: skip
     made.add_argument("--seed", type=int, default=1, help="decides faults and calls, not what comes of them")
     made.add_argument("--report", type=Path, default=Path("processes-report"), metavar="DIR",
-                      help="for the report, and all that a failed episode left (default %(default)s)")  # fmt: skip
+                      help="for the report, and what failed episodes left (default %(default)s)")  # fmt: skip
     return made
 
 

@@ -19,7 +19,7 @@ QUERIES: Final = frozenset((
     "get", "entry", "contains", "size", "items", "elements", "peek", "holder", "leader", "next", "open",
 ))  # fmt: skip
 """Operations that change nothing."""
-WAITING: Final = frozenset(("take",))
+WAITING: Final = frozenset(("queue take",))
 """Operations that rightly wait for as long as nobody offers anything."""
 PAUSE_AFTER_UNKNOWN: Final = 1.0
 """Calls of unknown outcome stay open for ever, and each makes a history dearer to judge: this bounds them."""
@@ -78,10 +78,13 @@ class Caller:
         self.client: Final = client
         self.recorder: Final = recorder
         self.random: Final = random
-        self.open: str | None = None
-        """The call under way."""
+        self.op: str | None = None
+        """The last call."""
+        self.idle: Final = trio.Event()
+        """It calls no more."""
         self._counts: Final = counts
-        self._process = name
+        self.process = name
+        """Its name in the history, another one after each unknown outcome."""
 
     async def call(
         self, kind: str, name: str, op: str, args: list[Any], do: Callable[[], Awaitable[T]], *,
@@ -90,12 +93,12 @@ class Caller:
     ) -> T:  # fmt: skip
         """Makes a call and records it; raises :class:`Nothing` if it gives no result within ``limit``
         seconds. ``told`` makes what is recorded of the result."""
-        self.recorder.invoke(self._process, kind, name, op, args, read=read, **extra)
-        self.open = f"{kind} {name} {op} of {self._process}"
+        self.recorder.invoke(self.process, kind, name, op, args, read=read, **extra)
+        self.op = f"{kind} {op}"
         try:
             with trio.move_on_after(float("inf") if limit is None else limit):
                 result = await do()
-                self.recorder.ok(self._process, told(result), position=position(result))
+                self.recorder.ok(self.process, told(result), position=position(result))
                 self._counts.ok(op)
                 return result
             self._unknown("its time limit passed")
@@ -105,18 +108,16 @@ class Caller:
                 self._unknown(said)
             else:
                 self._counts.failed += 1
-                self.recorder.fail(self._process, said)
+                self.recorder.fail(self.process, said)
                 if error.retry is Retry.NEVER:
                     raise
         except trio.Cancelled:
             self._unknown("it was called off")
             raise
-        finally:
-            self.open = None
         await trio.sleep(PAUSE_AFTER_UNKNOWN)
         raise Nothing
 
     def _unknown(self, why: str) -> None:
         self._counts.unknown += 1
-        self.recorder.info(self._process, why)
-        self._process = self.recorder.fresh(self._process)
+        self.recorder.info(self.process, why)
+        self.process = self.recorder.fresh(self.process)

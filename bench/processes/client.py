@@ -80,7 +80,8 @@ class Load:
     def _caller(self, name: str, number: int) -> Caller:
         at = number % len(self._clients)
         random = Random(f"{self._random.random()} {name} {number}")
-        caller = Caller(f"{name}.{number}", f"s{at}", self._clients[at], self._recorders[name], self.counts, random)
+        client, recorder = self._clients[at], self._recorders[name]
+        caller = Caller(f"{name}.{number}", f"s{at}", client, recorder, self.counts, random)
         self._callers.append(caller)
         return caller
 
@@ -90,17 +91,19 @@ class Load:
             async with trio.open_nursery() as nursery:
                 for name, workload in self._workloads.items():
                     for number in range(workload.CALLERS):
-                        nursery.start_soon(workload.run, self._caller(name, number), number)
+                        nursery.start_soon(_run, workload, self._caller(name, number), number)
         self._finished.set()
 
     async def stop(self) -> None:
-        """Ends the callers in a healed cluster, notes the calls that do not end, and looks at what is left."""
+        """Ends the callers in a healed cluster, notes calls that do not end, and looks at what is left."""
         for workload in self._workloads.values():
             workload.stopping = True
         with trio.move_on_after(STOP_SECONDS):
-            while not all(call is None or call.split()[2] in WAITING for call in self._open()):
-                await trio.sleep(0.05)
-        self.hung = [call for call in self._open() if call is not None and call.split()[2] not in WAITING]
+            for caller in self._callers:
+                if caller.op not in WAITING:
+                    await caller.idle.wait()
+        self.hung = [f"{caller.op} by {caller.process}" for caller in self._callers
+                     if not caller.idle.is_set() and caller.op not in WAITING]  # fmt: skip
         self._scope.cancel()
         await self._finished.wait()
         for name, workload in self._workloads.items():
@@ -109,13 +112,17 @@ class Load:
             if scope.cancelled_caught:
                 self.hung.append(f"the last look at {name}")
 
-    def _open(self) -> list[str | None]:
-        return [caller.open for caller in self._callers]
-
     def close(self) -> None:
         """Closes the histories."""
         for file in self._files:
             file.close()
+
+
+async def _run(workload: Workload, caller: Caller, number: int) -> None:
+    try:
+        await workload.run(caller, number)
+    finally:
+        caller.idle.set()
 
 
 class Control:

@@ -1,4 +1,4 @@
-"""One episode: a fresh cluster under load and faults, then healed; progress is demanded, histories are judged."""
+"""One episode: a fresh cluster under load and faults, then healed; then progress is demanded."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ class Episode:
         """Faults, healing, and the demand that work goes on. Raises :class:`Broken`."""
         await trio.sleep(WARM_SECONDS)
         async with trio.open_nursery() as nursery:
-            scene = Scene(self._cluster, self._clients, self._random, nursery, self._disks, self._outcome.notes)
+            notes = self._outcome.notes
+            scene = Scene(self._cluster, self._clients, self._random, nursery, self._disks, notes)
             await self._faults(scene)
             nursery.cancel_scope.cancel()
         await self._heal()
@@ -175,8 +176,8 @@ class Episode:
     def _wanting(self, told: dict[str, Any]) -> list[str]:
         """Why it is not over yet; what concerns nodes that are lost for good is none."""
         lost = self._cluster.lost
-        numbers = {name: at for at, name in enumerate(self._cluster.names, 1)}
-        missing = [pair for pair in told.get("missing", []) if pair[1] not in {numbers[name] for name in lost}]
+        gone = {at for at, name in enumerate(self._cluster.names, 1) if name in lost}
+        missing = [[group, node] for group, node in told.get("missing", []) if node not in gone]
         away = [name for name in told.get("away", []) if name not in lost]
         return [
             *([str(told["error"])] if "error" in told else []),
@@ -206,6 +207,8 @@ async def play(plan: Plan, network: Network, directory: Path) -> Outcome:
     except* (OSError, RuntimeError) as group:
         outcome.problems += ["".join(traceback.format_exception(error)) for error in _leaves(group)]
     outcome.end = time.monotonic()
+    for lines in (outcome.problems, outcome.notes):
+        lines[:] = [line.replace(f"{directory}/", "").replace(str(directory), "…") for line in lines]
     return outcome
 
 

@@ -199,8 +199,8 @@ class FailingSync(_Failing):
 
 @fault
 class Damage(Fault):
-    """A bit of a stopped node's log or tables is flipped: it must refuse to serve, or serve what is right. It is
-    the last fault of a cluster, since a node that refuses is missing for good."""
+    """A bit of a stopped node's log or tables is flipped: it must refuse to serve, or serve what is right. It
+    is the last fault of a cluster, since a node that refuses is missing for good."""
 
     NAME = "damage"
     TOUCHES = "nodes"

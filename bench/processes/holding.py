@@ -1,7 +1,7 @@
 """Holds every packet of a netfilter queue back for a while: a delay where the kernel has no ``netem``.
 
-Runs in the namespace whose packets it delays, and says ``ready`` once the queue is its own. Packets that it still
-has when it ends are lost.
+Runs in the namespace whose packets it delays, and says ``ready`` once the queue is its own. Packets that it
+still has when it ends are lost.
 """
 
 from __future__ import annotations

@@ -39,11 +39,13 @@ em{font-style:normal;font-size:.8em;font-weight:600;margin-left:8px}em.good{colo
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;margin:8px 0;font-size:12px}
 i{display:inline-block;width:11px;height:11px;border-radius:2px;margin-right:6px;vertical-align:-1px}
 table{border-collapse:collapse;font-size:13px;margin:6px 0}
-th,td{padding:3px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;font-weight:400}
+th,td{padding:3px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
+th{font-weight:400}
 tr:first-child th{color:var(--soft)}th:first-child{text-align:left}
 td.text,th.text{text-align:left;white-space:normal}
 td.good{color:var(--good)}td.bad{color:#fff;background:var(--bad)}td.open{color:var(--open)}
-section{margin:14px 0 18px}svg{display:block;width:100%;height:auto}svg text{font:10px system-ui,sans-serif;fill:#5d6773}
+section{margin:14px 0 18px}svg{display:block;width:100%;height:auto}
+svg text{font:10px system-ui,sans-serif;fill:#5d6773}
 ul{margin:2px 0 0;padding-left:46px;color:var(--soft);font-size:12px}summary{color:var(--soft);cursor:pointer}
 """
 
@@ -56,8 +58,8 @@ def colour(name: str) -> str:
 def _band(one: Happened, x: float, width: float, y: float, height: float, opacity: float) -> str:
     told = f"{one.name}: {one.text}, {one.end - one.begin:.1f} s"
     return (
-        f'<rect x="{x:.1f}" y="{y}" width="{max(width, 1.5):.1f}" height="{height}" fill="{colour(one.name)}" '
-        f'fill-opacity="{opacity}"><title>{escape(told)}</title></rect>'
+        f'<rect x="{x:.1f}" y="{y}" width="{max(width, 1.5):.1f}" height="{height}" '
+        f'fill="{colour(one.name)}" fill-opacity="{opacity}"><title>{escape(told)}</title></rect>'
     )
 
 
@@ -78,8 +80,10 @@ def overview(outcomes: Sequence[Outcome]) -> str:
         x = LEFT + (outcome.begin - begin) * scale
         width = (outcome.end - outcome.begin) * scale
         shade = "#fdecea" if outcome.problems else "#f2f4f7" if outcome.number % 2 else "#fafbfc"
-        parts.append(f'<a href="#e{outcome.number}"><rect x="{x:.1f}" y="{TOP}" width="{width:.1f}" '
-                     f'height="{HEIGHT + 24}" fill="{shade}"><title>episode {outcome.number}</title></rect></a>')  # fmt: skip
+        parts.append(
+            f'<a href="#e{outcome.number}"><rect x="{x:.1f}" y="{TOP}" width="{width:.1f}" '
+            f'height="{HEIGHT + 24}" fill="{shade}"><title>episode {outcome.number}</title></rect></a>'
+        )
         for one in outcome.faults:
             at = LEFT + (one.begin - begin) * scale
             parts.append(_band(one, at, (one.end - one.begin) * scale, TOP + HEIGHT + 4, 16, 0.9))
@@ -121,8 +125,9 @@ def episode_picture(outcome: Outcome, gaps: Iterable[Gap]) -> str:
     for points, fill, opacity in ((writes, "#30455c", 0.75), (reads, "#8fb3d9", 0.75)):
         parts.append(_area([(LEFT + at * scale, rate) for at, rate in points], top, fill, opacity))
     for gap in gaps:
+        x, width = LEFT + gap.at * scale, max(gap.seconds * scale, 1.5)
         parts.append(
-            f'<rect x="{LEFT + gap.at * scale:.1f}" y="{base + 1}" width="{max(gap.seconds * scale, 1.5):.1f}" '
+            f'<rect x="{x:.1f}" y="{base + 1}" width="{width:.1f}" '
             f'height="5" fill="#c0392b"><title>no write for {gap.seconds:.2f} s</title></rect>'
         )
     if outcome.healed:

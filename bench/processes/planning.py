@@ -43,7 +43,7 @@ def _deal(
         if not deck:
             deck += random.sample(faults, len(faults))
         kind = deck.pop(0)
-        if (kind.STORE and store and kind.STORE != store) or (kind.IS_LAST and last):
+        if (kind.STORE and store and store != kind.STORE) or (kind.IS_LAST and last):
             passed.append(kind)
             continue
         store = store or kind.STORE

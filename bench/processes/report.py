@@ -74,7 +74,7 @@ def write_report(run: Run, directory: Path) -> None:
 def page(run: Run) -> str:
     """The page."""
     parts = [_head(run), overview(run.outcomes), _legend(run.outcomes), _matrix(run.outcomes)]
-    parts += [_by_fault(run.outcomes), _slowest(run.outcomes), _episodes(run.outcomes), _verdicts(run.outcomes)]
+    parts += [part(run.outcomes) for part in (_by_fault, _slowest, _episodes, _verdicts)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -108,8 +108,8 @@ def _head(run: Run) -> str:
     said = f"{len(failed)} episodes failed" if failed else "No violation, no hang"
     return (
         f'<h1>Faults on real processes <em class="{state}">{said}</em></h1>'
-        f"<p>Real nodes in network namespaces of one machine, each episode with a fresh cluster: load, faults, "
-        f"healing, and then progress and equal state are demanded and all histories judged. Begun "
+        "<p>Real nodes in network namespaces of one machine, each episode with a fresh cluster: load, "
+        "faults, healing, and then progress and equal state are demanded and all histories judged. Begun "
         f"{run.began:%Y-%m-%d %H:%M} UTC, seed {run.seed}. {facts}</p>"
         f'<div class="tiles">{shown}</div>'
     )
@@ -138,8 +138,8 @@ def _matrix(outcomes: Sequence[Outcome]) -> str:
         for name in names
     ]
     return (
-        "<h2>Episodes by fault and workload</h2><p>How many histories of the workload were recorded under the "
-        "fault, and found valid; others by what they were.</p>"
+        "<h2>Episodes by fault and workload</h2><p>How many histories of the workload were recorded under "
+        "the fault, and found valid; others by what they were.</p>"
         f'<table class="matrix"><tr><th>fault</th>{head}</tr>{"".join(rows)}</table>'
     )
 
@@ -169,9 +169,10 @@ def _by_fault(outcomes: Sequence[Outcome]) -> str:
         for gaps in [sorted(found[name])]
     ]
     return (
-        "<h2>Gaps by fault</h2><p>Times of more than 0.25 s in which no write of any workload was acknowledged, "
-        "with that fault alone at work. A fault that takes the majority away has to have one as long as it lasts."
-        "</p><table><tr><th>fault</th><th>times</th><th>gaps</th><th>median s</th><th>longest s</th></tr>"
+        "<h2>Gaps by fault</h2><p>Times of more than 0.25 s in which no write of any workload was "
+        "acknowledged, with that fault alone at work. A fault that takes the majority away has to have one "
+        "as long as it lasts.</p><table><tr><th>fault</th><th>times</th><th>gaps</th><th>median s</th>"
+        "<th>longest s</th></tr>"
         f"{''.join(rows)}</table>"
     )
 
@@ -187,8 +188,8 @@ def _longest(values: Sequence[float]) -> str:
 def _slowest(outcomes: Sequence[Outcome]) -> str:
     gaps = sorted((gap for one in outcomes for gap in gaps_of(one)), key=lambda gap: -gap.seconds)
     rows = [
-        f'<tr><td><a href="#e{gap.episode}">{gap.episode}</a></td><td>{gap.at:.1f}</td><td>{gap.seconds:.2f}</td>'
-        f'<td class="text">{_faults(gap.faults)}</td></tr>'
+        f'<tr><td><a href="#e{gap.episode}">{gap.episode}</a></td><td>{gap.at:.1f}</td>'
+        f'<td>{gap.seconds:.2f}</td><td class="text">{_faults(gap.faults)}</td></tr>'
         for gap in gaps[:GAPS_SHOWN]
     ]
     return (
@@ -203,8 +204,8 @@ def _faults(faults: Iterable[Happened]) -> str:
 
 
 def _episodes(outcomes: Sequence[Outcome]) -> str:
-    parts = ["<h2>Each episode</h2><p>Acknowledged writes (dark) and reads (light) a second; faults as bands; "
-             "gaps in red below; the dashed line is the healing.</p>"]  # fmt: skip
+    parts = ["<h2>Each episode</h2><p>Acknowledged writes (dark) and reads (light) a second; faults as "
+             "bands; gaps in red below; the dashed line is the healing.</p>"]  # fmt: skip
     for outcome in outcomes:
         state = "good" if outcome.is_good else "bad"
         said = "good" if outcome.is_good else "; ".join(outcome.problems)
@@ -223,7 +224,8 @@ def _episodes(outcomes: Sequence[Outcome]) -> str:
 def _verdicts(outcomes: Sequence[Outcome]) -> str:
     rows = [
         f'<tr><td>{outcome.number}</td><th>{escape(workload)}</th><td>{one["calls"]:,}</td>'
-        f'<td>{one["unknown"]}</td><td class="{_STATES.get(one["verdict"], "open")}">{escape(one["verdict"])}</td>'
+        f'<td>{one["unknown"]}</td>'
+        f'<td class="{_STATES.get(one["verdict"], "open")}">{escape(one["verdict"])}</td>'
         f'<td>{one["seconds"]:.1f}</td><td class="text">{escape(one["text"][:300])}</td></tr>'
         for outcome in outcomes
         for workload, one in outcome.verdicts.items()

@@ -1,7 +1,7 @@
 """A file system that passes everything on to a directory, but whose syncs can be made slow or to fail.
 
-Runs until its mount is taken away. Lines on standard input set it: ``slow SECONDS``, ``fail``, ``well``. It says
-``ready`` once it is mounted, and ``failed`` for each sync that it let fail. Needs pyfuse3.
+Runs until its mount is taken away. Lines on standard input set it: ``slow SECONDS``, ``fail``, ``well``. It
+says ``ready`` once it is mounted, and ``failed`` for each sync that it let fail. Needs pyfuse3.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ KEEP_SECONDS: Final = 0.0
 """For how long the kernel may believe what it was told of an entry."""
 
 
-class Passing(pyfuse3.Operations):  # type: ignore[misc]
+class Passing(pyfuse3.Operations):
     """See the module. Inodes are this file system's own; each knows the paths that it has."""
 
     def __init__(self, root: str) -> None:
@@ -148,13 +149,17 @@ class Passing(pyfuse3.Operations):  # type: ignore[misc]
             raise pyfuse3.FUSEError(errno.EINVAL)
         with _errors():
             old, new = self._child(old_parent, old_name), self._child(new_parent, new_name)
-            if os.path.lexists(new):
-                gone = os.lstat(new)
-                self._by_real.pop((gone.st_dev, gone.st_ino), None)
+            self._forget_file(new)
             os.rename(old, new)
             for inode, path in self._paths.items():
                 if path == old or path.startswith(f"{old}/"):
                     self._paths[inode] = new + path[len(old) :]
+
+    def _forget_file(self, path: str) -> None:
+        """What is at the path, if anything, goes; its number may be used anew."""
+        with suppress(FileNotFoundError):
+            gone = os.lstat(path)
+            self._by_real.pop((gone.st_dev, gone.st_ino), None)
 
     async def link(self, inode: int, new_parent: int, new_name: bytes, ctx: Any) -> Any:
         """See pyfuse3."""

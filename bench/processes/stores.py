@@ -1,4 +1,4 @@
-"""What nodes' data lies on: the machine's own disk, a small one that can be filled, or one with slow syncs."""
+"""What nodes' data lies on: the machine's own disk, a small one to be filled, or one with slow syncs."""
 
 from __future__ import annotations
 

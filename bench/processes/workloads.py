@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Any, ClassVar, Final
 
@@ -131,8 +132,9 @@ class MapWorkload(Workload):
             await caller.call("map", name, op, args, do, limit=caller.random.choice(LIMITS))
 
         if kind < 3:
-            await caller.call("map", name, "put", [key, new], lambda: entries.put(key, new),
-                              limit=caller.random.choice(LIMITS), position=lambda revision: revision)  # fmt: skip
+            limit = caller.random.choice(LIMITS)
+            await caller.call("map", name, "put", [key, new], lambda: entries.put(key, new), limit=limit,
+                              position=lambda revision: revision)  # fmt: skip
         elif kind == 3:
             await change("remove", [key], lambda: entries.remove(key))
         elif kind == 4:
@@ -156,7 +158,7 @@ class MapWorkload(Workload):
         for name in sorted(self.objects):
             entries = caller.client.map(name)
             for key in self.KEYS:
-                await caller.call("map", name, "entry", [key], lambda e=entries, k=key: e.entry(k),
+                await caller.call("map", name, "entry", [key], partial(entries.entry, key),
                                   position=_revision)  # fmt: skip
 
 
@@ -204,7 +206,7 @@ class SetWorkload(Workload):
         for name in sorted(self.objects):
             elements = caller.client.set(name)
             for one in self.ELEMENTS:
-                await caller.call("set", name, "contains", [one], lambda e=elements, o=one: e.contains(o))
+                await caller.call("set", name, "contains", [one], partial(elements.contains, one))
 
 
 class QueueWorkload(Workload):
@@ -220,8 +222,9 @@ class QueueWorkload(Workload):
         queue = caller.client.queue(name)
         if caller.random.randrange(2):
             value = next(self.values)
-            await caller.call("queue", name, "offer", [value], lambda: queue.offer(value),
-                              limit=caller.random.choice(LIMITS), position=lambda revision: revision)  # fmt: skip
+            limit = caller.random.choice(LIMITS)
+            await caller.call("queue", name, "offer", [value], lambda: queue.offer(value), limit=limit,
+                              position=lambda revision: revision)  # fmt: skip
         else:
             await caller.call("queue", name, "poll", [], queue.poll)
 

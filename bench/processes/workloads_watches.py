@@ -1,4 +1,4 @@
-"""Watchers under faults: writers of one map, and watches that are left and taken up again at their positions."""
+"""Watchers under faults: writers of a map, and watches that are left and taken up again where they were."""
 
 from __future__ import annotations
 
