@@ -7,7 +7,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help dev test lint install install-dev lock clean
+.PHONY: help dev test lint install install-dev install-faults lock clean
 
 # The interpreter that makes .venv: the first of these that runs and is 3.11 or newer.
 CANDIDATES = python3.11 python3.12 python3.13 python3.14 python3
@@ -53,11 +53,17 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP_LOCKED) -r requirements-dev.lock
 	@touch $@
 
-# Writes both lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
+# What slow and failing syncs in `python -m bench.processes` need; built here, with gcc, pkg-config and libfuse3-dev.
+install-faults: install-dev
+	$(PIP_LOCKED) -r requirements-faults.lock
+
+# Writes the lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
 lock: | $(BIN)/python
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) pyproject.toml - -o requirements.lock
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra dev -c requirements.lock pyproject.toml - \
 		-o requirements-dev.lock
+	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra faults -c requirements.lock pyproject.toml - \
+		-o requirements-faults.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,7 +37,9 @@ class Plan:
     faults: Sequence[type[Fault]]
     workloads: Sequence[str]
     seconds: float
-    """Of load, about: faults that are under way then come to their end."""
+    """Of load, about."""
+    longest: float = float("inf")
+    """Of any fault."""
 
 
 @dataclass
@@ -128,7 +130,7 @@ class Episode:
             await trio.sleep(self._random.uniform(*CALM))
 
     async def _happen(self, fault: Fault, delay: float) -> None:
-        seconds = self._random.uniform(*fault.SECONDS)
+        seconds = min(self._random.uniform(*fault.SECONDS), self._plan.longest)
         await trio.sleep(delay)
         happened = Happened(fault.NAME, time.monotonic())
         self._outcome.faults.append(happened)

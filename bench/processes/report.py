@@ -105,7 +105,7 @@ def _head(run: Run) -> str:
     shown = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in tiles)
     facts = " · ".join(f"{escape(name)} {escape(value)}" for name, value in run.facts.items())
     state = "bad" if failed else "good"
-    said = f"{len(failed)} episodes failed" if failed else "No violation, no hang"
+    said = f"Failed episodes: {len(failed)}" if failed else "No violation, no hang"
     return (
         f'<h1>Faults on real processes <em class="{state}">{said}</em></h1>'
         "<p>Real nodes in network namespaces of one machine, each episode with a fresh cluster: load, "
