@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import trio
 
-import quorate
 from bench.checker.record import Recorder
 from bench.processes.calls import WAITING, Caller, Counts
 from bench.processes.workloads import (
@@ -33,8 +32,8 @@ from bench.processes.workloads import (
 )
 from bench.processes.workloads_held import ElectionWorkload, LockWorkload
 from bench.processes.workloads_watches import WatchWorkload
-from ops.status_command import compare
 from primitives.errors import QuorateError
+from router.client import Client, connect
 
 WORKLOADS: Final[dict[str, type[Workload]]] = {
     one.NAME: one
@@ -55,7 +54,7 @@ COUNT_SECONDS: Final = 0.1
 class Load:
     """All workloads, and their callers."""
 
-    def __init__(self, clients: list[quorate.Client], directory: Path, names: list[str], seed: int) -> None:
+    def __init__(self, clients: list[Client], directory: Path, names: list[str], seed: int) -> None:
         self.counts: Final = Counts()
         self.hung: list[str] = []
         """Calls that did not end although nothing kept them."""
@@ -128,7 +127,7 @@ async def _run(workload: Workload, caller: Caller, number: int) -> None:
 class Control:
     """What the harness asks for beside the load."""
 
-    def __init__(self, client: quorate.Client, load: Load, random: Random) -> None:
+    def __init__(self, client: Client, load: Load, random: Random) -> None:
         self._client: Final = client
         self._load: Final = load
         self._random: Final = random
@@ -150,10 +149,12 @@ class Control:
     async def hashes(self) -> dict[str, Any]:
         """Whether all replicas told the same state."""
         told = await self._client.status(hashes=True)
-        rows = compare(told["hashes"])
+        found: dict[int, set[tuple[int, bytes]]] = {}
+        for row in told["hashes"]:
+            found.setdefault(row["group"], set()).add((row["revision"], row["hash"]))
         return {
-            "ready": told["ready"], "missing": told["hashes_missing"], "groups": len(rows),
-            "differing": [row["group"] for row in rows if not row["equal"]],
+            "ready": told["ready"], "missing": told["hashes_missing"],
+            "differing": [group for group, hashes in found.items() if len(hashes) > 1],
             "away": [node["name"] for node in told["nodes"]
                      if not node["connected"] and node["node"] != told["node"]],
         }  # fmt: skip
@@ -203,17 +204,17 @@ async def _count(load: Load) -> None:
 
 
 @asynccontextmanager
-async def _clients(url: str) -> AsyncIterator[list[quorate.Client]]:
+async def _clients(url: str) -> AsyncIterator[list[Client]]:
     async with AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(quorate.connect(url, session_timeout=seconds))
+            await stack.enter_async_context(connect(url, session_timeout=seconds))
             for seconds in SESSION_SECONDS
         ]
 
 
 async def serve(url: str, directory: Path, names: list[str], seed: int) -> None:
     """Does what it is told until its input ends."""
-    async with _clients(url) as clients, quorate.connect(url) as own:
+    async with _clients(url) as clients, connect(url) as own:
         load = Load(clients, directory, names, seed)
         control = Control(own, load, Random(seed))
         try:

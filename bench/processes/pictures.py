@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bench.processes.episode import Happened, Outcome
-
-if TYPE_CHECKING:
-    from bench.processes.report import Gap
+from bench.processes.gaps import Gap
 
 WIDTH: Final = 1080
 LEFT: Final = 46

@@ -13,8 +13,8 @@ from typing import Final
 
 import trio
 
-import quorate
 from primitives.errors import QuorateError
+from router.client import Client, connect
 
 WRITERS: Final = 3
 """For each group, each with a client of its own."""
@@ -22,7 +22,7 @@ PAUSE: Final = 0.004
 LOOK_SECONDS: Final = 0.02
 
 
-async def names_by_group(client: quorate.Client) -> dict[int, str]:
+async def names_by_group(client: Client) -> dict[int, str]:
     """For each data group, the name of a counter that it keeps."""
     found: dict[int, str] = {}
     shard_map = await client.shard_map()
@@ -38,7 +38,7 @@ async def names_by_group(client: quorate.Client) -> dict[int, str]:
     return found
 
 
-async def _write(client: quorate.Client, group: int, name: str) -> None:
+async def _write(client: Client, group: int, name: str) -> None:
     counter = client.counter(name)
     while True:
         await counter.add(1)
@@ -46,7 +46,7 @@ async def _write(client: quorate.Client, group: int, name: str) -> None:
         await trio.sleep(PAUSE)
 
 
-async def _look(client: quorate.Client) -> None:
+async def _look(client: Client) -> None:
     """Each round asks a node; one that was just killed does not answer, which the client finds out itself."""
     while True:
         with trio.move_on_after(0.5):
@@ -66,7 +66,7 @@ def _say(line: list[object]) -> None:
 async def serve(urls: list[str]) -> None:
     """Writes and looks until it is killed. ``urls``: of the whole cluster, then of each node."""
     async with trio.open_nursery() as nursery:
-        async with quorate.connect(urls[0]) as first:
+        async with connect(urls[0]) as first:
             names = await names_by_group(first)
         for _ in range(WRITERS):
             nursery.start_soon(_client, urls[0], names)
@@ -75,13 +75,13 @@ async def serve(urls: list[str]) -> None:
 
 
 async def _client(url: str, names: dict[int, str]) -> None:
-    async with quorate.connect(url) as client, trio.open_nursery() as nursery:
+    async with connect(url) as client, trio.open_nursery() as nursery:
         for group, name in names.items():
             nursery.start_soon(_write, client, group, name)
 
 
 async def _observer(url: str) -> None:
-    async with quorate.connect(url) as client:
+    async with connect(url) as client:
         await _look(client)
 
 

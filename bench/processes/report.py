@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import quorate
 from bench.processes.episode import Happened, Outcome
+from bench.processes.gaps import gaps_of
 from bench.processes.pictures import CSS, colour, episode_picture, overview
 
 GAPS_SHOWN: Final = 20
@@ -34,34 +35,12 @@ class Run:
         """A run that begins now, on this machine."""
         memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         facts = {
-            "Quorate": quorate.__version__,
+            "Quorate": version("quorate"),
             "Python": platform.python_version(),
             "kernel": f"{platform.system()} {platform.release()}",
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {memory_gb:.0f} GiB",
         }
         return Run(seed, minutes, datetime.now(UTC), facts)
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A time without an acknowledged write."""
-
-    episode: int
-    at: float
-    """From the episode's beginning."""
-    seconds: float
-    faults: list[Happened]
-    """Those at work in it, or up to a second before."""
-
-
-def gaps_of(outcome: Outcome) -> list[Gap]:
-    """All of an episode, up to its healing and what healing takes."""
-    found = []
-    for sample in outcome.samples:
-        for begin, end in sample["gaps"]:
-            at_work = [one for one in outcome.faults if one.begin < end and one.end + 1.0 > begin]
-            found.append(Gap(outcome.number, begin - outcome.begin, end - begin, at_work))
-    return found
 
 
 def write_report(run: Run, directory: Path) -> None:

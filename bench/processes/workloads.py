@@ -14,15 +14,14 @@ from typing import Any, ClassVar, Final
 
 import trio
 
-import quorate
 from bench.processes.calls import Caller, Nothing
+from primitives.handle import LINEARIZABLE, SEQUENTIAL, ReadLevel, Stale
 
 LIMITS: Final = (None, None, None, 0.3, 1.0, 3.0)
 """Time limits of ordinary calls."""
 STALE_SECONDS: Final = 2.0
-_LEVELS: Final[dict[str, quorate.ReadLevel]] = {
-    "linearizable": quorate.LINEARIZABLE, "sequential": quorate.SEQUENTIAL,
-    "stale": quorate.Stale(STALE_SECONDS),
+_LEVELS: Final[dict[str, ReadLevel]] = {
+    "linearizable": LINEARIZABLE, "sequential": SEQUENTIAL, "stale": Stale(STALE_SECONDS),
 }  # fmt: skip
 
 
@@ -64,7 +63,7 @@ class Workload:
         """Looks at what is left of every object, when all is healed and all callers have ended."""
 
 
-def level_of(caller: Caller) -> tuple[dict[str, Any], quorate.ReadLevel]:
+def level_of(caller: Caller) -> tuple[dict[str, Any], ReadLevel]:
     """A read level, with what a history says of it: mostly linearizable."""
     chosen = caller.random.choice(("linearizable",) * 6 + ("sequential", "stale"))
     said: dict[str, Any] = {"read": chosen, "session": caller.session}

@@ -12,9 +12,10 @@ from bench.processes.episode import Happened, Outcome
 from bench.processes.faults import REGISTRY
 from bench.processes.faults_all import LOADED
 from bench.processes.gap import Trial, _analyse
+from bench.processes.gaps import gaps_of
 from bench.processes.judging import judge
 from bench.processes.planning import plans
-from bench.processes.report import Run, gaps_of, page
+from bench.processes.report import Run, page
 
 ALL = [REGISTRY[name] for name in LOADED]
 
