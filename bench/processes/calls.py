@@ -37,21 +37,23 @@ class Counts:
     reads: int = 0
     failed: int = 0
     unknown: int = 0
-    written_at: float = field(default_factory=time.monotonic)
-    """When the last change was acknowledged."""
-    gaps: list[tuple[float, float]] = field(default_factory=list)
-    """Times of more than ``GAP_SECONDS`` without one, ended since last asked."""
+    written_at: dict[str, float] = field(default_factory=dict)
+    """When the last change was acknowledged: of each workload, and of all of them."""
+    gaps: list[tuple[str, float, float]] = field(default_factory=list)
+    """Times without one, of a workload or of all, that ended since last asked."""
 
-    def ok(self, op: str) -> None:
+    def ok(self, workload: str, op: str) -> None:
         """A call of this operation gave a result."""
         if op in QUERIES:
             self.reads += 1
             return
         self.writes += 1
         now = time.monotonic()
-        if now - self.written_at > GAP_SECONDS:
-            self.gaps.append((self.written_at, now))
-        self.written_at = now
+        for whose, least in ((ALL, GAP_SECONDS), (workload, WORKLOAD_GAP_SECONDS)):
+            before = self.written_at.get(whose, now)
+            if now - before > least:
+                self.gaps.append((whose, before, now))
+            self.written_at[whose] = now
 
     def taken(self) -> dict[str, Any]:
         """What is counted, for the report; counts from 0 again."""
@@ -64,7 +66,12 @@ class Counts:
         return told
 
 
+ALL: Final = "all"
+"""All workloads together, among gaps."""
 GAP_SECONDS: Final = 0.25
+"""A longer time without any acknowledged change is a gap."""
+WORKLOAD_GAP_SECONDS: Final = 0.75
+"""The same of one workload, whose few callers pause, too."""
 
 
 class Caller:
@@ -83,6 +90,7 @@ class Caller:
         self.idle: Final = trio.Event()
         """It calls no more."""
         self._counts: Final = counts
+        self._workload: Final = name.partition(".")[0]
         self.process = name
         """Its name in the history, another one after each unknown outcome."""
 
@@ -99,7 +107,7 @@ class Caller:
             with trio.move_on_after(float("inf") if limit is None else limit):
                 result = await do()
                 self.recorder.ok(self.process, told(result), position=position(result))
-                self._counts.ok(op)
+                self._counts.ok(self._workload, op)
                 return result
             self._unknown("its time limit passed")
         except QuorateError as error:

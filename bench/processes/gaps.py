@@ -12,6 +12,8 @@ class Gap:
     """A time without an acknowledged write."""
 
     episode: int
+    whose: str
+    """The workload's, or :data:`bench.processes.calls.ALL`."""
     at: float
     """From the episode's beginning."""
     seconds: float
@@ -20,10 +22,13 @@ class Gap:
 
 
 def gaps_of(outcome: Outcome) -> list[Gap]:
-    """All of an episode, up to its healing and what healing takes."""
+    """All of an episode, until it was healed and went on; then the load ends by itself."""
     found = []
+    over = outcome.healed + (outcome.progress_seconds or 0.0) if outcome.healed else float("inf")
     for sample in outcome.samples:
-        for begin, end in sample["gaps"]:
+        for whose, begin, end in sample["gaps"]:
+            if begin > over - 1.0:
+                continue
             at_work = [one for one in outcome.faults if one.begin < end and one.end + 1.0 > begin]
-            found.append(Gap(outcome.number, begin - outcome.begin, end - begin, at_work))
+            found.append(Gap(outcome.number, whose, begin - outcome.begin, end - begin, at_work))
     return found

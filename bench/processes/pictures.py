@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Final
 
+from bench.processes.calls import ALL
 from bench.processes.episode import Happened, Outcome
 from bench.processes.gaps import Gap
 
@@ -40,6 +41,7 @@ table{border-collapse:collapse;font-size:13px;margin:6px 0}
 th,td{padding:3px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th{font-weight:400}
 tr:first-child th{color:var(--soft)}th:first-child{text-align:left}
+.pair{display:flex;flex-wrap:wrap;gap:0 48px}
 td.text,th.text{text-align:left;white-space:normal}
 td.good{color:var(--good)}td.bad{color:#fff;background:var(--bad)}td.open{color:var(--open)}
 section{margin:14px 0 18px}svg{display:block;width:100%;height:auto}
@@ -116,13 +118,14 @@ def episode_picture(outcome: Outcome, gaps: Iterable[Gap]) -> str:
         x, width = LEFT + (one.begin - outcome.begin) * scale, (one.end - one.begin) * scale
         parts.append(_band(one, x, width, TOP, HEIGHT, 0.13))
         parts.append(_band(one, x, width, base + 8 + 15 * lane, 13, 0.9))
-        parts.append(f'<text x="{x + 2:.1f}" y="{base + 18 + 15 * lane}" style="fill:#10151b">'
-                     f"{escape(one.name)}</text>")  # fmt: skip
+        if width > 6 * len(one.name):
+            parts.append(f'<text x="{x + 2:.1f}" y="{base + 18 + 15 * lane}" style="fill:#10151b">'
+                         f"{escape(one.name)}</text>")  # fmt: skip
     reads, writes = (_bins(outcome, what, BIN_SECONDS) for what in ("reads", "writes"))
     top = max((rate for _, rate in (*reads, *writes)), default=0.0)
     for points, fill, opacity in ((writes, "#30455c", 0.75), (reads, "#8fb3d9", 0.75)):
         parts.append(_area([(LEFT + at * scale, rate) for at, rate in points], top, fill, opacity))
-    for gap in gaps:
+    for gap in (gap for gap in gaps if gap.whose == ALL):
         x, width = LEFT + gap.at * scale, max(gap.seconds * scale, 1.5)
         parts.append(
             f'<rect x="{x:.1f}" y="{base + 1}" width="{width:.1f}" '

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from bench.processes.calls import ALL, GAP_SECONDS, WORKLOAD_GAP_SECONDS
 from bench.processes.episode import Happened, Outcome
 from bench.processes.gaps import gaps_of
 from bench.processes.pictures import CSS, colour, episode_picture, overview
@@ -52,8 +53,10 @@ def write_report(run: Run, directory: Path) -> None:
 
 def page(run: Run) -> str:
     """The page."""
-    parts = [_head(run), overview(run.outcomes), _legend(run.outcomes), _matrix(run.outcomes)]
-    parts += [part(run.outcomes) for part in (_by_fault, _slowest, _episodes, _verdicts)]
+    parts = [_head(run), overview(run.outcomes), _legend(run.outcomes)]
+    pair = f"<div>{_matrix(run.outcomes)}</div><div>{_by_fault(run.outcomes)}</div>"
+    parts.append(f'<div class="pair">{pair}</div>')
+    parts += [part(run.outcomes) for part in (_slowest, _episodes, _verdicts)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -69,7 +72,8 @@ def _head(run: Run) -> str:
     verdicts = Counter(one["verdict"] for outcome in outcomes for one in outcome.verdicts.values())
     samples = [sample for outcome in outcomes for sample in outcome.samples]
     seconds = outcomes[-1].end - outcomes[0].begin if outcomes else 0.0
-    worst = max((gap.seconds for outcome in outcomes for gap in gaps_of(outcome)), default=0.0)
+    gaps = (gap for outcome in outcomes for gap in gaps_of(outcome) if gap.whose == ALL)
+    worst = max((gap.seconds for gap in gaps), default=0.0)
     progress = [one.progress_seconds for one in outcomes if one.progress_seconds is not None]
     unknown = sum(sample["unknown"] for sample in samples)
     tiles = [
@@ -133,25 +137,27 @@ def _cell(counts: Counter[str]) -> str:
 
 
 def _by_fault(outcomes: Sequence[Outcome]) -> str:
-    found: dict[str, list[float]] = defaultdict(list)
+    found: dict[tuple[str, bool], list[float]] = defaultdict(list)
     times: Counter[str] = Counter()
     for outcome in outcomes:
         times.update(one.name for one in outcome.faults)
         for gap in gaps_of(outcome):
             # What stands on its own only: of two faults at a time, nobody knows which one it was.
             if len(gap.faults) == 1:
-                found[gap.faults[0].name].append(gap.seconds)
-    rows = [
-        f'<tr><th><i style="background:{colour(name)}"></i>{escape(name)}</th><td>{times[name]}</td>'
-        f"<td>{len(gaps)}</td><td>{_middle(gaps)}</td><td>{_longest(gaps)}</td></tr>"
-        for name in sorted(times)
-        for gaps in [sorted(found[name])]
-    ]
+                found[gap.faults[0].name, gap.whose == ALL].append(gap.seconds)
+    rows = []
+    for name in sorted(times):
+        cells = f'<th><i style="background:{colour(name)}"></i>{escape(name)}</th><td>{times[name]}</td>'
+        for is_all in (True, False):
+            gaps = sorted(found[name, is_all])
+            cells += f"<td>{len(gaps)}</td><td>{_middle(gaps)}</td><td>{_longest(gaps)}</td>"
+        rows.append(f"<tr>{cells}</tr>")
     return (
-        "<h2>Gaps by fault</h2><p>Times of more than 0.25 s in which no write of any workload was "
-        "acknowledged, with that fault alone at work. A fault that takes the majority away has to have one "
-        "as long as it lasts.</p><table><tr><th>fault</th><th>times</th><th>gaps</th><th>median s</th>"
-        "<th>longest s</th></tr>"
+        "<h2>Gaps by fault</h2><p>Times without an acknowledged write while that fault alone was at work: of "
+        f"all workloads together (over {GAP_SECONDS} s), and of a single one (over {WORKLOAD_GAP_SECONDS} s). "
+        "A fault that takes the majority away has to have one as long as it lasts.</p><table>"
+        "<tr><th>fault</th><th>times</th><th>gaps of all</th><th>median s</th><th>longest s</th>"
+        "<th>gaps of one</th><th>median s</th><th>longest s</th></tr>"
         f"{''.join(rows)}</table>"
     )
 
@@ -168,12 +174,14 @@ def _slowest(outcomes: Sequence[Outcome]) -> str:
     gaps = sorted((gap for one in outcomes for gap in gaps_of(one)), key=lambda gap: -gap.seconds)
     rows = [
         f'<tr><td><a href="#e{gap.episode}">{gap.episode}</a></td><td>{gap.at:.1f}</td>'
-        f'<td>{gap.seconds:.2f}</td><td class="text">{_faults(gap.faults)}</td></tr>'
+        f'<td>{gap.seconds:.2f}</td><td class="text">{escape(gap.whose)}</td>'
+        f'<td class="text">{_faults(gap.faults)}</td></tr>'
         for gap in gaps[:GAPS_SHOWN]
     ]
     return (
         f"<h2>The {min(GAPS_SHOWN, len(gaps))} slowest gaps</h2><table><tr><th>episode</th><th>at s</th>"
-        f'<th>length s</th><th class="text">faults at work</th></tr>{"".join(rows)}</table>'
+        '<th>length s</th><th class="text">of</th><th class="text">faults at work</th></tr>'
+        f"{''.join(rows)}</table>"
     )
 
 

@@ -69,12 +69,14 @@ def test_a_history_that_cannot_be_makes_its_episode_fail(tmp_path: Path) -> None
 def test_the_report_shows_faults_gaps_and_verdicts() -> None:
     outcome = Outcome(4, "1/4", 3, ["map"], begin=100.0, end=130.0, healed=120.0, progress_seconds=0.5)
     outcome.faults = [Happened("kill", 105.0, "n2 <the leader>", 110.0), Happened("loss", 104.0, "5%", 111.0)]
+    gaps = [["all", 105.0, 107.5], ["map", 104.0, 108.0]]
     outcome.samples = [
         {"at": 103.0, "writes": 50, "reads": 10, "failed": 0, "unknown": 0, "gaps": []},
-        {"at": 108.0, "writes": 5, "reads": 1, "failed": 0, "unknown": 1, "gaps": [[105.0, 107.5]]},
+        {"at": 108.0, "writes": 5, "reads": 1, "failed": 0, "unknown": 1, "gaps": gaps},
     ]
     outcome.verdicts = {"map": {"verdict": "valid", "calls": 66, "unknown": 1, "seconds": 0.1, "text": ""}}
-    (gap,) = gaps_of(outcome)
+    gap, of_map = gaps_of(outcome)
+    assert (of_map.whose, of_map.seconds) == ("map", 4.0)
     assert (gap.episode, gap.at, gap.seconds) == (4, 5.0, 2.5)
     assert [one.name for one in gap.faults] == ["kill", "loss"]
     run = Run.begin(seed=1, minutes=1.0)
