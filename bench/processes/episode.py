@@ -16,7 +16,7 @@ import trio
 from bench.processes.clients import Clients, running
 from bench.processes.faults import Fault, Scene
 from bench.processes.network import Network
-from bench.processes.nodes import Broken, Cluster, a_cluster
+from bench.processes.nodes import STORE_FAILED, Broken, Cluster, a_cluster
 from bench.processes.stores import Disk, disks
 
 GROUPS: Final = 4
@@ -25,6 +25,10 @@ CALM: Final = (0.5, 3.0)
 """Between faults."""
 PROGRESS_SECONDS: Final = 30.0
 """From healing until writes work everywhere, all nodes are ready, and all replicas hold the same."""
+
+HASHES_SECONDS: Final = 25.0
+EPISODE_SECONDS: Final = 900.0
+"""Nothing takes so long; what does hangs."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,12 @@ class Episode:
             nursery.cancel_scope.cancel()
         await self._heal()
         self._outcome.healed = time.monotonic()
-        with trio.move_on_after(PROGRESS_SECONDS) as scope:
+        # A node that is missing for good holds up the question for hashes, which waits for it.
+        seconds = PROGRESS_SECONDS + (2 * HASHES_SECONDS if self._cluster.lost else 0.0)
+        with trio.move_on_after(seconds) as scope:
             await self._progress()
         if scope.cancelled_caught:
-            raise Broken(f"no progress within {PROGRESS_SECONDS:.0f} s after healing: {self._missing}")
+            raise Broken(f"no progress within {seconds:.0f} s after healing: {self._missing}")
         self._outcome.progress_seconds = time.monotonic() - self._outcome.healed
         told = await self._clients.ask("stop")
         if told["hung"]:
@@ -132,6 +138,7 @@ class Episode:
     async def _happen(self, fault: Fault, delay: float) -> None:
         seconds = min(self._random.uniform(*fault.SECONDS), self._plan.longest)
         await trio.sleep(delay)
+        self._cluster.check()
         happened = Happened(fault.NAME, time.monotonic())
         self._outcome.faults.append(happened)
         try:
@@ -144,15 +151,15 @@ class Episode:
 
     async def _heal(self) -> None:
         """Starts again what ended, which it may only for a reason."""
-        for name, node in self._cluster.nodes.items():
+        self._cluster.check()
+        for name in self._cluster.names:
             said = await self._cluster.clear_away(name)
             if said is None:
                 continue
-            if not node.may_end:
-                raise Broken(said)
-            # It came upon damage while it ran; started again, it would only say so once more.
-            self._cluster.lost.add(name)
             self._outcome.notes.append(said)
+            if STORE_FAILED not in said:
+                # It came upon damage while it ran; started again, it would only say so once more.
+                self._cluster.lost.add(name)
         nodes = self._cluster.nodes.values()
         await self._cluster.start_all(
             [node.name for node in nodes if not node.is_up and node.name not in self._cluster.lost]
@@ -161,12 +168,13 @@ class Episode:
     async def _progress(self) -> None:
         self._missing = "no write"
         while True:
+            await self._heal()
             told = await self._clients.ask("write", 5.0)
             if "error" in told:
                 self._missing = f"writes: {told['error']}"
                 await trio.sleep(0.2)
                 continue
-            told = await self._clients.ask("hashes", 25.0)
+            told = await self._clients.ask("hashes", HASHES_SECONDS)
             if told.get("differing"):
                 raise Broken(f"replicas hold different state in groups {told['differing']}")
             wanting = self._wanting(told)
@@ -201,12 +209,14 @@ async def play(plan: Plan, network: Network, directory: Path) -> Outcome:
             await cluster.start_all(names)
             async with running(cluster, plan.workloads, Random(plan.seed).randrange(1 << 32)) as clients:
                 try:
-                    await Episode(plan, cluster, clients, outcome, mounted).run()
+                    with trio.fail_after(EPISODE_SECONDS):
+                        await Episode(plan, cluster, clients, outcome, mounted).run()
                 finally:
                     outcome.samples = clients.samples
+                    outcome.problems += [f"{name} showed a traceback" for name in cluster.tracebacks()]
     except* Broken as group:
         outcome.problems += [str(error) for error in _leaves(group)]
-    except* (OSError, RuntimeError) as group:
+    except* Exception as group:
         outcome.problems += ["".join(traceback.format_exception(error)) for error in _leaves(group)]
     outcome.end = time.monotonic()
     for lines in (outcome.problems, outcome.notes):

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,8 @@ START_SECONDS: Final = 60.0
 """For a node to serve."""
 TERM_SECONDS: Final = 30.0
 """For a node to stop when it is asked to."""
+STORE_FAILED: Final = "quorate: the store failed"
+"""How a node says that its disk did."""
 COMMAND: Final = (sys.executable, "-P", "-m", "ops.main")
 
 
@@ -49,11 +51,8 @@ class Node:
     """By SIGSTOP."""
     prefix: Sequence[str] = ()
     """A command that its command line is given to."""
-    starts: int = 0
     may_end: bool = False
-    """A fault is at work that a node rightly ends itself of."""
-    ends: list[str] = field(default_factory=list)
-    """When it ended by itself, what it said."""
+    """A fault was at work that a node rightly ends itself of."""
 
     @property
     def is_up(self) -> bool:
@@ -95,7 +94,6 @@ class Cluster:
         """Starts a node that does not run; does not wait for it."""
         node = self.nodes[name]
         cluster = ",".join(f"{one}={self.network.address(one)}:{PEER_PORT}" for one in self.nodes)
-        node.starts += 1
         node.is_stopped = False
         with node.log.open("ab") as log:
             node.process = await trio.lowlevel.open_process(
@@ -143,8 +141,19 @@ class Cluster:
             if number in (signal.SIGSTOP, signal.SIGCONT):
                 node.is_stopped = number == signal.SIGSTOP
 
+    def check(self) -> None:
+        """Raises :class:`Broken` if a node ended by itself that had no reason to."""
+        for name, node in self.nodes.items():
+            if node.process is not None and node.process.poll() is not None and not node.may_end:
+                code = node.process.returncode
+                raise Broken(f"{name} ended by itself with code {code}: {self.last_words(name)}")
+
     async def kill(self, names: Sequence[str]) -> None:
-        """Kills nodes with -9, all of them before it waits for any."""
+        """Kills nodes with -9, all of them before it waits for any. Raises what :meth:`check` does."""
+        self.check()
+        await self._kill(names)
+
+    async def _kill(self, names: Sequence[str]) -> None:
         for name in names:
             self.signal(name, signal.SIGKILL)
         for name in names:
@@ -179,14 +188,17 @@ class Cluster:
         if node.process is None or node.process.poll() is None:
             return None
         code = await self._ended(name)
-        said = f"{name} ended by itself with code {code}: {self.last_words(name)}"
-        node.ends.append(said)
-        return said
+        return f"{name} ended by itself with code {code}: {self.last_words(name)}"
+
+    def tracebacks(self) -> list[str]:
+        """Nodes that showed one, which nobody is to see."""
+        return [name for name, node in self.nodes.items()
+                if node.log.exists() and "Traceback" in node.log.read_text(errors="replace")]  # fmt: skip
 
     async def end(self) -> None:
         """Kills whatever runs."""
         with trio.CancelScope(shield=True):
-            await self.kill(self.names)
+            await self._kill(self.names)
 
 
 @asynccontextmanager

@@ -154,7 +154,7 @@ def _by_fault(outcomes: Sequence[Outcome]) -> str:
         rows.append(f"<tr>{cells}</tr>")
     return (
         "<h2>Gaps by fault</h2><p>Times without an acknowledged write while that fault alone was at work: of "
-        f"all workloads together (over {GAP_SECONDS} s), and of a single one (over {WORKLOAD_GAP_SECONDS} s). "
+        f"all workloads together (over {GAP_SECONDS} s), and of one (over {WORKLOAD_GAP_SECONDS} s). "
         "A fault that takes the majority away has to have one as long as it lasts.</p><table>"
         "<tr><th>fault</th><th>times</th><th>gaps of all</th><th>median s</th><th>longest s</th>"
         "<th>gaps of one</th><th>median s</th><th>longest s</th></tr>"

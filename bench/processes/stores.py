@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -93,6 +94,8 @@ async def disks(kind: str | None, cluster: Cluster) -> AsyncIterator[dict[str, D
                 yield made
             finally:
                 await cluster.end()
+                if kind == SMALL:
+                    await trio.to_thread.run_sync(_save, cluster)
                 _unmount(mounts)
                 nursery.cancel_scope.cancel()
     finally:
@@ -112,6 +115,13 @@ async def _slow(cluster: Cluster, name: str, mount: Path, nursery: trio.Nursery)
         await nursery.start(disk.read)
         return disk
     raise Broken(f"no file system with slow syncs: {(cluster.directory / f'disk-{name}.log').read_text()}")
+
+
+def _save(cluster: Cluster) -> None:
+    """Copies the data, which goes with its mount, to where that of other clusters is."""
+    for name, node in cluster.nodes.items():
+        if node.data.exists():
+            shutil.copytree(node.data, cluster.directory / "data" / name)
 
 
 def _unmount(mounts: list[Path]) -> None:
