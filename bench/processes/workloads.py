@@ -19,6 +19,8 @@ from primitives.handle import LINEARIZABLE, SEQUENTIAL, ReadLevel, Stale
 
 LIMITS: Final = (None, None, None, 0.3, 1.0, 3.0)
 """Time limits of ordinary calls."""
+PATIENT_LIMITS: Final = (None, None, None, None, 2.0)
+"""Time limits of calls that undo what they did if they are called off, which is dear to judge."""
 STALE_SECONDS: Final = 2.0
 _LEVELS: Final[dict[str, ReadLevel]] = {
     "linearizable": LINEARIZABLE, "sequential": SEQUENTIAL, "stale": Stale(STALE_SECONDS),
@@ -209,8 +211,7 @@ class SetWorkload(Workload):
 
 
 class QueueWorkload(Workload):
-    """Elements that are handed over, each once. A poll has no time limit: one that is called off puts back
-    what it took, which no order of whole calls would explain."""
+    """Elements that are handed over, each once. A poll that is called off puts back what it took."""
 
     NAME = "queue"
     SECONDS = 6.0
@@ -225,7 +226,8 @@ class QueueWorkload(Workload):
             await caller.call("queue", name, "offer", [value], lambda: queue.offer(value), limit=limit,
                               position=lambda revision: revision)  # fmt: skip
         else:
-            await caller.call("queue", name, "poll", [], queue.poll)
+            limit = caller.random.choice(PATIENT_LIMITS)
+            await caller.call("queue", name, "poll", [], queue.poll, limit=limit)
 
     async def finish(self, caller: Caller) -> None:
         """See :class:`Workload`."""

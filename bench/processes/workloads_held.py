@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 import trio
 
 from bench.processes.calls import Caller, Nothing
-from bench.processes.workloads import Workload
+from bench.processes.workloads import PATIENT_LIMITS, Workload
 from primitives.handle import LeaseState
 from primitives.holding import Held
 
@@ -21,8 +21,7 @@ HOLD_SECONDS: Final = (0.0, 0.0, 0.02, 0.05, 0.3)
 
 
 class LockWorkload(Workload):
-    """Contention for one lock. Calls that wait for it have no time limit: one that is called off gives back
-    what it was granted, which no order of whole calls would explain."""
+    """Contention for one lock. A call that is called off gives back what it was granted."""
 
     NAME = "lock"
     KIND: ClassVar = "lock"
@@ -35,7 +34,8 @@ class LockWorkload(Workload):
             await self.look(caller, name)
             return
         op, args, do = self.ask(caller, name)
-        grant = await caller.call(self.KIND, name, op, args, do, told=_token)
+        limit = caller.random.choice(PATIENT_LIMITS)
+        grant = await caller.call(self.KIND, name, op, args, do, told=_token, limit=limit)
         if grant is None:
             return
         if not await self._keep(caller, name, grant):
