@@ -28,6 +28,7 @@ _GROUPS: Final = {
     "primitive": ("ops.primitive_commands:app", "Primitives of all types: what there is, and where."),
     "session": ("ops.session_commands:app", "Sessions: who is connected, and what they hold."),
     "group": ("ops.group_commands:app", "Groups: each a Raft log with replicas on some nodes."),
+    "check": ("ops.check_commands:app", "Judge recorded histories, offline."),
     "slot": ("ops.slot_commands:app", "Slots, the units of placement, and the groups that own them."),
 }
 _COMMANDS: Final = {

@@ -14,6 +14,7 @@ from bench.checker.moves import (
     NULL,
     BadResult,
     Effect,
+    Model,
     State,
     Step,
     freeze,
@@ -31,7 +32,7 @@ UNTOLD: Final = -1
 EMPTY: Final[Cell] = (ABSENT, 0, 0)
 
 
-class CellModel:
+class CellModel(Model):
     """A register, or one entry of a map: the key is not looked at."""
 
     initial: State = EMPTY
@@ -150,7 +151,7 @@ def put(call: Call, value: Any) -> Effect:
 def _conditional(call: Call, condition: Step, step: Step, gives: str, wants: frozenset[Any] | None) -> Effect:
     """A change that is made if a condition holds, and says whether it did."""
     if not call.is_unknown and not truth(call):
-        return Effect(_not(condition))
+        return Effect(_not(condition), changes=False)
 
     def both(cell: Cell) -> Cells:
         return tuple(after for met in condition(cell) for after in step(met))
@@ -202,15 +203,19 @@ def increment(call: Call, args: list[Any]) -> Effect:
 def read(call: Call) -> Effect:
     """What queries of a cell are told."""
     if call.op == "contains":
-        return Effect(_there) if truth(call) else Effect(_is(ABSENT), None, wanting(ABSENT))
+        return _looks(_there) if truth(call) else _looks(_is(ABSENT), ABSENT)
     if call.op == "entry":
-        return Effect(_shows(call), None, wanting(_shown(call)))
+        return _looks(_shows(call), _shown(call))
     told = freeze(call.result)
     if told == NULL:
-        return Effect(_is(told, or_absent=True), None, wanting(told, ABSENT))
+        return _looks(_is(told, or_absent=True), told, ABSENT)
     if call.position is None:
-        return Effect(_is(told), None, wanting(told))
-    return _then(_is(told), _of(call.position, None), told)
+        return _looks(_is(told), told)
+    return _then(_is(told), _of(call.position, None), told)._replace(changes=False)
+
+
+def _looks(step: Step, *wants: str) -> Effect:
+    return Effect(step, None, wanting(*wants) if wants else None, changes=False)
 
 
 def _shown(call: Call) -> str:
@@ -235,11 +240,11 @@ def _shows(call: Call) -> Step:
     return step
 
 
-class WholeMapModel:
+class WholeMapModel(Model):
     """All entries of a map together: for histories that ask for its size, list it or clear it."""
 
     initial: State = ((), 0)
-    """(key, cell) in order, and the floor of keys that are not among them."""
+    """(key, cell) in order, and the last revision that was told."""
 
     def effect(self, call: Call) -> Effect:
         """See ``Model``."""
@@ -252,18 +257,25 @@ class WholeMapModel:
             case "clear":
                 return Effect(_cleared(revision(call)), lazy=False)
             case _:
-                return _of_key(freeze(call.args[0]), _entry(call, call.args[1:]))
+                return _of_key(call)
 
 
-def _of_key(key: str, effect: Effect) -> Effect:
+def _of_key(call: Call) -> Effect:
+    """Does to the entry what is to be done. Revisions are those of all entries."""
+    key = freeze(call.args[0])
+    change = _entry(call, call.args[1:]).step
+    told = revision(call, result=call.op == "put")
+    position = None if call.op in ("get", "entry", "contains") or call.result is False else told
+
     def step(state: State) -> tuple[State, ...]:
         cells, floor = state
+        if position is not None and position <= floor:
+            return ()
         held = dict(cells)
-        found = []
-        for cell in effect.step(held.get(key, (ABSENT, 0, floor))):
-            after = {**held, key: cell}
-            found.append((tuple(sorted(after.items())), floor))
-        return tuple(found)
+        last = floor if position is None else position
+        return tuple(
+            (tuple(sorted({**held, key: cell}.items())), last) for cell in change(held.get(key, EMPTY))
+        )
 
     return Effect(step)
 
@@ -287,9 +299,8 @@ def _items(call: Call) -> Effect:
 
 def _cleared(position: int | None) -> Step:
     def step(state: State) -> tuple[State, ...]:
-        highest = max((cell[2] for _, cell in state[0]), default=state[1])
         if position is None:
-            return (((), highest),)
-        return (((), position),) if position > highest else ()
+            return (((), state[1]),)
+        return (((), position),) if position > state[1] else ()
 
     return step

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Final
 
 from bench.checker.moves import BadResult
-from bench.checker.objects import Part, parts, problem, show
+from bench.checker.objects import Part, parts, problem, show, trail
 from bench.checker.operations import KINDS
 from bench.checker.reads import check_reads
 from bench.checker.record import Call, History, HistoryFormatError
 from bench.checker.search import Found, search
+from bench.checker.shrink import first_wrong
 from bench.checker.watches import check_watches
 
 VALID: Final = "valid"
@@ -21,7 +22,7 @@ UNDECIDED: Final = "undecided"
 
 SECONDS: Final = 60.0
 MEMORY_MB: Final = 1024.0
-WINDOW_CALLS: Final = 24
+WINDOW_CALLS: Final = 16
 """Calls around a violation that are shown."""
 
 
@@ -43,6 +44,8 @@ class Judgement:
     """The call that cannot be placed, or whose result cannot be."""
     order: list[Call] = field(default_factory=list)
     """The order found, or the longest there is."""
+    states: list[str] = field(default_factory=list)
+    """Of a violation: what the object was behind each call of the order, for people."""
     window: list[Call] = field(default_factory=list)
     """The calls around a violation, in the order of their beginnings."""
     seconds: float = 0.0
@@ -96,7 +99,7 @@ def _check(
     judgements = []
     done = 0
     for part in found:
-        judgements.append(_judge(part, max(until - monotonic(), 0.0), memory_mb))
+        judgements.append(_judge(part, until, memory_mb))
         done += len(part.calls)
         progress(done, total)
     reads, unjudged = check_reads(history.calls)
@@ -113,36 +116,45 @@ def _check(
     return Verdict(judgements, len(history.calls), unjudged)
 
 
-def _judge(part: Part, seconds: float, memory_mb: float) -> Judgement:
+def _judge(part: Part, until: float, memory_mb: float) -> Judgement:
     begun = monotonic()
-    found = search(problem(part), seconds, memory_mb)
-    spent = monotonic() - begun
-    order = [move.call for move in found.order]
-    outcome, reason, blocked, window = VALID, "", None, []
+
+    def judge(some: Part) -> Found:
+        return search(problem(some), until - monotonic(), memory_mb)
+
+    found = judge(part)
+    wrong = first_wrong(part, judge) if found.blocked is not None and found.undecided is None else None
+    if wrong is not None:
+        found = wrong[1]
+    known = {call.line: call for call in part.calls}
+    order = [known[move.call.line] for move in found.order]
+    judged = Judgement(
+        "linearizable", part.title, VALID, len(part.calls), order=order, seconds=monotonic() - begun,
+        configurations=found.configurations,
+    )  # fmt: skip
     if found.undecided is not None:
         bounds = f"{len(order)} of {len(part.calls)} calls in order, {found.configurations} configurations"
-        outcome, reason = UNDECIDED, f"{found.undecided}: {bounds}"
-    elif found.blocked is not None:
-        blocked = found.blocked.call
-        outcome = VIOLATION
-        state = show(part, found)
-        reason = f"{blocked!r} cannot be placed: after {_behind(order)} the {part.kind} is {state}"
-        window = _window(part, found, blocked)
-    return Judgement(
-        "linearizable", part.title, outcome, len(part.calls), reason, blocked, order, window, spent,
-        found.configurations,
+        return replace(judged, outcome=UNDECIDED, reason=f"{found.undecided}: {bounds}")
+    blocked = wrong[0] if wrong is not None else found.blocked.call if found.blocked is not None else None
+    if blocked is None:
+        return judged
+    reason = f"{blocked!r} fits nowhere: {_behind(order)}, the {part.kind} is {show(part, found.state)}"
+    return replace(
+        judged, outcome=VIOLATION, reason=reason, blocked=blocked, window=_window(part, order, blocked),
+        states=trail(part, [move.call for move in found.order]),
     )  # fmt: skip
 
 
 def _behind(order: list[Call]) -> str:
-    return f"{len(order)} call{'s' * (len(order) != 1)} in order" if order else "no call"
+    if not order:
+        return "before any call"
+    return f"after the {len(order)} calls that have an order" if len(order) > 1 else "after one call"
 
 
-def _window(part: Part, found: Found, blocked: Call) -> list[Call]:
+def _window(part: Part, order: list[Call], blocked: Call) -> list[Call]:
     """The calls around a violation: the last changes of the order, what overlaps the call that cannot be
     placed, and whoever brought in what it was told of."""
     end = blocked.end_line or part.calls[-1].line
-    order = [move.call for move in found.order]
     changes = [call for call in order if not KINDS[call.kind][call.op].is_query]
     wanted: dict[int, Call] = {blocked.line: blocked}
 
@@ -156,6 +168,9 @@ def _window(part: Part, found: Found, blocked: Call) -> list[Call]:
     want([call for call in part.calls if call is not blocked and call.result == blocked.result
           and call.result is not None and call.line < end][-3:])  # fmt: skip
     want(order[-6:])
-    overlapping = [call for call in part.calls if call.line < end and (call.end_line or end) > blocked.line]
+    overlapping = [
+        call for call in part.calls
+        if call.line < end and (call.is_unknown or (call.end_line or end) > blocked.line)
+    ]  # fmt: skip
     want(overlapping[-12:])
     return [wanted[line] for line in sorted(wanted)]

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
 from bench.checker.cells import CellModel
-from bench.checker.moves import BadResult, Effect, State, Step, freeze, number, revision, truth, wanting
+from bench.checker.moves import (
+    BadResult,
+    Effect,
+    Model,
+    State,
+    Step,
+    freeze,
+    number,
+    revision,
+    truth,
+    wanting,
+)
 from bench.checker.record import Call
 
 States = tuple[State, ...]
 
 
-class CounterModel:
+class CounterModel(Model):
     """A number, and the last revision that was told: (number, revision)."""
 
     initial: State = (0, 0)
@@ -23,7 +34,7 @@ class CounterModel:
         match call.op:
             case "get":
                 told = number(call, call.result)
-                return Effect(lambda state: (state,) if state[0] == told else (), None, wanting(told))
+                return _looks(lambda state: state[0] == told, told)
             case "set":
                 to = number(call, call.args[0], "the number")
                 return Effect(_at(lambda _: to, revision(call, result=True)), to, wanting())
@@ -32,7 +43,7 @@ class CounterModel:
                 if unknown or truth(call):
                     step = _at(lambda held: new if held == old else None, revision(call))
                     return Effect(step, new, wanting(old))
-                return Effect(lambda state: (state,) if state[0] != old else ())
+                return _looks(lambda state: state[0] != old)
         by = {"increment": 1, "decrement": -1}.get(call.op)
         by = number(call, call.args[0], "what is added") if by is None else by
         if unknown:
@@ -40,6 +51,13 @@ class CounterModel:
         before = number(call, call.result) - (0 if call.op == "get_and_add" else by)
         step = _at(lambda held: before + by if held == before else None, revision(call))
         return Effect(step, before + by, wanting(before))
+
+
+def _looks(is_true: Callable[[State], bool], *wants: Hashable) -> Effect:
+    return Effect(
+        lambda state: (state,) if is_true(state) else (), None, wanting(*wants) if wants else None,
+        changes=False,
+    )  # fmt: skip
 
 
 def _at(change: Callable[[int], int | None], position: int | None) -> Step:
@@ -52,7 +70,7 @@ def _at(change: Callable[[int], int | None], position: int | None) -> Step:
     return step
 
 
-class ElementModel:
+class ElementModel(Model):
     """One element of a set, there or not: a cell whose value says nothing."""
 
     initial: State = CellModel.initial
@@ -70,7 +88,7 @@ def _element(call: Call) -> Effect:
     changes = {"add": (_THERE, ""), "remove": ("", _THERE)}.get(call.op)
     if changes is None:
         wanted = _THERE if truth(call) else ""
-        return Effect(lambda cell: (cell,) if cell[0] == wanted else (), None, wanting(wanted))
+        return _looks(lambda cell: cell[0] == wanted, wanted)
     to, off = changes
     position = revision(call)
 
@@ -80,11 +98,11 @@ def _element(call: Call) -> Effect:
         return ((to, 0, cell[2] if position is None else position),)
 
     if not call.is_unknown and not truth(call):
-        return Effect(lambda cell: (cell,) if cell[0] == to else (), None, wanting(to))
+        return _looks(lambda cell: cell[0] == to, to)
     return Effect(step, to, wanting(off))
 
 
-class WholeSetModel:
+class WholeSetModel(Model):
     """All elements of a set together: (elements, revision)."""
 
     initial: State = (frozenset(), 0)
@@ -133,7 +151,7 @@ def frozen_list(call: Call, values: Any, what: str = "its result") -> tuple[str,
     return tuple(map(freeze, values))
 
 
-class ListModel:
+class ListModel(Model):
     """Elements in order: (elements, revision). No change of an order may come later than it did: nothing
     is lazy."""
 
@@ -141,8 +159,10 @@ class ListModel:
 
     def effect(self, call: Call) -> Effect:
         """See ``Model``."""
-        step = _list_query(call) or _whole(_list_change(call), _list_revision(call))
-        return Effect(step, lazy=False)
+        query = _list_query(call)
+        if query is not None:
+            return Effect(query, changes=False)
+        return Effect(_whole(_list_change(call), _list_revision(call)), lazy=False)
 
 
 def _list_revision(call: Call) -> int | None:
@@ -230,7 +250,7 @@ FREE: Final = (0, 0, False)
 _UNTOLD: Final = 0
 
 
-class LockModel:
+class LockModel(Model):
     """One holder at a time, each with a token above all before: (token, last token, loose).
 
     ``loose``: the grant was given to a call whose outcome is unknown. It may have been given back, or lost

@@ -23,19 +23,28 @@ class Effect(NamedTuple):
     An unknown call is ``lazy`` if, in any order in which the next call would have been told the same without
     it, it might as well come after that call, or not at all. Then it need be tried only where a call cannot
     be placed otherwise. ``gives`` and ``wants`` narrow this further: the aspect of the state that it leads
-    to, and those in which alone it can be placed or has an effect; None: any.
+    to, and those in which alone it can be placed or has an effect; None: any. The aspect of a state is its
+    first part, for models that tell any.
     """
 
     step: Step
     gives: Hashable | None = None
     wants: frozenset[Hashable] | None = None
     lazy: bool = True
+    changes: bool = True
+    """Whether it ever leaves another state behind, but for what is learned of the one before."""
+    at_once: bool = False
+    """Whether, as soon as it can be placed in one way, no order is lost by placing it."""
 
 
 class Model(Protocol):
     """A kind of object, as a sequential specification."""
 
     initial: State
+
+    def hurries(self, state: State) -> bool:
+        """Whether it is probable that only an unknown call leads further."""
+        return False
 
     def effect(self, call: Call) -> Effect:
         """What the call does: one that is known, with what it was told, or one that is unknown and does take
@@ -45,7 +54,7 @@ class Model(Protocol):
 class Move:
     """A call to be placed, in lines of the history: it takes effect between ``start`` and ``end``."""
 
-    __slots__ = ("call", "effect", "end", "rank", "start", "step")
+    __slots__ = ("call", "effect", "end", "rank", "start", "step", "turn")
 
     def __init__(self, call: Call, effect: Effect) -> None:
         self.call: Final = call
@@ -54,7 +63,9 @@ class Move:
         self.start = call.line
         self.end: int | None = None if call.is_unknown else call.end_line
         """None: it need not be placed at all."""
-        self.rank: int | None = None
+        self.turn: int | None = None
+        """Its number among the moves whose order is known; None: it is none of them."""
+        self.rank: tuple[int, int] | None = None
         """Where it had better be placed, among moves that overlap; None: by its end."""
 
     def __repr__(self) -> str:
@@ -67,6 +78,8 @@ class Problem(NamedTuple):
     initial: State
     musts: list[Move]
     mays: list[Move]
+    hurries: Callable[[State], bool]
+    """See :class:`Model`."""
 
 
 class BadResult(ValueError):
@@ -136,16 +149,18 @@ def tighten(moves: Sequence[Move]) -> None:
     """Moves in the order in which they certainly took effect: none begins before one that stands before it
     did, none ends after one that stands behind it has."""
     start = 0
-    for move in moves:
+    for turn, move in enumerate(moves):
+        move.turn = turn
         start = move.start = max(start, move.start)
     end: int | None = None
     for move in reversed(moves):
         if move.end is not None and end is not None:
             move.end = min(end, move.end)
         end = move.end if move.end is not None else end
+        move.rank = None
 
 
-def split(initial: State, moves: Sequence[Move]) -> Problem:
+def split(model: Model, moves: Sequence[Move]) -> Problem:
     """The problem that the moves are."""
     musts = [move for move in moves if move.end is not None]
-    return Problem(initial, musts, [move for move in moves if move.end is None])
+    return Problem(model.initial, musts, [move for move in moves if move.end is None], model.hurries)

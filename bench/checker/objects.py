@@ -15,13 +15,14 @@ from bench.checker.models import (
     WholeSetModel,
     frozen_list,
 )
-from bench.checker.moves import Model, Move, Problem, freeze, require, revision, split, tighten
+from bench.checker.moves import Model, Move, Problem, State, freeze, require, revision, split, tighten
 from bench.checker.operations import KINDS
 from bench.checker.record import Call
-from bench.checker.search import Found
 
 WHOLE: Final = {"map": ("size", "items", "clear"), "set": ("size", "elements", "clear")}
 """Operations that concern all keys of an object at once."""
+STATES_MAX: Final = 16
+"""States that are followed, where an order leaves several possible."""
 REVISIONS: Final = {
     "register": ("set",),
     "map": ("put",),
@@ -56,12 +57,13 @@ def parts(calls: Sequence[Call]) -> Iterator[Part]:
         if call.kind != "watch":
             objects.setdefault((call.kind, call.name), []).append(call)
     for (kind, name), of_object in objects.items():
-        found = [call for call in of_object if _is_placed(call)]
+        found = [call for call in of_object if is_placed(call)]
         if found:
             yield from _parts(kind, name, of_object, found)
 
 
-def _is_placed(call: Call) -> bool:
+def is_placed(call: Call) -> bool:
+    """Whether a place in an order is to be found for the call."""
     if call.outcome == "fail" or call.read != "linearizable":
         return False
     return not (call.is_unknown and KINDS[call.kind][call.op].is_query)
@@ -94,12 +96,12 @@ def problem(part: Part) -> Problem:
     """The part as the search takes it. Raises BadResult."""
     moves = [Move(call, part.model.effect(call)) for call in part.calls]
     if part.kind == "queue":
-        queues.order(moves)
+        moves = queues.order(moves)
     elif part.kind == "list":
         require(moves, _list_given, _list_seen)
     told = [(at, move) for move in moves if (at := place(move.call)) is not None]
     tighten([move for _, move in sorted(told, key=lambda one: (one[0], one[1].start))])
-    return split(part.model.initial, moves)
+    return split(part.model, moves)
 
 
 def place(call: Call) -> int | None:
@@ -108,7 +110,7 @@ def place(call: Call) -> int | None:
         return None
     if call.kind in ("lock", "election"):
         return call.result if type(call.result) is int and call.op not in ("release", "resign") else None
-    if call.result is False:
+    if call.result is False or call.op in queues.TAKES:
         return None
     return revision(call, result=call.op in REVISIONS.get(call.kind, ()))
 
@@ -139,9 +141,19 @@ def _list_seen(call: Call) -> list[str]:
             return []
 
 
-def show(part: Part, found: Found) -> str:
-    """The state behind an order, for people."""
-    state = found.state
+def trail(part: Part, order: Sequence[Call]) -> list[str]:
+    """The states behind each call of an order, for people; where there may be several, the first of them."""
+    states: list[State] = [part.model.initial]
+    shown = []
+    for call in order:
+        step = part.model.effect(call).step
+        states = list(dict.fromkeys(after for state in states for after in step(state)))[:STATES_MAX]
+        shown.append(show(part, states[0]) if states else "?")
+    return shown
+
+
+def show(part: Part, state: State) -> str:
+    """A state, for people."""
     match part.kind:
         case "register" | "map" | "set" if part.key is not None or part.kind == "register":
             value, at, _ = state

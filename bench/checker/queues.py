@@ -7,12 +7,13 @@ element is its number in the order of the offers and its value.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.checker.models import frozen_list
-from bench.checker.moves import NULL, Effect, Move, State, Step, freeze, number, require, revision
+from bench.checker.moves import NULL, Effect, Model, Move, State, Step, freeze, number, require, revision
 from bench.checker.record import Call
 
 Element = tuple[int, str]
@@ -21,15 +22,26 @@ States = tuple[State, ...]
 
 OFFERS: Final = ("offer", "offer_many")
 TAKES: Final = ("poll", "take")
+NEVER: Final = 1 << 62
+LOOKS: Final = ("peek", "size", "elements")
 
 
-class QueueModel:
+class QueueModel(Model):
     """See the module."""
 
     initial: State = ((), (), 0, 0)
 
     def __init__(self, calls: Iterable[Call]) -> None:
-        self._is_looked_at: Final = any(call.op in ("peek", "size", "elements") for call in calls)
+        placed = [call for call in calls if call.outcome != "fail"]
+        self._is_looked_at: Final = any(call.op in LOOKS for call in placed)
+        offers = Counter(value for call in placed for value in offered(call))
+        takes = Counter(freeze(call.result) for call in placed if call.op in TAKES and call.outcome == "ok")
+        self._delivered: Final = frozenset(takes)
+        self._once: Final = {value for value in offers if offers[value] == takes[value] == 1}
+
+    def hurries(self, state: State) -> bool:
+        """Whether nobody was told of the first element: it stands in the way of all others."""
+        return bool(state[0]) and state[0][0][1] not in self._delivered
 
     def effect(self, call: Call) -> Effect:
         """See ``Model``."""
@@ -39,7 +51,12 @@ class QueueModel:
             case "poll" | "take":
                 if call.is_unknown:
                     return Effect(_loses, lazy=not self._is_looked_at)
-                return Effect(_delivers(freeze(call.result), or_empty=call.op == "poll"))
+                value = freeze(call.result)
+                step = _delivers(value, or_empty=call.op == "poll")
+                if value == NULL:
+                    return Effect(step)
+                # Nobody else can have it, and nobody looks whether it is still there.
+                return Effect(step, at_once=value in self._once and not self._is_looked_at)
             case "peek":
                 return Effect(_begins(freeze(call.result)))
             case "size":
@@ -144,54 +161,74 @@ def told(call: Call) -> list[str]:
     return [freeze(call.result)] if call.op in (*TAKES, "peek") and call.result is not None else []
 
 
-def order(moves: Sequence[Move]) -> None:
-    """Narrows when offers took effect, as far as the order of the deliveries tells."""
+def order(moves: Sequence[Move]) -> list[Move]:
+    """Narrows when offers took effect, as far as the order of the deliveries tells. Leaves out unknown offers
+    that nobody can have noticed: whatever has an order with them has one without."""
     require(moves, offered, told)
-    by_value: dict[str, list[Move]] = {}
-    for move in moves:
-        for value in offered(move.call):
-            by_value.setdefault(value, []).append(move)
-    pairs = [
-        (givers[0], move)
-        for move in moves
-        if move.call.op in TAKES and move.end is not None and move.call.result is not None
-        for givers in [by_value.get(freeze(move.call.result), [])]
-        if len(givers) == 1
-    ]
+    if not any(move.call.op in LOOKS and not move.call.is_unknown for move in moves):
+        seen = {value for move in moves if not move.call.is_unknown for value in told(move.call)}
+        seen |= {NULL}
+        moves = [
+            move for move in moves
+            if not (move.call.is_unknown and move.call.op in OFFERS and seen.isdisjoint(offered(move.call)))
+        ]  # fmt: skip
+    pairs = _pairs(moves)
     # What is taken by a call of unknown outcome may be put back, and overtaken meanwhile.
     strict = not any(move.call.op in TAKES and move.call.is_unknown for move in moves)
     if strict:
         _narrow_starts(pairs)
     _narrow_ends(pairs, strict)
+    return list(moves)
 
 
-def _narrow_starts(pairs: Sequence[tuple[Move, Move]]) -> None:
+class _Pair(NamedTuple):
+    """An offer, and the lines between which its element was delivered; beyond all if it never was."""
+
+    offer: Move
+    start: int
+    end: int
+
+
+def _pairs(moves: Sequence[Move]) -> list[_Pair]:
+    by_value: dict[str, list[Move]] = {}
+    for move in moves:
+        for value in offered(move.call):
+            by_value.setdefault(value, []).append(move)
+    pairs = []
+    for move in moves:
+        if move.call.op in TAKES and move.end is not None:
+            givers = by_value.pop(freeze(move.call.result), [])
+            if len(givers) == 1:
+                pairs.append(_Pair(givers[0], move.start, move.end))
+    if not any(move.call.op == "clear" for move in moves):
+        left = [givers[0] for value, givers in by_value.items() if len(givers) == 1 and value != NULL]
+        pairs += [_Pair(offer, NEVER, NEVER) for offer in left]
+    return pairs
+
+
+def _narrow_starts(pairs: Sequence[_Pair]) -> None:
     """No offer was made before one whose element was delivered before its own."""
-    ended = sorted(pairs, key=lambda pair: pair[1].end or 0)
+    ended = sorted(pairs, key=lambda pair: pair.end)
     at = latest = 0
-    for offer, delivery in sorted(pairs, key=lambda pair: pair[1].start):
-        while at < len(ended) and (ended[at][1].end or 0) < delivery.start:
-            latest = max(latest, ended[at][0].start)
+    for pair in sorted(pairs, key=lambda pair: pair.start):
+        while at < len(ended) and ended[at].end < pair.start:
+            latest = max(latest, ended[at].offer.start)
             at += 1
-        offer.start = max(offer.start, latest)
+        pair.offer.start = max(pair.offer.start, latest)
 
 
-def _narrow_ends(pairs: Sequence[tuple[Move, Move]], strict: bool) -> None:
+def _narrow_ends(pairs: Sequence[_Pair], strict: bool) -> None:
     """Each offer was made before those whose elements were delivered after its own: certainly, if ``strict``,
     else probably."""
-    begun = sorted(pairs, key=lambda pair: -pair[1].start)
+    begun = sorted(pairs, key=lambda pair: -pair.start)
     at = 0
-    earliest: int | None = None
-    for offer, delivery in sorted(pairs, key=lambda pair: -(pair[1].end or 0)):
-        while at < len(begun) and begun[at][1].start > (delivery.end or 0):
-            end = begun[at][0].end
-            if end is not None and (earliest is None or end < earliest):
-                earliest = end
+    earliest = NEVER
+    for pair in sorted(pairs, key=lambda pair: -pair.end):
+        while at < len(begun) and begun[at].start > pair.end:
+            earliest = min(earliest, begun[at].offer.end or NEVER)
             at += 1
-        if earliest is None or offer.end is None:
-            continue
-        offer.rank = min(offer.end, earliest)
-        if strict:
-            offer.end = offer.rank
-
-
+        offer = pair.offer
+        if offer.end is not None:
+            end = min(offer.end, earliest)
+            offer.rank = (end, pair.end)
+            offer.end = end if strict else offer.end

@@ -197,9 +197,21 @@ def _judge(cell: _Cell, initial: str) -> Finding:
             if reason:
                 text = f"{read!r} ({read.read}): {reason}"
                 return Finding(cell.title, judged, text, read, _window(read, found, why))
-        if len(found) == 1 and None not in by_value:
-            told.append((read.end_line or 0, _session(read), found[0]))
+        if None not in by_value and found:
+            told.append((read.end_line or 0, _session(read), _least(read, found, acknowledged)))
     return Finding(cell.title, judged, "", None, [])
+
+
+def _least(read: Call, found: Sequence[_Change], acknowledged: _Acknowledged) -> _Change:
+    """What the read's client knows at the least from then on: of the changes that it may have been told of,
+    the lowest revision and the earliest beginning."""
+    if read.read == "linearizable":
+        floor = acknowledged.before(read.start_us)
+        found = [change for change in found if not floor.is_above(change)] or found
+    revision = min(change.revision or 0 for change in found)
+    start = min(change.start for change in found)
+    shown = found[0].call if len(found) == 1 else read
+    return _Change(shown, None, start, 0, revision)
 
 
 def _session(call: Call) -> str:

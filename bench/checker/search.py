@@ -133,7 +133,7 @@ class _Lines:
 
     def _rank(self, at: int) -> tuple[int, int]:
         move = self.moves[at]
-        return (move.rank or move.end or 0, at)
+        return move.rank or (move.end or 0, 0)
 
     def lift(self, at: int) -> None:
         """Move ``at`` is placed."""
@@ -148,6 +148,42 @@ class _Lines:
         for node in (2 * at + 1, 2 * at):
             following[last[node]] = node
             last[following[node]] = node
+
+
+class _Needs:
+    """Aspects of the state that moves which are not placed need, and how often they can still come about.
+
+    Whoever leaves one behind that is needed, and will not come again, is on a wrong way.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._wanted: Final[dict[object, int]] = {}
+        self._givers: Final[dict[object, int]] = {}
+        moves = [*problem.musts, *problem.mays]
+        self.is_known: Final = all(
+            move.effect.gives is not None or not move.effect.changes for move in moves
+        )
+        if self.is_known:
+            for move in moves:
+                self.count(move, 1)
+
+    def count(self, move: Move, by: int) -> None:
+        """One move more (1) or less (-1) is left."""
+        effect = move.effect
+        if effect.gives is not None:
+            self._givers[effect.gives] = self._givers.get(effect.gives, 0) + by
+        if move.end is not None and effect.wants is not None and len(effect.wants) == 1:
+            (wanted,) = effect.wants
+            self._wanted[wanted] = self._wanted.get(wanted, 0) + by
+
+    def forbids(self, move: Move, before: State, after: State) -> bool:
+        """Whether the move, not placed yet, leaves what is still needed."""
+        left = before[0]
+        if after[0] == left or self._givers.get(left):
+            return False
+        wants = move.effect.wants
+        mine = move.end is not None and wants is not None and len(wants) == 1 and left in wants
+        return self._wanted.get(left, 0) > mine
 
 
 class _Frame(NamedTuple):
@@ -166,11 +202,15 @@ class Search:
     def __init__(self, problem: Problem, is_over: Callable[[], bool], memory_bytes: int) -> None:
         self._lines: Final = _Lines(problem.musts)
         self._unknowns: Final = _Unknowns(problem.mays)
+        self._needs: Final = _Needs(problem)
         self._initial: Final = problem.initial
+        self._hurries: Final = problem.hurries
         self._is_over: Final = is_over
         self._memory_bytes: Final = memory_bytes
         self._seen: Final[dict[tuple[int, int, State], int | list[int]]] = {}
         self._bytes = 0
+        self._turn = 0
+        """How many of the moves whose order is known are placed."""
         self._placed: list[Move] = []
         self._lifted: list[int] = []
         self._best = Found([], None, None, problem.initial, 0)
@@ -198,12 +238,17 @@ class Search:
             move, at, bit, state = option
             low, mask = (frame.low, frame.mask) if at < 0 else _with(frame.low, frame.mask, at)
             used = frame.used | bit
+            if self._needs.is_known and self._needs.forbids(move, frame.state, state):
+                continue
             if not self._is_new(low, mask, used, state):
                 continue
+            if self._needs.is_known:
+                self._needs.count(move, -1)
             self._placed.append(move)
             self._lifted.append(at)
             if at >= 0:
                 self._lines.lift(at)
+                self._turn += move.turn is not None
                 left -= 1
             frames.append(_Frame(self._options(state, used), state, low, mask, used))
         return Found(self._placed, None, None, frames[-1].state, len(self._seen))
@@ -213,16 +258,36 @@ class Search:
         found, first = self._lines.candidates()
         moves = self._lines.moves
         illegal = []
+        choices = []
         for at in found:
             move = moves[at]
+            if move.turn is not None and move.turn != self._turn:
+                continue
             states = move.step(state)
             if not states:
                 illegal.append(move)
+            elif (not move.effect.changes and states[0] == state) or (
+                move.effect.at_once and len(states) == 1
+            ):
+                # If it changes nothing, here or anywhere, whatever comes may as well come after it.
+                yield move, at, 0, states[0]
+                return
+            else:
+                choices.append((move, at, states))
+        before = 0 if first is None else first.end or 0
+        is_hurried = bool(illegal) and self._hurries(state)
+        if is_hurried:
+            yield from self._unknown(illegal, used, before, state)
+        for move, at, states in choices:
             for after in states:
                 yield move, at, 0, after
-        if first is None or first.end is None:
-            return
-        for move, bit in self._unknowns.choices(illegal, used, first.end):
+        if not is_hurried:
+            yield from self._unknown(illegal, used, before, state)
+
+    def _unknown(
+        self, illegal: Sequence[Move], used: int, before: int, state: State
+    ) -> Iterator[tuple[Move, int, int, State]]:
+        for move, bit in self._unknowns.choices(illegal, used, before):
             for after in move.step(state):
                 if after != state:
                     yield move, -1, bit, after
@@ -249,11 +314,14 @@ class Search:
 
     def _undo(self) -> int:
         """Takes the last move away: 1 if it had an end."""
-        self._placed.pop()
+        move = self._placed.pop()
+        if self._needs.is_known:
+            self._needs.count(move, 1)
         at = self._lifted.pop()
         if at < 0:
             return 0
         self._lines.put_back(at)
+        self._turn -= move.turn is not None
         return 1
 
     def _note(self, state: State, left: int) -> None:

@@ -202,7 +202,7 @@ class _Facts:
             at = self.partitions.get(key)
             if at is not None and change.call.result is not False:
                 low = first.get(at, 1 << 62) if watch.after is None else watch.after + 1
-                low = 0 if change.call.line > opened else low
+                low = 0 if change.call.line > opened and watch.after is None else low
                 self._demand(watch, seen, (at, revision, key), change.call, low)
 
     def _demand(
