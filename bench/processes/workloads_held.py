@@ -5,19 +5,36 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import trio
 
 from bench.processes.calls import Caller, Nothing
 from bench.processes.workloads import PATIENT_LIMITS, Workload
-from primitives.handle import LeaseState
+from primitives.errors import QuorateError
 from primitives.holding import Held
 
+T = TypeVar("T")
 SURE_SECONDS: Final = 0.5
 """A lease with less time left is recorded as one that may be lost from now on."""
 LOOK_SECONDS: Final = 0.05
 HOLD_SECONDS: Final = (0.0, 0.0, 0.02, 0.05, 0.3)
+
+
+class _Holding:
+    """A grant that is held, or being given back."""
+
+    def __init__(self, grant: Held) -> None:
+        self._grant: Final = grant
+        self._until: float | None = None
+
+    def give_back(self) -> None:
+        """It is being given back: the grant itself says no more how long it would have held."""
+        self._until = trio.current_time() + self._grant.remaining()
+
+    def left(self) -> float:
+        """For how many seconds its lease is certain."""
+        return self._grant.remaining() if self._until is None else self._until - trio.current_time()
 
 
 class LockWorkload(Workload):
@@ -27,6 +44,11 @@ class LockWorkload(Workload):
     KIND: ClassVar = "lock"
     GIVE_BACK: ClassVar = "release"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: Final[dict[tuple[str, int], _Holding]] = {}
+        """By name and token: what is held, and surely so."""
+
     async def step(self, caller: Caller, number: int) -> None:
         """See :class:`Workload`."""
         name = self.name()
@@ -35,21 +57,23 @@ class LockWorkload(Workload):
             return
         op, args, do = self.ask(caller, name)
         limit = caller.random.choice(PATIENT_LIMITS)
-        grant = await caller.call(self.KIND, name, op, args, do, told=_token, limit=limit)
+        told = self.told(caller, _token)
+        grant = await caller.call(self.KIND, name, op, args, do, told=told, limit=limit)
         if grant is None:
             return
-        if not await self._keep(caller, name, grant):
+        held = self._held[name, grant.token] = _Holding(grant)
+        if not await self._is_kept(caller, name, grant):
+            with suppress(QuorateError):
+                await grant.release()
             return
+        held.give_back()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._doubt, caller, name, grant.token, grant.remaining() - SURE_SECONDS)
+            nursery.start_soon(self._doubt, caller)
             with suppress(Nothing):
-                await caller.call(self.KIND, name, self.GIVE_BACK, [grant.token], grant.release)
+                await caller.call(self.KIND, name, self.GIVE_BACK, [grant.token], grant.release,
+                                  told=self.told(caller, lambda done: done))  # fmt: skip
             nursery.cancel_scope.cancel()
-
-    async def _doubt(self, caller: Caller, name: str, token: int, sure_seconds: float) -> None:
-        """Records that the lease may be lost, if giving back takes so long."""
-        await trio.sleep(max(0.0, sure_seconds))
-        caller.recorder.expire(self.KIND, name, token)
+        self._held.pop((name, grant.token), None)
 
     def ask(self, caller: Caller, name: str) -> tuple[str, list[Any], Callable[[], Awaitable[Held | None]]]:
         """The call that asks for the grant: its name, its arguments, and itself."""
@@ -60,20 +84,43 @@ class LockWorkload(Workload):
 
     async def look(self, caller: Caller, name: str) -> None:
         """Asks who holds it."""
-        await caller.call("lock", name, "holder", [], caller.client.lock(name).holder)
+        told = self.told(caller, lambda holder: holder)
+        await caller.call("lock", name, "holder", [], caller.client.lock(name).holder, told=told)
 
-    async def _keep(self, caller: Caller, name: str, grant: Held) -> bool:
-        """Holds it for a while; False if the lease may have been lost, which is recorded then."""
+    def told(self, caller: Caller, shown: Callable[[T], Any]) -> Callable[[T], Any]:
+        """What is recorded of a result. Before it comes what may be lost by now: however late this process
+        is, a grant is not recorded before the doubt about the former one."""
+
+        def tell(result: T) -> Any:
+            self._sweep(caller)
+            return shown(result)
+
+        return tell
+
+    def _sweep(self, caller: Caller) -> None:
+        """Records which grants may be lost from now on."""
+        for (name, token), held in list(self._held.items()):
+            if held.left() < SURE_SECONDS:
+                del self._held[name, token]
+                caller.recorder.expire(self.KIND, name, token)
+
+    async def _is_kept(self, caller: Caller, name: str, grant: Held) -> bool:
+        """Holds a grant for a while; False if its lease may have been lost, which is recorded then."""
         until = trio.current_time() + caller.random.choice(HOLD_SECONDS)
         while True:
-            if grant.state == LeaseState.LOST or grant.remaining() < SURE_SECONDS:
-                caller.recorder.expire(self.KIND, name, grant.token)
-                await grant.release()
+            self._sweep(caller)
+            if (name, grant.token) not in self._held:
                 return False
             left = until - trio.current_time()
             if left <= 0:
                 return True
             await trio.sleep(min(left, LOOK_SECONDS))
+
+    async def _doubt(self, caller: Caller) -> None:
+        """Looks again and again for grants that may be lost."""
+        while True:
+            await trio.sleep(LOOK_SECONDS)
+            self._sweep(caller)
 
 
 class ElectionWorkload(LockWorkload):
@@ -90,7 +137,8 @@ class ElectionWorkload(LockWorkload):
 
     async def look(self, caller: Caller, name: str) -> None:
         """See :class:`LockWorkload`."""
-        await caller.call("election", name, "leader", [], caller.client.election(name).leader)
+        told = self.told(caller, lambda leadership: leadership)
+        await caller.call("election", name, "leader", [], caller.client.election(name).leader, told=told)
 
 
 def _token(grant: Held | None) -> int | None:
