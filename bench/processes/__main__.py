@@ -150,7 +150,7 @@ def _episode(plan: Plan, network: Network, report: Path, until: float) -> Outcom
         outcome.kept = directory.name
         for problem in outcome.problems:
             say(f"  FAILED: {problem}")
-        say(f"  all of it is kept in {directory}; `quorate check history` draws a history of it")
+        say(f"  all of it is kept in {directory}")
     return outcome
 
 

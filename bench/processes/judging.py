@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.checker.check import check
+from bench.checker.page import page
 from bench.checker.record import HistoryFormatError, parse
 from bench.processes.episode import Outcome
 from bench.processes.nodes import environment
@@ -52,7 +53,7 @@ def _judged(path: Path, seconds: float) -> dict[str, Any]:
 
 
 def verdict_of(path: Path, seconds: float) -> dict[str, Any]:
-    """The verdict on one file."""
+    """The verdict on one file; if it is none of a valid history, a page beside it shows why."""
     with path.open("rb") as file:
         history = parse(file)
     told = {"calls": len(history.calls), "unknown": sum(call.is_unknown for call in history.calls)}
@@ -61,6 +62,8 @@ def verdict_of(path: Path, seconds: float) -> dict[str, Any]:
     except HistoryFormatError as error:
         return {**told, "verdict": "broken", "text": str(error)}
     worst = verdict.worst()
+    if worst is not None:
+        path.with_suffix(".html").write_text(page(verdict, worst, path.stem), encoding="utf-8")
     text = "" if worst is None else f"{worst.title}: {worst.reason}"
     return {**told, "verdict": verdict.outcome, "text": text}
 

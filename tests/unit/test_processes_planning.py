@@ -62,6 +62,7 @@ def test_a_history_that_cannot_be_makes_its_episode_fail(tmp_path: Path) -> None
     judge(outcome, tmp_path)
     assert outcome.verdicts["counter"]["verdict"] == "violation"
     assert outcome.verdicts["map"]["text"] == "there is no history"
+    assert "counter c" in (tmp_path / "counter.html").read_text()
     assert len(outcome.problems) == 2
     assert not outcome.is_good
 
