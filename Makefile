@@ -8,7 +8,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help dev test fast lint install install-dev lock clean
+.PHONY: help dev test fast lint install install-dev install-faults lock clean
 
 # The interpreter that makes .venv: the first of these that runs and is 3.11 or newer.
 CANDIDATES = python3.11 python3.12 python3.13 python3.14 python3
@@ -69,6 +69,9 @@ $(FAST)/.installed: $(SOURCES) setup.py pyproject.toml requirements.lock require
 	QUORATE_COMPILE=1 $(FAST)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
 		--no-build-isolation --force-reinstall .
 	@touch $@
+# What slow and failing syncs in `python -m bench.processes` need; built here, with gcc, pkg-config and libfuse3-dev.
+install-faults: install-dev
+	$(PIP_LOCKED) -r requirements-faults.lock
 
 # Writes the lock files anew; needs uv in the virtual environment. setuptools and wheel build the project.
 lock: | $(BIN)/python
@@ -77,6 +80,8 @@ lock: | $(BIN)/python
 		-o requirements-dev.lock
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra dev --extra fuzz -c requirements-dev.lock \
 		pyproject.toml - -o requirements-fuzz.lock
+	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra faults -c requirements.lock pyproject.toml - \
+		-o requirements-faults.lock
 
 clean:
 	rm -rf $(VENV) $(FAST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ from random import Random
 from typing import Final, NamedTuple, Protocol
 
 from router.network import SYSTEM, Network
+from shards.causes import cause
 from shards.clock import SystemClock
 from shards.config import DirectoryInUse, NodeConfig, StartError
 from shards.founding import FoundingRecord
@@ -96,9 +97,14 @@ class SystemMachine:
                 yield Opened(directory, store, partial(_sync_thread, store))
             except BaseException as error:
                 _mark(directory, error)
+                try:
+                    store.close()
+                except StoreFailed:
+                    # What made the node stop is to be told, not what follows from it.
+                    if cause(error) is None:
+                        raise
                 raise
-            finally:
-                store.close()
+            store.close()
         finally:
             directory.close()
 

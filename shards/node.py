@@ -14,6 +14,7 @@ import trio
 from primitives.ids import SYSTEM_GROUP, NodeId
 from router.link import ByteLink
 from router.network import Lookout, Network
+from shards.causes import cause
 from shards.config import (
     Address,
     NodeConfig,
@@ -66,25 +67,10 @@ async def run_node(
         with under.opened(config) as opened, closing(under.network.readiness()) as readiness:
             await _run(config, under, opened, readiness, mux_timing or MuxTiming(), task_status)
     except (StartError, NodeFailed, StoreFailed, StoreDamaged, BaseExceptionGroup) as error:
-        found = _cause(error)
+        found = cause(error)
         if found is None:
             raise
         raise found from error
-
-
-def _cause(error: BaseException) -> StartError | NodeFailed | None:
-    """The one line that explains ``error``; None if it is not one of those that end a node by plan."""
-    if isinstance(error, StartError | NodeFailed):
-        return error
-    if isinstance(error, StoreDamaged):
-        return NodeFailed(str(error))
-    if isinstance(error, StoreFailed):
-        return NodeFailed(f"the store failed, and nothing that this node says would be safe: {error}")
-    if isinstance(error, BaseExceptionGroup):
-        found = [_cause(part) for part in error.exceptions]
-        if all(found):
-            return found[0]
-    return None
 
 
 async def _run(

@@ -288,8 +288,8 @@ class RocksStore:
 
     def close(self) -> None:
         """Syncs, and releases everything; the directory's own lock stays. No other thread may be in the
-        store. Scans and snapshots fail from now on. Raises :class:`StoreFailed` if the sync fails. The second
-        call does nothing."""
+        store. Scans and snapshots fail from now on. Raises :class:`StoreFailed` if the sync fails, or
+        RocksDB's own. The second call does nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -299,9 +299,18 @@ class RocksStore:
             for moment in list(self._moments):
                 moment.release()
             self._handles.clear()
-            for family in self._families:
-                family.close()
-            self._database.close()
+            self._close_database()
+
+    def _close_database(self) -> None:
+        """Closes each part of the database, which raises where it could not be written out."""
+        failed: Exception | None = None
+        for part in (*self._families, self._database):
+            try:
+                part.close()
+            except Exception as error:
+                failed = failed or error
+        if failed is not None:
+            raise StoreFailed(f"the database cannot be closed: {failed}") from failed
 
 
 class _Live:
