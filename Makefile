@@ -69,6 +69,7 @@ $(FAST)/.installed: $(SOURCES) setup.py pyproject.toml requirements.lock require
 	QUORATE_COMPILE=1 $(FAST)/bin/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps \
 		--no-build-isolation --force-reinstall .
 	@touch $@
+
 # What slow and failing syncs in `python -m bench.processes` need; built here, with gcc, pkg-config and libfuse3-dev.
 install-faults: install-dev
 	$(PIP_LOCKED) -r requirements-faults.lock

@@ -21,11 +21,11 @@ INTERPRETED = {
 
 
 def is_synchronous(path: Path) -> bool:
-    """Whether the module has neither tasks nor a foreign event loop or database in it."""
+    """Whether the module has neither tasks, threads nor a foreign event loop or database in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, (ast.AsyncFunctionDef, ast.Await)):
             return False
-        if isinstance(node, ast.Import) and any(name.name in ("trio", "rocksdict") for name in node.names):
+        if isinstance(node, ast.Import) and any(name.name in ("trio", "rocksdict", "threading") for name in node.names):
             return False
     return True
 
