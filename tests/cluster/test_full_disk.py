@@ -24,13 +24,17 @@ def test_a_node_whose_disk_takes_no_more_says_so_in_one_line_and_comes_back_with
     written: list[int] = []
 
     async def write_until_it_ends(node: NodeProcess) -> None:
-        async with quorate.connect(f"quorate://127.0.0.1:{port}") as client:
-            with trio.move_on_after(30):
-                for number in range(10_000):
-                    await client.map("entries").put(number, bytes(4096))
-                    written.append(number)
-                    if node.process.poll() is not None:
-                        return
+        async with quorate.connect(f"quorate://127.0.0.1:{port}") as client, trio.open_nursery() as nursery:
+            nursery.start_soon(write, client)
+            with trio.fail_after(30):
+                while node.process.poll() is None:
+                    await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+
+    async def write(client: quorate.Client) -> None:
+        for number in range(10_000):
+            await client.map("entries").put(number, bytes(4096))
+            written.append(number)
 
     async def check() -> None:
         async with quorate.connect(f"quorate://127.0.0.1:{port}") as client:
