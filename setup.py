@@ -11,6 +11,7 @@ from pathlib import Path
 
 from setuptools import setup
 
+FOREIGN = {"trio", "rocksdict", "threading"}
 PACKAGES = ("raftgroup", "primitives", "router", "shards")
 INTERPRETED = {
     "primitives/machine.py": "the base of machines, which may be written outside",
@@ -25,7 +26,7 @@ def is_synchronous(path: Path) -> bool:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, (ast.AsyncFunctionDef, ast.Await)):
             return False
-        if isinstance(node, ast.Import) and any(name.name in ("trio", "rocksdict", "threading") for name in node.names):
+        if isinstance(node, ast.Import) and not FOREIGN.isdisjoint(name.name for name in node.names):
             return False
     return True
 

@@ -26,7 +26,7 @@ from bench.world.nemesis import Plan
 from bench.world.run import VIOLATIONS, World
 from bench.world.setting import Setting
 
-SEARCH_S: Final = 2.0
+SEARCH_S: Final = 0.5
 SEARCH_MB: Final = 512.0
 """What the search in one history may take; beyond it a part stays undecided, and is counted as that."""
 AHEAD: Final = 3
