@@ -109,8 +109,10 @@ class Episode:
             nursery.cancel_scope.cancel()
         await self._heal()
         self._outcome.healed = time.monotonic()
-        # A node that is missing for good holds up the question for hashes, which waits for it.
-        seconds = PROGRESS_SECONDS + (2 * HASHES_SECONDS if self._cluster.lost else 0.0)
+        # A node that is damaged is missing for good, which it may find out only when it is asked for hashes:
+        # that question waits for it, and so does the next one.
+        may_lose = any(kind.IS_LAST for kind in self._plan.faults)
+        seconds = PROGRESS_SECONDS + (2 * HASHES_SECONDS if may_lose else 0.0)
         with trio.move_on_after(seconds) as scope:
             await self._progress()
         if scope.cancelled_caught:
