@@ -22,6 +22,7 @@ from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
 from shards.forwarding import Forwarding
 from shards.group import GroupDriver, SyncWait
+from shards.markers import MARKED
 from shards.outbox import INTERNAL, OPENED, Outbox
 from shards.peerwire import SectionKind, decode_beats, decode_raft, sections
 from shards.placement import Founding, Placement, machines_of
@@ -340,6 +341,8 @@ class Engine:
                 self._dispatch.admin.answered(origin.request, answer)
             elif origin.connection == DELETING:
                 self._deletions.answered(origin.request, answer)
+            elif origin.connection == MARKED:
+                self._dispatch.markers.answered(origin.request, answer)
             elif origin.connection == WATCHED:
                 self._dispatch.watching.answered(origin, answer)
 

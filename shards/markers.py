@@ -1,8 +1,9 @@
 """Markers: one record in each group's log, at which every replica hashes its state.
 
 The node that is asked proposes a marker to each group; its nonce names that node and the request, so every
-replica knows whom to tell its hash when it is done. A node has one marker under way at a time: whoever asks
-meanwhile waits for the next one, which then answers all that wait.
+replica knows whom to tell its hash when it is done. A marker that a group did not take, or whose fate is
+unknown, is proposed again; of a group's markers the one of the highest revision counts. A node asks one
+question at a time: whoever asks meanwhile waits for the next one, which then answers all that wait.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import struct
 from typing import Any, Final
 
 from primitives.codec import pack, unpack
-from primitives.errors import ProtocolError
+from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
 from primitives.limits import INT_MAX
 from primitives.records import Marker, encode_marker
 from shards.core import Core
 from shards.hashing import DIGEST_BYTES, StateHash
-from shards.outbox import INTERNAL
+from shards.outbox import OPENED
 from shards.peerwire import SectionKind, section
 from shards.ports import Origin, Priority
 
+MARKED: Final = OPENED - 4
+"""Connection number by which a marker's proposal is answered; see :meth:`Markers.answered`."""
 _NONCE: Final = struct.Struct(">I16sQ")
+_GROUP_BITS: Final = 32
 WAITING_MAX: Final = 16
 """Questions for hashes that one connection may have waiting."""
 
@@ -29,7 +33,7 @@ WAITING_MAX: Final = 16
 class Question:
     """The marker that is under way, and the requests that it answers, by connection."""
 
-    __slots__ = ("asked", "deadline_ms", "hashes", "number", "wanted")
+    __slots__ = ("again", "asked", "deadline_ms", "hashes", "number", "wanted")
 
     def __init__(
         self, number: int, asked: dict[int, list[int]], deadline_ms: int, wanted: set[tuple[GroupId, NodeId]]
@@ -39,7 +43,10 @@ class Question:
         self.deadline_ms = deadline_ms
         self.wanted = wanted
         """(group, node) of each replica that has not told yet."""
-        self.hashes: list[dict[str, Any]] = []
+        self.hashes: dict[GroupId, list[dict[str, Any]]] = {}
+        """What the replicas of each group told of one marker."""
+        self.again: set[GroupId] = set()
+        """Groups that did not take the marker, or may not have."""
 
 
 class Markers:
@@ -75,9 +82,19 @@ class Markers:
         self._next += 1
         self._question = Question(self._next, self._waiting, deadline_ms, wanted)
         self._waiting = {}
-        nonce = _NONCE.pack(engine.node, engine.boot_id, self._next)
-        for group in sorted({group for group, _ in wanted}):
-            engine.route(Origin(engine.node, INTERNAL, 0), group, encode_marker(Marker(nonce)))
+        self._propose({group for group, _ in wanted})
+
+    def _propose(self, groups: set[GroupId]) -> None:
+        engine = self._engine
+        marker = encode_marker(Marker(_NONCE.pack(engine.node, engine.boot_id, self._next)))
+        for group in sorted(groups):
+            engine.route(Origin(engine.node, MARKED, self._next << _GROUP_BITS | group), group, marker)
+
+    def answered(self, request: int, answer: bytes) -> None:
+        """What came of a proposal; ``request`` is the question's number and the group."""
+        question = self._question
+        if question is not None and question.number == request >> _GROUP_BITS and answer[0] != Code.OK:
+            question.again.add(GroupId(request & (1 << _GROUP_BITS) - 1))
 
     def hashed(self, group: GroupId, state: StateHash) -> None:
         """A replica here has its hash: tells the node that asked."""
@@ -104,21 +121,31 @@ class Markers:
         question = self._question
         if question is None or question.number != number or boot_id != self._engine.boot_id:
             return
-        if (group, node) not in question.wanted:
+        rows_told = question.hashes.setdefault(group, [])
+        if rows_told and rows_told[0]["revision"] < revision:
+            # Of a later marker of this question: whoever told the earlier one tells this one, too.
+            question.wanted.update((group, row["node"]) for row in rows_told)
+            rows_told.clear()
+        if (group, node) not in question.wanted or (rows_told and rows_told[0]["revision"] > revision):
             return
         question.wanted.discard((group, node))
-        question.hashes.append(
+        rows_told.append(
             {"group": group, "node": node, "revision": revision, "hash": digest.hex(), "rows": rows}
         )
 
     def tick(self, now_ms: int) -> None:
         """Answers what the marker under way was asked for if that is complete, or out of time; then begins
-        the next one if anybody waits."""
+        the next one if anybody waits. Until then, proposes it again where that is needed."""
         question = self._question
-        if question is None or (question.wanted and now_ms < question.deadline_ms):
+        if question is None:
+            return
+        if question.wanted and now_ms < question.deadline_ms:
+            again, question.again = question.again, set()
+            self._propose(again)
             return
         self._question = None
-        hashes = sorted(question.hashes, key=lambda told: (told["group"], told["node"]))
+        told = (row for rows in question.hashes.values() for row in rows)
+        hashes = sorted(told, key=lambda row: (row["group"], row["node"]))
         missing = [[group, node] for group, node in sorted(question.wanted)]
         for connection, requests in question.asked.items():
             for request in requests:

@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from primitives.codec import pack
-from primitives.errors import ProtocolError
+from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
+from primitives.records import encode_answer
 from shards.core import Core
 from shards.hashing import StateHash
 from shards.markers import WAITING_MAX, Markers
@@ -26,19 +27,21 @@ class _Engine:
         info = SimpleNamespace(replicas=((1, NodeId(1)),))
         self.shard_map = SimpleNamespace(groups={GroupId(0): info, GroupId(1): info})
         self.proposed: list[bytes] = []
+        self.requests: list[int] = []
         self.answered: list[tuple[int, int, int, int]] = []
 
     def route(self, origin: Origin, group: GroupId, record: bytes) -> None:
         self.proposed.append(record)
+        self.requests.append(origin.request)
 
     def answer_status(self, connection: int, request: int, hashes: list[Any], missing: list[Any]) -> None:
         self.answered.append((connection, request, len(hashes), len(missing)))
 
-    def all_tell(self, markers: Markers, *groups: int) -> None:
+    def all_tell(self, markers: Markers, *groups: int, revision: int = 7) -> None:
         """The groups' replicas tell their hashes for the last marker."""
         nonce = self.proposed[-1][-28:]
         for group in groups:
-            markers.hashed(GroupId(group), StateHash(nonce, 7, b"d" * 16, 3))
+            markers.hashed(GroupId(group), StateHash(nonce, revision, b"d" * 16, 3))
 
 
 def _made() -> tuple[_Engine, Markers]:
@@ -75,6 +78,42 @@ def test_a_replica_that_does_not_tell_is_named_and_holds_up_nobody_for_longer() 
     engine.all_tell(markers, 0, 1)
     markers.tick(20_050)
     assert engine.answered[1:] == [(5, 2, 2, 0)]
+
+
+def test_a_marker_that_a_group_did_not_take_is_proposed_again_and_one_that_it_took_is_not() -> None:
+    engine, markers = _made()
+    markers.ask(0, 5, 1)
+    refused, taken = engine.requests
+    markers.answered(refused, encode_answer(Code.NOT_LEADER, 0))
+    markers.answered(taken, encode_answer(Code.OK, 7))
+    markers.tick(50)
+    markers.tick(100)
+    assert engine.requests == [refused, taken, refused]
+    assert engine.proposed[2] == engine.proposed[0]
+    engine.all_tell(markers, 0, 1)
+    markers.answered(refused, encode_answer(Code.LOST, 0))
+    markers.tick(150)
+    assert engine.answered == [(5, 1, 2, 0)]
+    markers.answered(refused, encode_answer(Code.LOST, 0))  # of a question that is answered
+    markers.tick(200)
+    assert len(engine.requests) == 3
+
+
+def test_of_two_markers_of_a_question_the_later_one_counts() -> None:
+    engine, markers = _made()
+    engine.shard_map.groups = {GroupId(1): SimpleNamespace(replicas=((1, NodeId(1)), (2, NodeId(2))))}
+    markers.ask(0, 5, 1)
+    nonce = engine.proposed[-1][-28:]
+    engine.all_tell(markers, 1, revision=7)
+    markers.on_section(pack([nonce, 1, 2, 9, b"e" * 16, 3]))
+    markers.tick(50)
+    assert engine.answered == []  # 7 and 9 are not to be compared
+    engine.all_tell(markers, 1, revision=7)
+    markers.tick(100)
+    assert engine.answered == []
+    engine.all_tell(markers, 1, revision=9)
+    markers.tick(150)
+    assert engine.answered == [(5, 1, 2, 0)]
 
 
 def test_a_client_that_asks_without_end_is_refused() -> None:
