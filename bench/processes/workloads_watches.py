@@ -60,7 +60,7 @@ class WatchWorkload(Workload):
                 with suppress(Nothing):
                     await caller.call("watch", NAME, "open", ["map"], trio.lowlevel.checkpoint, watch=watch)
                 until = trio.current_time() + caller.random.uniform(*self.STAY_SECONDS)
-                # A watch may end where no replica in reach has what other calls were told: it is taken up again.
+                # It may end where no replica in reach has what other calls were told: it is taken up again.
                 with suppress(Nothing):
                     while trio.current_time() < until or events.position is None:
                         event = await self._next(caller, events, watch)
