@@ -124,7 +124,9 @@ WELL = SeedFile("0.1.0", 3, BUGGY, faults(1), "").encode()
     ({"faults": [{"at_ms": 1, "last_ms": 1, "kind": "crash", "node": 8}]}, "a fault is on node 8"),
     ({"faults": [{"at_ms": 1, "last_ms": 1, "kind": "crash"}]}, "a crash lacks 'node'"),
     ({"faults": [{"kind": "crash"}]}, "it lacks 'at_ms'"),
-    ({"faults": 3}, "malformed"),
+    ({"faults": 3}, "faults is 3"),
+    ({"faults": "a"}, "faults is 'a'"),
+    ({"faults": ["a"]}, "a fault is an object, not 'a'"),
 ])  # fmt: skip
 def test_a_seed_file_that_cannot_be_played_says_why(
     change: dict[str, object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -142,7 +144,7 @@ def test_a_file_that_is_no_json_or_not_there_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "seed.json"
-    for text in ("{", "[]", "3", '{"format":'):
+    for text in ("{", "[]", "3", '{"format":', "[" * 100_000):
         file.write_text(text)
         with pytest.raises(SeedFileError):
             decode(text)
