@@ -135,6 +135,9 @@ async def simulate(
         return await _many(seeds, given, jobs, twice, write)
     if jobs != 1:
         raise UsageError("--jobs is for many seeds")
+    for file_or_none in (record, history):
+        if file_or_none is not None and not file_or_none.absolute().parent.is_dir():
+            raise UsageError(f"{file_or_none}: there is no directory {file_or_none.parent}")
     if replay is not None:
         if given:
             raise UsageError("a seed file has its setting: --replay takes none")
@@ -142,7 +145,7 @@ async def simulate(
     else:
         number = seed or 0
         file = SeedFile(product_version(), number, _setting(number, given), None, "")
-    return _one(file, twice, verbose, record, history, shrink)
+    return _one(file, replay, twice, verbose, record, history, shrink)
 
 
 def _setting(number: int, given: dict[str, Any]) -> Setting:
@@ -164,8 +167,9 @@ def _setting(number: int, given: dict[str, Any]) -> Setting:
 
 
 def _one(
-    file: SeedFile, twice: bool, verbose: bool, record: Path | None, history: Path | None, shrinks: bool
-) -> int:
+    file: SeedFile, replayed: Path | None, twice: bool, verbose: bool, record: Path | None,
+    history: Path | None, shrinks: bool,
+) -> int:  # fmt: skip
     lines: list[str] = []
     outcome = play(
         file.number, file.setting, plan=file.plan, twice=twice, echo=_echo(verbose), history=lines
@@ -185,7 +189,8 @@ def _one(
         _record(record, outcome)
     if outcome.violation is None:
         return DONE
-    again = f"quorate simulate --replay {record}" if record else repeat_command(file.number, file.setting)
+    kept = record or replayed
+    again = f"quorate simulate --replay {kept}" if kept else repeat_command(file.number, file.setting)
     raise Failure(f"seed {file.number} failed: {_first_line(outcome)}; repeat it with: {again}")
 
 

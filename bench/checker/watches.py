@@ -18,7 +18,8 @@ from bench.checker.record import Call
 WATCHED: Final = ("map", "set", "register")
 CONTENTS: Final = ("put", "removed")
 """Kinds of events that a call of a client made, and that name it."""
-NO_CHANGE: Final = ("listed", "progress")
+PROGRESS: Final = "progress"
+"""The kind of what is told when nothing happened: all up to its revision was told."""
 
 
 class WatchFinding(NamedTuple):
@@ -64,7 +65,10 @@ class _Watch:
         self.opened: Final = opened
         self.after: Final[int | None] = number(opened, opened.args[1], "after") if opened.args[1:] else None
         self.key: Final = freeze(opened.extra["key"]) if "key" in opened.extra else None
+        self.told: list[_Event] = []
+        """All of it, but for what was listed."""
         self.events: list[_Event] = []
+        """Changes alone."""
         self.reached: dict[int, int] = {}
         """By partition, up to which revision it was told everything."""
 
@@ -128,7 +132,8 @@ def _take(watch: _Watch, event: _Event) -> None:
     if event.kind == "listed":
         return
     watch.reached[event.partition] = max(watch.reached.get(event.partition, 0), event.revision)
-    if event.kind != "progress":
+    watch.told.append(event)
+    if event.kind != PROGRESS:
         watch.events.append(event)
 
 
@@ -157,16 +162,28 @@ class _Facts:
         """Raises _Wrong."""
         last: dict[int, _Event] = {}
         seen: set[tuple[int, int, str]] = set()
-        for event in watch.events:
+        for event in watch.told:
             before = last.get(event.partition)
-            if (event.partition, *event.place) in seen:
-                raise _Wrong(f"told twice of {_name(event)}", event.call)
-            if before is not None and event.revision < before.revision:
-                raise _Wrong(f"told of {_name(event)} after {_name(before)}", event.call, before.call)
-            self._check_content(event)
-            seen.add((event.partition, *event.place))
-            last[event.partition] = event
+            if event.kind != PROGRESS:
+                self._check_place(watch, event, before, seen)
+                self._check_content(event)
+                seen.add((event.partition, *event.place))
+            if before is None or event.revision >= before.revision:
+                last[event.partition] = event
         self._check_gaps(watch, seen)
+
+    def _check_place(
+        self, watch: _Watch, event: _Event, before: _Event | None, seen: set[tuple[int, int, str]]
+    ) -> None:
+        """It is told once, behind what the watch was opened behind and behind what was told ``before``."""
+        if (event.partition, *event.place) in seen:
+            raise _Wrong(f"told twice of {_name(event)}", event.call)
+        if watch.after is not None and event.revision <= watch.after:
+            raise _Wrong(f"told of {_name(event)}, opened behind revision {watch.after}", event.call)
+        if before is None or event.revision > before.revision:
+            return
+        if event.revision < before.revision or before.kind == PROGRESS:
+            raise _Wrong(f"told of {_name(event)} after {_name(before)}", event.call, before.call)
 
     def _check_content(self, event: _Event) -> None:
         """It says what other watches were told, and what somebody wrote, not before he did."""

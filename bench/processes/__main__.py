@@ -96,7 +96,10 @@ def parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Plays episodes until the time is over or one of them fails; the exit code."""
     report: Path = arguments.report
-    report.mkdir(parents=True, exist_ok=True)
+    try:
+        report.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(f"--report {report}: {error.strerror}") from error
     kinds = [REGISTRY[name] for name in _chosen(arguments.faults)]
     done = Run.begin(seed=arguments.seed, minutes=arguments.minutes)
     length = arguments.seconds or SECONDS

@@ -103,6 +103,16 @@ def _run(number: int, setting: Setting, *, verbose: bool, history: Path | None =
     return digest
 
 
+def _wrong(setting: Setting) -> str | None:
+    """What of its numbers cannot be meant, or None."""
+    for name, least in (("nodes", 1), ("groups", 1), ("replicas", 1), ("clients", 0), ("callers", 0)):
+        if getattr(setting, name) < least:
+            return f"--{name} is from {least}"
+    if setting.replicas > setting.nodes:
+        return f"{setting.replicas} replicas do not fit on {setting.nodes} nodes"
+    return None
+
+
 def main() -> int:
     """The command line; the exit code is 0 if every seed holds, else 1."""
     parser = _parser()
@@ -114,6 +124,8 @@ def main() -> int:
         clients=arguments.clients, callers=arguments.callers, fault_ms=arguments.fault_ms,
         workloads=arguments.workloads, sessions_ms=arguments.sessions_ms, faults=arguments.faults,
     )  # fmt: skip
+    if (wrong := _wrong(setting)) is not None:
+        parser.error(wrong)
     began, began_cpu = time.perf_counter(), time.process_time()
     for number in arguments.seeds:
         digest = _run(number, setting, verbose=arguments.verbose, history=arguments.history)

@@ -55,6 +55,8 @@ def decode(text: str) -> SeedFile:
     """The inverse of :meth:`SeedFile.encode`. Raises SeedFileError."""
     try:
         plain = json.loads(text)
+    except RecursionError:
+        raise SeedFileError("it is nested too deep") from None
     except ValueError as error:
         raise SeedFileError(f"it is no JSON: {error}") from None
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
@@ -64,7 +66,7 @@ def decode(text: str) -> SeedFile:
         raise SeedFileError(f"it is of version {found!r}; this program reads version {VERSION}")
     try:
         setting = Setting.of_plain(plain["setting"])
-        plan = tuple(_fault(one) for one in plain["faults"])
+        plan = tuple(_fault(one) for one in _typed(plain, "faults", list))
         _check_nodes(plan, setting.nodes)
         return SeedFile(
             _typed(plain, "product", str), _typed(plain, "seed", int), setting, plan,
@@ -85,7 +87,9 @@ def _typed(plain: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
     return value
 
 
-def _fault(plain: Mapping[str, Any]) -> Fault:
+def _fault(plain: Any) -> Fault:
+    if not isinstance(plain, dict):
+        raise TypeError(f"a fault is an object, not {plain!r}")
     details = dict(plain)
     kind = details.pop("kind")
     if kind not in KINDS:

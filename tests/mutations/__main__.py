@@ -108,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    for file in filter(None, (options.results, options.markdown)):
+        if not file.absolute().parent.is_dir():
+            parser.error(f"{file}: there is no directory {file.parent}")
     try:
         results = {} if options.results is None else _load(options.results)
     except ValueError as error:

@@ -112,6 +112,8 @@ def test_the_command_fails_for_a_bug_that_nothing_noticed(capsys: pytest.Capture
     [
         (["--only", "no-such"], "no mutation is named no-such"), (["--suites", "x"], "no suite is named x"),
         (["--results", "RESULTS"], "line 1: not a result of this command"),
+        (["--results", "nowhere/results"], "nowhere/results: there is no directory nowhere"),
+        (["--markdown", "nowhere/page.md"], "nowhere/page.md: there is no directory nowhere"),
     ],
 )  # fmt: skip
 def test_bad_arguments_give_a_line(

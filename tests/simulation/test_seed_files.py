@@ -51,6 +51,8 @@ def test_a_planted_bug_is_shrunk_to_the_faults_that_it_needs(
     again = play(kept.number, kept.setting, plan=kept.plan)
     assert again.violation == kept.violation
     assert again.digest == kept.digest
+    assert run(["simulate", "--replay", str(file)]) == 1
+    assert f"repeat it with: quorate simulate --replay {file}" in capsys.readouterr().err
     monkeypatch.undo()
     assert play(kept.number, kept.setting, plan=kept.plan).violation is None
 
@@ -124,7 +126,9 @@ WELL = SeedFile("0.1.0", 3, BUGGY, faults(1), "").encode()
     ({"faults": [{"at_ms": 1, "last_ms": 1, "kind": "crash", "node": 8}]}, "a fault is on node 8"),
     ({"faults": [{"at_ms": 1, "last_ms": 1, "kind": "crash"}]}, "a crash lacks 'node'"),
     ({"faults": [{"kind": "crash"}]}, "it lacks 'at_ms'"),
-    ({"faults": 3}, "malformed"),
+    ({"faults": 3}, "faults is 3"),
+    ({"faults": "a"}, "faults is 'a'"),
+    ({"faults": ["a"]}, "a fault is an object, not 'a'"),
 ])  # fmt: skip
 def test_a_seed_file_that_cannot_be_played_says_why(
     change: dict[str, object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -142,7 +146,7 @@ def test_a_file_that_is_no_json_or_not_there_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "seed.json"
-    for text in ("{", "[]", "3", '{"format":'):
+    for text in ("{", "[]", "3", '{"format":', "[" * 100_000):
         file.write_text(text)
         with pytest.raises(SeedFileError):
             decode(text)
@@ -164,6 +168,8 @@ def test_a_file_that_is_no_json_or_not_there_says_so(
     (["--seed", "1", "--workloads", "rain"], "there is no workload 'rain'; there are counter, "),
     (["--seed", "1", "--nodes", "10"], "nodes is 1 to 9, not 10"),
     (["--seed", "1", "--nodes", "3", "--replicas", "5"], "5 replicas do not fit on 3 nodes"),
+    (["--seed", "1", "--record", "nowhere/x"], "nowhere/x: there is no directory nowhere"),
+    (["--seed", "1", "--history", "nowhere/x"], "nowhere/x: there is no directory nowhere"),
     (["--seed", "1", "--nodes", "1"], "faults need two nodes at least"),
 ])  # fmt: skip
 def test_a_command_line_that_cannot_be_meant_says_why(

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import trio
 
+from bench.streams.__main__ import main
 from bench.streams.run import Setting, run_seed
 from bench.streams.schedule import TrioHeap, run_decided
 from bench.world.clock import Seed
@@ -54,6 +55,20 @@ def test_trace_is_the_same_in_every_process_whatever_the_hashes_of_strings() -> 
         for hashes in ("1", "77")
     }  # fmt: skip
     assert [len(digest) for digest in digests] == [32]
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--nodes", "0", "--replicas", "0"], "--nodes is from 1"),
+    (["--nodes", "3", "--replicas", "5"], "5 replicas do not fit on 3 nodes"),
+])  # fmt: skip
+def test_numbers_that_cannot_be_meant_are_refused_in_one_line(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["streams", "--seed", "1", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {said}\n")
 
 
 VANISHING = (Fault(2500, "client", 0, {"pick": 1, "how": "die", "length_ms": 300}),)

@@ -113,6 +113,8 @@ def test_a_watch_that_is_told_each_change_once_and_in_order_is_valid() -> None:
     ("events", "reason"),
     [
         ([told(3), told(3)], "told twice"),
+        ([told(4, kind="progress"), told(3)], "after progress"),
+        ([told(3, kind="progress"), told(3)], "after progress"),
         ([told(3), told(7), told(5)], "after put"),
         ([told(3), told(7)], "never told"),
         ([told(5), told(7)], "never told"),
@@ -129,6 +131,12 @@ def test_what_a_watch_may_not_be_told(events: list[dict[str, Any]], reason: str)
 def test_a_watch_behind_a_revision_is_told_all_that_is_later() -> None:
     assert watched(told(5), told(7), after=[3]).reason() == ""
     assert "never told" in watched(told(7), after=[3]).reason()
+    for after in (3, 5):
+        assert "opened behind" in watched(told(3), told(5), told(7), after=[after]).reason()
+
+
+def test_progress_without_a_revision_says_nothing() -> None:
+    assert watched(told(3), told(0, kind="progress"), told(5), told(7)).reason() == ""
 
 
 def test_watches_agree_on_what_nobody_acknowledged() -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from bench.processes.__main__ import parser, run
 from bench.processes.episode import Happened, Outcome
 from bench.processes.faults import REGISTRY
 from bench.processes.faults_all import LOADED
 from bench.processes.gap import Trial, _analyse
 from bench.processes.gaps import gaps_of
 from bench.processes.judging import judge
+from bench.processes.network import CannotRun
 from bench.processes.planning import plans
 from bench.processes.report import Run, page
 
@@ -88,3 +90,10 @@ def test_the_report_shows_faults_gaps_and_verdicts() -> None:
         assert text in shown
     outcome.problems.append("map: a violation")
     assert "Failed episodes: 1" in page(run)
+
+
+def test_a_report_that_can_go_nowhere_is_told_before_any_node_starts(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    arguments = parser().parse_args(["--report", str(tmp_path / "taken" / "report")])
+    with pytest.raises(CannotRun, match="taken/report: Not a directory"):
+        run(arguments)
