@@ -6,6 +6,7 @@ are watched, those of :data:`RECORDED` workloads.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import iscoroutinefunction
 from typing import Any, Final
@@ -35,6 +36,23 @@ _LEVELS: Final = {
 """A causal read is at least a sequential one."""
 _ONE_OF_MANY: Final = {"add_all": "add", "discard_all": "remove"}
 """Operations of several elements that, with one, are those of one."""
+
+
+def spoken(line: str) -> tuple[str, str] | None:
+    """A history's line for people: who, and what was asked or answered; None for a line that is no call's."""
+    event = json.loads(line)
+    kind = event.get("type")
+    if kind == "invoke":
+        level = f" ({event['read']})" if event.get("read") else ""
+        arguments = ", ".join(json.dumps(argument) for argument in event["args"])
+        said = f"asks {event['kind']} {event['name']}: {event['op']}({arguments}){level}"
+    elif kind == "ok":
+        said = f"is answered {json.dumps(event.get('result'))}"
+    elif kind in ("fail", "info"):
+        said = f"{'fails' if kind == 'fail' else 'cannot know'}: {event.get('error')}"
+    else:
+        return None
+    return event["process"], said
 
 
 class Scribe:

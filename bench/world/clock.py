@@ -122,6 +122,13 @@ class Trace:
         line = f"{self._heap.now_ms:>7} {who:<6} {what}"
         self.count += 1
         self._digest.update(line.encode())
+        self._show(line)
+
+    def aside(self, who: str, what: str) -> None:
+        """A line for people alone, which the digest does not count."""
+        self._show(f"{self._heap.now_ms:>7} {who:<6} {what}")
+
+    def _show(self, line: str) -> None:
         self.tail.append(line)
         if self._echo is not None:
             self._echo(line)

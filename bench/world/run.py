@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bench.checker.record import Recorder
 from bench.histories import HistoryViolation
-from bench.recording import RECORDED
+from bench.recording import RECORDED, spoken
 from bench.workloads import Workload
 from bench.world.clients import SimClient
 from bench.world.clock import Heap, Seed, Trace
@@ -52,7 +52,8 @@ class World:
             replicas=setting.replicas,
         )  # fmt: skip
         self.workloads: Final = [make_workload(name) for name in setting.workloads]
-        self._recorder = history and Recorder(history, lambda: self.heap.now_ms * 1000, seed=number)
+        write = history if echo is None or history is None else self._told_aside(history)
+        self._recorder = write and Recorder(write, lambda: self.heap.now_ms * 1000, seed=number)
         self._recorded: Final = [
             name for workload in self.workloads if workload.NAME in RECORDED
             if isinstance(name := getattr(workload, "name", None), str)
@@ -91,8 +92,8 @@ class World:
         self._begin()
         self._run_until(self.setting.fault_ms)
         self._heal()
+        self._end_calls()
         deadline = self.heap.now_ms + self.setting.heal_ms
-        self._demand("every call ends", deadline, lambda: self._open == 0)
         self._finish(deadline)
         for client in self.clients:
             client.close()
@@ -100,6 +101,17 @@ class World:
         self._demand("replicas converge", deadline, self.cluster.has_converged)
         self.cluster.check_hashes()
         self.trace("world", f"done: {self.calls} calls\n{self.cluster.report()}")
+
+    def _told_aside(self, history: Callable[[str], object]) -> Callable[[str], object]:
+        """Writes a history's lines, and says in the trace what they mean."""
+
+        def write(line: str) -> None:
+            history(line)
+            said = spoken(line)
+            if said is not None:
+                self.trace.aside(*said)
+
+        return write
 
     # --- Phases -------------------------------------------------------------------------------------
 
@@ -123,6 +135,15 @@ class World:
         self.cluster.network.heal()
         for client in self.clients:
             client.heal()
+
+    def _end_calls(self) -> None:
+        """Every call ends. Many may stand in line for one lock after a burst: each has a time of its own."""
+        while self._open:
+            deadline = self.heap.now_ms + self.setting.heal_ms
+            self._demand("a call that is open ends", deadline, partial(self._has_fewer_open, self._open))
+
+    def _has_fewer_open(self, count: int) -> bool:
+        return self._open < count
 
     def _finish(self, deadline: int) -> None:
         """Each workload looks at the outcome through a client of its own."""

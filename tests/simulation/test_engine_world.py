@@ -64,6 +64,13 @@ def test_sessions_that_a_former_leaders_last_entries_registered_expire_too() -> 
     run_seed(file.number, file.setting, plan=file.plan)
 
 
+def test_whoever_stands_in_a_long_line_for_one_leadership_is_given_time() -> None:
+    """Hundreds of callers of a burst, each of whom leads for up to three seconds, take more than a minute."""
+    file = decode((SEEDS_KEPT / "long_line_after_bursts.json").read_text())
+    assert run_seed(file.number, file.setting, plan=file.plan).heap.now_ms > 68_000
+
+
+
 def test_nodes_without_a_groups_replica_pass_operations_on() -> None:
     for seed in range(1014, 1022):
         run_seed(seed, Setting(nodes=5, groups=3, replicas=3, fault_ms=3000))
