@@ -53,6 +53,8 @@ class Machines(Generic[S, P]):
             heap, seed.stream("network"), trace, loose=loose, weather=Weather()
         )
         self.boots = 0
+        self.jumped_ms: Final = dict.fromkeys(self.nodes, 0)
+        """How far faults set each node's clock forward, in all."""
         self._frozen: set[NodeId] = set()
         self._losses = seed.stream("losses")
 
@@ -120,6 +122,7 @@ class Machines(Generic[S, P]):
     def jump_clock(self, node: NodeId, jump_ms: int) -> None:
         """See :class:`bench.world.target.Target`."""
         self.clocks[node].jump(jump_ms)
+        self.jumped_ms[node] += jump_ms
 
     def set_frozen(self, node: NodeId, frozen: bool) -> None:
         """See :class:`bench.world.target.Target`. A node started since does not stand still."""

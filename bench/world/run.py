@@ -93,7 +93,8 @@ class World:
         self._run_until(self.setting.fault_ms)
         self._heal()
         self._end_calls()
-        deadline = self.heap.now_ms + self.setting.heal_ms
+        # A leader takes a jump of its clock for a pause of its process, and puts off what leases end by.
+        deadline = self.heap.now_ms + self.setting.heal_ms + max(self.cluster.jumped_ms.values())
         self._finish(deadline)
         for client in self.clients:
             client.close()

@@ -71,6 +71,11 @@ def test_whoever_stands_in_a_long_line_for_one_leadership_is_given_time() -> Non
 
 
 
+def test_sessions_end_although_their_leaders_clock_jumped_by_minutes() -> None:
+    file = decode((SEEDS_KEPT / "sessions_after_jumps_of_clocks.json").read_text())
+    run_seed(file.number, file.setting, plan=file.plan)
+
+
 def test_nodes_without_a_groups_replica_pass_operations_on() -> None:
     for seed in range(1014, 1022):
         run_seed(seed, Setting(nodes=5, groups=3, replicas=3, fault_ms=3000))
