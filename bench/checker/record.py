@@ -50,7 +50,7 @@ class Call:
         self.args: Final = args
         self.read: Final = read
         self.extra: Final = dict(extra or {})
-        """Fields that only some calls have: ``session``, ``bound_ms``, ``after``."""
+        """Fields that only some calls have: ``session``, ``bound_ms``, ``after``, ``watch``, ``key``."""
         self.line: Final = line
         """Where it began; from 1, and where lines are compared, what is further down came later."""
         self.end_line: int | None = None
@@ -264,7 +264,9 @@ class _Reader:
     def _header(self, event: dict[str, Any]) -> None:
         if event.get("format") != FORMAT:
             self.wrong(f'not a history: the first line is to have "format": "{FORMAT}"')
-        if event.get("version") != VERSION or isinstance(event["version"], bool):
+        if "version" not in event:
+            self.wrong(f"'version' is missing; this program reads version {VERSION}")
+        if event["version"] != VERSION or isinstance(event["version"], bool):
             self.wrong(f"a history of version {event.get('version')!r}; this program reads version {VERSION}")
         self.metadata = event
 
