@@ -1,8 +1,8 @@
 """Whether the events of a partition can have been made by the calls that there were, each by one of its own.
 
-Events happened in the order of their revisions, each between the beginning and the end of the call that made it,
-and before anybody was told of it. Which of several calls that wrote the same made which event is not known: what
-is wrong here is wrong for every choice.
+Events happened in the order of their revisions, each between the beginning and the end of the call that made
+it, and before anybody was told of it. Which of several calls that wrote the same made which event is not
+known: what is wrong here is wrong for every choice.
 """
 
 from __future__ import annotations

@@ -51,9 +51,8 @@ class WholeMapModel(Model):
         inner = entry(call, call.args[1:])
         change = inner.step
         learned = _learned(call)
-        if KINDS[call.kind][call.op].is_query or call.result is False:
-            after = _kept
-        else:
+        after: Step = _kept
+        if not KINDS[call.kind][call.op].is_query and call.result is not False:
             after = _changed(key, revision(call, result=call.op == "put"), key in self._told)
 
         def step(state: State) -> tuple[State, ...]:

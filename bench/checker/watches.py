@@ -2,8 +2,8 @@
 
 A watch is the calls ``open`` and ``next`` of one process, or of several with one ``watch``. What it is told
 between its first and its last event of a partition must be all that happened there: all that any other watch
-was told of those revisions, and all changes whose revisions their callers were told. But for one event for each
-``next`` of unknown outcome: that may have been delivered, and lost on its way to the record.
+was told of those revisions, and all changes whose revisions their callers were told. One event for each
+``next`` of unknown outcome is excepted: that may have been delivered, and lost on its way to the record.
 """
 
 from __future__ import annotations
@@ -284,12 +284,12 @@ def _between(watch: _Watch, at: _At) -> tuple[int, int]:
     most."""
     partition, revision, _ = at
     least, most = 0, len(watch.told)
-    for number, event in enumerate(watch.told):
+    for passed, event in enumerate(watch.told):
         if event.partition != partition:
             continue
         is_progress = event.kind == PROGRESS
         if event.revision < revision and not is_progress:
-            least = number + 1
+            least = passed + 1
         if event.revision > revision or (is_progress and event.revision == revision):
-            most = min(most, number)
+            most = min(most, passed)
     return least, most
