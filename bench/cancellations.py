@@ -75,7 +75,7 @@ class Cancellations:
             with trio.fail_after(REACH_SECONDS):
                 await self._other.queue(self._name + " queue").clear()
         except trio.TooSlowError:
-            raise Unavailable(f"the cluster did not answer within {REACH_SECONDS:.0f} s") from None
+            raise Unavailable(f"the cluster did not answer within {REACH_SECONDS:g} s") from None
         async with trio.open_nursery() as busy:
             for work in (self._offer, self._hold_lock, self._hold_key, self._lead):
                 busy.start_soon(work)
