@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,10 +76,14 @@ def _read(file: Path) -> History:
 
 
 def _try(file: Path) -> None:
-    """Whether the page can be written is found out before anything is judged; what is there stays as yet."""
+    """Whether the page can be written is found out before anything is judged; what is there stays as yet, and
+    what is not is not left behind."""
+    is_there = os.path.lexists(file)
     try:
         with file.open("ab"):
             pass
+        if not is_there:
+            file.unlink()
     except OSError as error:
         raise Failure(f"the page cannot be written: {one_line(error)}", USAGE) from None
 
