@@ -21,6 +21,7 @@ from typing import Any, Final
 import trio
 
 from bench.histories import HistoryViolation
+from primitives.errors import QuorateError, Unavailable
 from router.client import connect
 from router.openers import Openers
 
@@ -31,6 +32,8 @@ BUSY_SECONDS: Final = 0.01
 """How long the other client holds something, at the most."""
 SETTLE_SECONDS: Final = 20.0
 """Within so long everything must be as if nothing had been called."""
+REACH_SECONDS: Final = 20.0
+"""Within so long the cluster is to answer a first call."""
 KEY: Final = "key"
 
 
@@ -65,9 +68,14 @@ class Cancellations:
         }
 
     async def run(self) -> Tally:
-        """Makes the calls and judges what is left. Raises HistoryViolation."""
+        """Makes the calls and judges what is left. Raises HistoryViolation, or Unavailable if the cluster
+        does not answer."""
         begun = time.monotonic()
-        await self._other.queue(self._name + " queue").clear()
+        try:
+            with trio.fail_after(REACH_SECONDS):
+                await self._other.queue(self._name + " queue").clear()
+        except trio.TooSlowError:
+            raise Unavailable(f"the cluster did not answer within {REACH_SECONDS:g} s") from None
         async with trio.open_nursery() as busy:
             for work in (self._offer, self._hold_lock, self._hold_key, self._lead):
                 busy.start_soon(work)
@@ -182,6 +190,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tally = trio.run(cancel_randomly, options.url, options.count, options.seed)
     except HistoryViolation as violation:
         print(f"violation: {violation}", file=sys.stderr)
+        return 1
+    except QuorateError as error:
+        print(f"{options.url}: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return 1
     cancelled = ", ".join(f"{kind} {number}" for kind, number in sorted(tally.cancelled.items()))
     print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from bench.checker.page import page
 from bench.checker.record import History, HistoryFormatError, parse
 from ops.arguments import GLOBAL, Positive, Seconds
 from ops.exits import DONE, FAILED, USAGE, Failure, one_line
-from ops.output import Format, Row, write_answer, write_line, write_rows
+from ops.output import Format, Row, printable, write_answer, write_line, write_rows
 
 app: Final = App("check", help="Judge what was recorded: whether a correct cluster can have answered so.")
 
@@ -48,18 +49,20 @@ def history(
         Format of standard output.
     """
     found = _read(file)
+    if html is not None:
+        _try(html)
     try:
         verdict = check(found, seconds=seconds, memory_mb=memory_mb, progress=_progress())
     except HistoryFormatError as error:
-        raise Failure(f"{file}: {error}", USAGE) from None
+        raise Failure(printable(f"{file}: {error}"), USAGE) from None
     worst = verdict.worst()
-    if html is not None:
-        _save(html, page(verdict, worst, file.name))
     _show(write, verdict)
+    where = "" if worst is None else printable(f": {worst.title}: {worst.reason}")
+    if html is not None:
+        _save(html, page(verdict, worst, file.name), f"{verdict.outcome}{where}")
     if verdict.outcome == VALID:
         return DONE
-    where = f"{worst.title}: {worst.reason}" if worst is not None else ""
-    raise Failure(f"{verdict.outcome}: {where}", FAILED)
+    raise Failure(f"{verdict.outcome}{where}", FAILED)
 
 
 def _read(file: Path) -> History:
@@ -67,16 +70,30 @@ def _read(file: Path) -> History:
         with file.open("rb") as lines:
             return parse(lines)
     except HistoryFormatError as error:
-        raise Failure(f"{file}: {error}", USAGE) from None
+        raise Failure(printable(f"{file}: {error}"), USAGE) from None
     except OSError as error:
         raise Failure(one_line(error), USAGE) from None
 
 
-def _save(file: Path, text: str) -> None:
+def _try(file: Path) -> None:
+    """Whether the page can be written is found out before anything is judged; what is there stays as yet, and
+    what is not is not left behind."""
+    is_there = os.path.lexists(file)
     try:
-        file.write_text(text, encoding="utf-8")
+        with file.open("ab"):
+            pass
+        if not is_there:
+            file.unlink()
     except OSError as error:
-        raise Failure(one_line(error)) from None
+        raise Failure(f"the page cannot be written: {one_line(error)}", USAGE) from None
+
+
+def _save(file: Path, text: str, told: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        reason = one_line(error)
+        raise Failure(f"{told}; but the page could not be written to {file}: {reason}", FAILED) from None
 
 
 def _progress() -> Callable[[int, int], None]:
@@ -98,9 +115,15 @@ def _show(format: Format, verdict: Verdict) -> None:
     if format in ("json", "jsonl"):
         write_answer(format, record)
     elif format == "simple":
-        write_rows(format, (*_COLUMNS, "reason"), rows)
+        texts = ({name: _told(value) for name, value in row.items()} for row in rows)
+        write_rows(format, (*_COLUMNS, "reason"), list(texts))
     else:
         _table(verdict, rows)
+
+
+def _told(value: Any) -> Any:
+    """A field for a terminal or a script: names in a history may hold anything."""
+    return printable(value) if isinstance(value, str) else value
 
 
 def _table(verdict: Verdict, rows: list[dict[str, Any]]) -> None:

@@ -1,7 +1,8 @@
-"""Models of what holds a value: a register, an entry of a map, and a map as a whole.
+"""Models of what holds a value: a register, and an entry of a map.
 
-A cell is (value, revision, floor): the value frozen, or ``ABSENT``; its revision, or ``UNTOLD``; and one that
-the last change of the cell was not below. A revision that nobody was told is learned when somebody is.
+A cell is (value, revision, floor): the value frozen, or ``ABSENT``; its revision; and one that the last
+change of the cell was not below. A revision that nobody was told is the set of those that it is known not to
+be, and is learned when somebody is told.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from bench.checker.moves import (
 )
 from bench.checker.record import Call
 
-Cell = tuple[str, int, int]
+Cell = tuple[str, int | frozenset[int], int]
 Cells = tuple[Cell, ...]
 
-UNTOLD: Final = -1
+UNTOLD: Final[frozenset[int]] = frozenset()
 EMPTY: Final[Cell] = (ABSENT, 0, 0)
 
 
@@ -44,7 +45,7 @@ class CellModel(Model):
         """See ``Model``."""
         if self._is_register:
             return _register(call)
-        return _entry(call, call.args[1:])
+        return entry(call, call.args[1:])
 
 
 def _register(call: Call) -> Effect:
@@ -67,7 +68,8 @@ def _register(call: Call) -> Effect:
             return read(call)
 
 
-def _entry(call: Call, args: list[Any]) -> Effect:
+def entry(call: Call, args: list[Any]) -> Effect:
+    """What a call does to an entry of a map; ``args``: its arguments behind the key."""
     match call.op:
         case "put":
             return put(call, args[0])
@@ -118,21 +120,30 @@ def _of(position: int, absent_is: int | None) -> Step:
         value, at, floor = cell
         if value == ABSENT:
             return (cell,) if position == absent_is else ()
-        if at == UNTOLD:
-            return ((value, position, position),) if position > floor else ()
+        if isinstance(at, frozenset):
+            return ((value, position, position),) if position > floor and position not in at else ()
         return (cell,) if at == position else ()
 
     return step
 
 
-def _not(condition: Step) -> Step:
-    """The cell, unless the condition certainly holds of it."""
+def _not_of(position: int, absent_is: int | None) -> Step:
+    """The cell, unless its value is certainly of that revision: if it was not told, it is another."""
 
     def step(cell: Cell) -> Cells:
-        met = condition(cell)
-        return (cell,) if not met or met[0] != cell else ()
+        value, at, floor = cell
+        if value == ABSENT:
+            return () if position == absent_is else (cell,)
+        if isinstance(at, frozenset):
+            return ((value, at | {position}, floor),) if position > floor else (cell,)
+        return () if at == position else (cell,)
 
     return step
+
+
+def _not(condition: Step) -> Step:
+    """The cell, unless the condition holds of it."""
+    return lambda cell: () if condition(cell) else (cell,)
 
 
 def _then(first: Step, second: Step, *wants: str) -> Effect:
@@ -148,10 +159,14 @@ def put(call: Call, value: Any) -> Effect:
     return Effect(change(content, revision(call, result=call.op in ("put", "set"))), content, wanting())
 
 
-def _conditional(call: Call, condition: Step, step: Step, gives: str, wants: frozenset[Any] | None) -> Effect:
-    """A change that is made if a condition holds, and says whether it did."""
+def _conditional(
+    call: Call, condition: Step, step: Step, gives: str, wants: frozenset[Any] | None,
+    otherwise: Step | None = None,
+) -> Effect:  # fmt: skip
+    """A change that is made if a condition holds, and says whether it did; ``otherwise``: what is learned if
+    it does not."""
     if not call.is_unknown and not truth(call):
-        return Effect(_not(condition), changes=False)
+        return Effect(otherwise or _not(condition), changes=False)
 
     def both(cell: Cell) -> Cells:
         return tuple(after for met in condition(cell) for after in step(met))
@@ -174,16 +189,19 @@ def compare(call: Call, old: Any, new: Any, *, or_absent: bool = False) -> Effec
 
 def replace(call: Call, value: Any, expected: Any, *, absent_is: int | None = None) -> Effect:
     """Sets the cell if its value is of a revision."""
-    condition = _of(number(call, expected, "the revision"), absent_is)
+    at = number(call, expected, "the revision")
     content = freeze(value)
-    return _conditional(call, condition, change(content, call.position), content, None)
+    step = change(content, call.position)
+    return _conditional(call, _of(at, absent_is), step, content, None, _not_of(at, absent_is))
 
 
 def remove(call: Call, args: list[Any]) -> Effect:
     """Empties the cell if it holds something, and of the revision given."""
-    expected = args[0] if args else None
-    condition = _there if expected is None else _of(number(call, expected, "the revision"), None)
-    return _conditional(call, condition, change(ABSENT, call.position), ABSENT, None)
+    step = change(ABSENT, call.position)
+    if not args or args[0] is None:
+        return _conditional(call, _there, step, ABSENT, None)
+    at = number(call, args[0], "the revision")
+    return _conditional(call, _of(at, None), step, ABSENT, None, _not_of(at, None))
 
 
 def increment(call: Call, args: list[Any]) -> Effect:
@@ -236,71 +254,5 @@ def _shows(call: Call) -> Step:
 
     def step(cell: Cell) -> Cells:
         return tuple(is_of(cell)) if is_value(cell) else ()
-
-    return step
-
-
-class WholeMapModel(Model):
-    """All entries of a map together: for histories that ask for its size, list it or clear it."""
-
-    initial: State = ((), 0)
-    """(key, cell) in order, and the last revision that was told."""
-
-    def effect(self, call: Call) -> Effect:
-        """See ``Model``."""
-        match call.op:
-            case "size":
-                size = number(call, call.result)
-                return Effect(lambda state: (state,) if _size(state) == size else ())
-            case "items":
-                return _items(call)
-            case "clear":
-                return Effect(_cleared(revision(call)), lazy=False)
-            case _:
-                return _of_key(call)
-
-
-def _of_key(call: Call) -> Effect:
-    """Does to the entry what is to be done. Revisions are those of all entries."""
-    key = freeze(call.args[0])
-    change = _entry(call, call.args[1:]).step
-    told = revision(call, result=call.op == "put")
-    position = None if call.op in ("get", "entry", "contains") or call.result is False else told
-
-    def step(state: State) -> tuple[State, ...]:
-        cells, floor = state
-        if position is not None and position <= floor:
-            return ()
-        held = dict(cells)
-        last = floor if position is None else position
-        return tuple(
-            (tuple(sorted({**held, key: cell}.items())), last) for cell in change(held.get(key, EMPTY))
-        )
-
-    return Effect(step)
-
-
-def _size(state: State) -> int:
-    return sum(cell[0] != ABSENT for _, cell in state[0])
-
-
-def _items(call: Call) -> Effect:
-    if not isinstance(call.result, list) or not all(
-        isinstance(row, list) and len(row) == 2 for row in call.result
-    ):
-        raise BadResult(call, "its result is to be an array of pairs")
-    told = sorted((freeze(key), freeze(value)) for key, value in call.result)
-
-    def step(state: State) -> tuple[State, ...]:
-        return (state,) if [(key, cell[0]) for key, cell in state[0] if cell[0] != ABSENT] == told else ()
-
-    return Effect(step)
-
-
-def _cleared(position: int | None) -> Step:
-    def step(state: State) -> tuple[State, ...]:
-        if position is None:
-            return (((), state[1]),)
-        return (((), position),) if position > state[1] else ()
 
     return step

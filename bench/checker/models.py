@@ -306,8 +306,10 @@ class LockModel(Model):
 
     def _release(self, call: Call) -> Effect:
         token = number(call, call.args[0], "the token")
-        if call.is_unknown or truth(call):
+        if call.is_unknown:
             return Effect(_ends(token))
+        if truth(call):
+            return Effect(_released(token))
         # Whoever finds its own lease lost says so without asking: the grant may live on for a while.
         if self._expiries.get(token, call.end_line or 0) < (call.end_line or 0):
             return Effect(lambda state: (state,))
@@ -323,6 +325,18 @@ def _free(state: State) -> States:
 
 def _ends(token: int) -> Step:
     return lambda state: ((0, state[1], False),) if state[0] == token else ()
+
+
+def _released(token: int) -> Step:
+    """The holder gave it back. If nobody was told yet of the token of who holds it, it may have been that."""
+
+    def step(state: State) -> States:
+        held, last, loose = state
+        if held == _UNTOLD and loose:
+            return ((0, token, False),) if token > last else ()
+        return ((0, last, False),) if held == token else ()
+
+    return step
 
 
 def _token(call: Call, result: Any) -> int:

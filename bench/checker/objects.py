@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from bench.checker import queues
-from bench.checker.cells import CellModel, WholeMapModel
+from bench.checker.cells import CellModel
+from bench.checker.maps import WholeMapModel
 from bench.checker.models import (
     CounterModel,
     ElementModel,
@@ -73,7 +74,7 @@ def _parts(kind: str, name: str, calls: list[Call], placed: list[Call]) -> Itera
     if kind not in WHOLE:
         yield Part(kind, name, None, placed, _MODELS[kind](calls))
     elif any(call.op in WHOLE[kind] for call in placed):
-        yield Part(kind, name, None, placed, WholeMapModel() if kind == "map" else WholeSetModel())
+        yield Part(kind, name, None, placed, WholeMapModel(placed) if kind == "map" else WholeSetModel())
     else:
         by_key: dict[str, list[Call]] = {}
         for call in placed:
@@ -157,10 +158,10 @@ def show(part: Part, state: State) -> str:
     match part.kind:
         case "register" | "map" | "set" if part.key is not None or part.kind == "register":
             value, at, _ = state
-            known = f" of revision {at}" if at > 0 else ""
+            known = f" of revision {at}" if isinstance(at, int) and at > 0 else ""
             return f"{value}{known}" if value else "absent"
         case "map":
-            return "{" + ", ".join(f"{key}: {cell[0]}" for key, cell in state[0] if cell[0]) + "}"
+            return "{" + ", ".join(f"{key}: {cell[0]}" for key, cell in state[0]) + "}"
         case "set":
             return "{" + ", ".join(sorted(state[0])) + "}"
         case "lock" | "election":

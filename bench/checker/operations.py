@@ -121,7 +121,7 @@ def fault(kind: str, op: str, args: list[object], read: str | None) -> str | Non
         return f"unknown operation {op!r} of a {kind}: one of {', '.join(shapes)}"
     if not shape.least <= len(args) <= shape.most:
         wanted = str(shape.least) if shape.least == shape.most else f"{shape.least} to {shape.most}"
-        return f"{kind} {op} takes {wanted} arguments, not {len(args)}"
+        return f"{kind} {op} takes {wanted} argument{'' if wanted == '1' else 's'}, not {len(args)}"
     if read is not None and read not in READS:
         return f"unknown read level {read!r}: one of {', '.join(READS)}"
     if read is not None and not shape.is_query:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from html import escape
 from typing import Final, NamedTuple
+from unicodedata import east_asian_width
 
 from bench.checker.check import VALID, Judgement, Verdict
 from bench.checker.record import Call, to_plain
@@ -21,7 +22,8 @@ BAR: Final = 20
 EVENT: Final = 58
 """From one beginning or end to the next, in pixels: order counts here, not duration."""
 POINT: Final = 20
-CHARACTER: Final = 6.7
+CHARACTER: Final = 7.4
+"""Of a label, at the most, but for wide ones: twice that."""
 ROWS_MAX: Final = 12
 """Calls of the order that are listed, the last ones."""
 
@@ -165,7 +167,7 @@ def _layout(window: Sequence[Call]) -> tuple[list[_Bar], list[str], float]:
     lanes = list(dict.fromkeys(call.process for call in window))
     ends = {call.line: at.get(_end(call) or -1) for call in window}
     bars = [_Bar(call, lanes.index(call.process), at[call.line], ends[call.line]) for call in window]
-    longest = max((len(_text(bar.call)) * CHARACTER + bar.start for bar in bars), default=0.0)
+    longest = max((_columns(_text(bar.call)) * CHARACTER + bar.start for bar in bars), default=0.0)
     return bars, lanes, max(LEFT + EVENT * (len(lines) + 1), longest + 24)
 
 
@@ -219,12 +221,24 @@ def _bar(bar: _Bar, is_bad: bool, width: float, room: float, is_placed: bool) ->
     end = width + 2000 if bar.end is None else bar.end
     most = max(int(room / CHARACTER) - 1, 4)
     text = _text(call)
-    shown = text if len(text) <= most else f"{text[: most - 1]}…"
+    shown = text if _columns(text) <= most else f"{_cut(text, most - 1)}…"
     return (
         f'<g class="call {kind}"><title>{escape(_hover(call))}</title>'
         f'<rect class="bar" x="{bar.start:.0f}" y="{y:.0f}" width="{max(end - bar.start, 6):.0f}"'
         f' height="{BAR}" rx="4"/><text x="{bar.start:.0f}" y="{y - 6:.0f}">{escape(shown)}</text></g>'
     )
+
+
+def _columns(text: str) -> int:
+    """How many characters' room the text takes."""
+    return len(text) + sum(east_asian_width(character) in "WF" for character in text)
+
+
+def _cut(text: str, columns: int) -> str:
+    """As much of the beginning as has room."""
+    while _columns(text) > columns:
+        text = text[: len(text) - max((_columns(text) - columns) // 2, 1)]
+    return text
 
 
 def _text(call: Call) -> str:

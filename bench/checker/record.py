@@ -50,7 +50,8 @@ class Call:
         self.args: Final = args
         self.read: Final = read
         self.extra: Final = dict(extra or {})
-        """Fields that only some calls have: ``session``, ``bound_ms``, ``after``."""
+        """Fields that only some calls have: ``session``, ``bound_ms``, ``after``; ``watch``, ``key``,
+        ``pinned``."""
         self.line: Final = line
         """Where it began; from 1, and where lines are compared, what is further down came later."""
         self.end_line: int | None = None
@@ -264,7 +265,9 @@ class _Reader:
     def _header(self, event: dict[str, Any]) -> None:
         if event.get("format") != FORMAT:
             self.wrong(f'not a history: the first line is to have "format": "{FORMAT}"')
-        if event.get("version") != VERSION or isinstance(event["version"], bool):
+        if "version" not in event:
+            self.wrong(f"'version' is missing; this program reads version {VERSION}")
+        if event["version"] != VERSION or isinstance(event["version"], bool):
             self.wrong(f"a history of version {event.get('version')!r}; this program reads version {VERSION}")
         self.metadata = event
 
@@ -300,8 +303,11 @@ class _Reader:
         for field in ("bound_ms", "after"):
             if field in extra and not _is_whole(extra[field]):
                 self.wrong(f"{field!r} is to be a whole number, not below 0")
-        if not isinstance(extra.get("session", ""), str):
-            self.wrong("'session' is to be a text")
+        for field in ("session", "watch"):
+            if not isinstance(extra.get(field, ""), str):
+                self.wrong(f"{field!r} is to be a text")
+        if not isinstance(extra.get("pinned", False), bool):
+            self.wrong("'pinned' is to be true or false")
         if read == "stale" and "bound_ms" not in extra:
             self.wrong("a stale read says its bound, 'bound_ms'")
 

@@ -2,24 +2,28 @@
 
 A watch is the calls ``open`` and ``next`` of one process, or of several with one ``watch``. What it is told
 between its first and its last event of a partition must be all that happened there: all that any other watch
-was told of those revisions, and all changes whose revisions their callers were told.
+was told of those revisions, and all changes whose revisions their callers were told. One event for each
+``next`` of unknown outcome is excepted: that may have been delivered, and lost on its way to the record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from bench.checker.events import CONTENTS, LISTED, LOSSES, PROGRESS, Change, Event, change_of, event_of
+from bench.checker.makers import Conflict, conflict
 from bench.checker.moves import ABSENT, BadResult, freeze, number
 from bench.checker.objects import place
-from bench.checker.operations import KINDS
 from bench.checker.record import Call
 
 WATCHED: Final = ("map", "set", "register")
-CONTENTS: Final = ("put", "removed")
-"""Kinds of events that a call of a client made, and that name it."""
-PROGRESS: Final = "progress"
-"""The kind of what is told when nothing happened: all up to its revision was told."""
+KEYED: Final = {*CONTENTS, *LOSSES}
+"""Kinds of events of one key."""
+
+
+_At = tuple[int, int, str]
+"""Partition, revision and key."""
 
 
 class WatchFinding(NamedTuple):
@@ -32,29 +36,6 @@ class WatchFinding(NamedTuple):
     window: list[Call]
 
 
-class _Event(NamedTuple):
-    """What a watch was told."""
-
-    call: Call
-    kind: str
-    key: str
-    value: str
-    revision: int
-    partition: int
-
-    @property
-    def place(self) -> tuple[int, str]:
-        return self.revision, self.key
-
-
-class _Change(NamedTuple):
-    """What a call wrote, if it took effect."""
-
-    call: Call
-    key: str
-    value: str
-
-
 class _Watch:
     """The log of one watch."""
 
@@ -65,12 +46,16 @@ class _Watch:
         self.opened: Final = opened
         self.after: Final[int | None] = number(opened, opened.args[1], "after") if opened.args[1:] else None
         self.key: Final = freeze(opened.extra["key"]) if "key" in opened.extra else None
-        self.told: list[_Event] = []
+        """Frozen, of one that alone is watched."""
+        self.is_pinned: Final = opened.extra.get("pinned") is True
+        self.told: list[Event] = []
         """All of it, but for what was listed."""
-        self.events: list[_Event] = []
+        self.events: list[Event] = []
         """Changes alone."""
         self.reached: dict[int, int] = {}
         """By partition, up to which revision it was told everything."""
+        self.losses: list[int] = []
+        """For each event that may have been lost, how many of ``told`` came before."""
 
     def title(self) -> str:
         return f"watch {self.name} of {self.of} {self.object}"
@@ -104,32 +89,25 @@ def check_watches(calls: Sequence[Call]) -> Iterator[WatchFinding]:
 def _watches(calls: Sequence[Call]) -> list[_Watch]:
     found: dict[str, _Watch] = {}
     for call in calls:
-        if call.kind != "watch" or call.outcome != "ok":
+        if call.kind != "watch" or call.outcome == "fail":
             continue
         name = str(call.extra.get("watch", call.process.partition("#")[0]))
-        if call.op == "open":
+        if call.is_unknown:
+            if call.op == "next" and name in found:
+                found[name].losses.append(len(found[name].told))
+        elif call.op == "open":
             if call.args[0] not in WATCHED:
                 raise BadResult(call, f"what is watched is one of {', '.join(WATCHED)}")
             found.setdefault(name, _Watch(name, call))
         elif name not in found:
             raise BadResult(call, f"the watch {name!r} was not opened")
         else:
-            _take(found[name], _event(call))
+            _take(found[name], event_of(call))
     return list(found.values())
 
 
-def _event(call: Call) -> _Event:
-    told = call.result
-    if not isinstance(told, dict) or not isinstance(told.get("kind"), str):
-        raise BadResult(call, "its result is to be an event: an object with kind, key, value and revision")
-    revision = number(call, told.get("revision"), "the revision")
-    partition = number(call, told.get("partition", 0), "the partition")
-    value = freeze(told.get("value")) if told["kind"] == "put" else ABSENT
-    return _Event(call, told["kind"], freeze(told.get("key")), value, revision, partition)
-
-
-def _take(watch: _Watch, event: _Event) -> None:
-    if event.kind == "listed":
+def _take(watch: _Watch, event: Event) -> None:
+    if event.kind == LISTED:
         return
     watch.reached[event.partition] = max(watch.reached.get(event.partition, 0), event.revision)
     watch.told.append(event)
@@ -142,25 +120,47 @@ class _Facts:
 
     def __init__(self, watches: Sequence[_Watch], calls: Sequence[Call]) -> None:
         self.partitions: Final[dict[str, int]] = {}
-        self.told: Final[dict[tuple[int, int, str], _Event]] = {}
+        self.told: Final[dict[tuple[int, int, str], Event]] = {}
         """By partition, revision and key, what the first watch was told."""
+        self._known: Final[dict[int, int]] = {}
+        """By the line of the call of each of these, where the first of all watches was told of it."""
         for watch in watches:
             for event in watch.events:
-                self.told.setdefault((event.partition, *event.place), event)
+                first = self.told.setdefault((event.partition, *event.place), event)
                 self.partitions.setdefault(event.key, event.partition)
-        self.changes: Final[dict[str, list[_Change]]] = {}
-        self.placed: Final[dict[tuple[int, str], _Change]] = {}
-        for change in map(_change, calls):
+                line, end = first.call.line, event.call.end_line or 0
+                self._known[line] = min(self._known.get(line, end), end)
+        self._only: Final = _only_partition(watches)
+        self.changes: Final[dict[str, list[Change]]] = {}
+        self.placed: Final[dict[tuple[int, str], Change]] = {}
+        unplaced: dict[str, list[Change]] = {}
+        for change in map(change_of, calls):
             if change is None:
                 continue
             self.changes.setdefault(change.key, []).append(change)
             at = place(change.call)
             if at is not None:
                 self.placed[at, change.key] = change
+            else:
+                unplaced.setdefault(change.key, []).append(change)
+        self._unplaced: Final = unplaced
+        self._conflicts: Final = list(self._find_conflicts())
+
+    def _find_conflicts(self) -> Iterator[Conflict]:
+        """Of each partition, what its events cannot have been made by."""
+        partitions: dict[int, list[Event]] = {}
+        for event in self.told.values():
+            if event.kind in CONTENTS:
+                partitions.setdefault(event.partition, []).append(event)
+        for events in partitions.values():
+            events.sort(key=lambda event: event.revision)
+            found = conflict(events, self._known, self.placed, self._unplaced)
+            if found is not None:
+                yield found
 
     def check(self, watch: _Watch) -> None:
         """Raises _Wrong."""
-        last: dict[int, _Event] = {}
+        last: dict[int, Event] = {}
         seen: set[tuple[int, int, str]] = set()
         for event in watch.told:
             before = last.get(event.partition)
@@ -171,92 +171,125 @@ class _Facts:
             if before is None or event.revision >= before.revision:
                 last[event.partition] = event
         self._check_gaps(watch, seen)
+        mine = {event.call.line for event in watch.events}
+        for found in self._conflicts:
+            if found.calls[0].line in mine:
+                raise _Wrong(found.reason, *found.calls)
 
     def _check_place(
-        self, watch: _Watch, event: _Event, before: _Event | None, seen: set[tuple[int, int, str]]
+        self, watch: _Watch, event: Event, before: Event | None, seen: set[tuple[int, int, str]]
     ) -> None:
         """It is told once, behind what the watch was opened behind and behind what was told ``before``."""
+        if watch.key is not None and event.kind in KEYED and event.key != watch.key:
+            raise _Wrong(f"told of {event}, opened for {watch.key} alone", event.call)
         if (event.partition, *event.place) in seen:
-            raise _Wrong(f"told twice of {_name(event)}", event.call)
+            raise _Wrong(f"told twice of {event}", event.call)
         if watch.after is not None and event.revision <= watch.after:
-            raise _Wrong(f"told of {_name(event)}, opened behind revision {watch.after}", event.call)
+            raise _Wrong(f"told of {event}, opened behind revision {watch.after}", event.call)
         if before is None or event.revision > before.revision:
             return
         if event.revision < before.revision or before.kind == PROGRESS:
-            raise _Wrong(f"told of {_name(event)} after {_name(before)}", event.call, before.call)
+            raise _Wrong(f"told of {event} after {before}", event.call, before.call)
 
-    def _check_content(self, event: _Event) -> None:
+    def _check_content(self, event: Event) -> None:
         """It says what other watches were told, and what somebody wrote, not before he did."""
         other = self.told[event.partition, *event.place]
         if (other.kind, other.value) != (event.kind, event.value):
-            raise _Wrong(f"told of {_name(event)}, another of {_name(other)}", event.call, other.call)
+            raise _Wrong(f"told of {event}, another of {other}", event.call, other.call)
+        if event.kind in LOSSES and not self._was_there(event):
+            raise _Wrong(f"told of {event}, where nothing was", event.call)
         if event.kind not in CONTENTS:
             return
         change = self.placed.get(event.place)
         if change is not None:
-            if change.value != event.value and _has_value(change):
-                raise _Wrong(f"told of {_name(event)}, but {change.call!r} made it", event.call, change.call)
+            if not change.may_be(event.value):
+                raise _Wrong(f"told of {event}, but {change.call!r} made it", event.call, change.call)
             found = [change]
         else:
-            found = [
-                one for one in self.changes.get(event.key, ())
-                if place(one.call) is None and (one.value == event.value or not _has_value(one))
-            ]  # fmt: skip
+            found = [one for one in self._unplaced.get(event.key, ()) if one.may_be(event.value)]
             if not found:
-                raise _Wrong(f"told of {_name(event)}, which nobody wrote", event.call)
+                raise _Wrong(f"told of {event}, which nobody wrote", event.call)
         if all(one.call.line > (event.call.end_line or 0) for one in found):
-            raise _Wrong(f"told of {_name(event)} before it was written", event.call, found[0].call)
+            raise _Wrong(f"told of {event} before it was written", event.call, found[0].call)
+
+    def _was_there(self, event: Event) -> bool:
+        """Whether somebody may have put the key, before it went."""
+        for change in self.changes.get(event.key, ()):
+            at = place(change.call)
+            is_before = at < event.revision if at is not None else True
+            if change.value != ABSENT and is_before and change.call.line < (event.call.end_line or 0):
+                return True
+        return False
 
     def _check_gaps(self, watch: _Watch, seen: set[tuple[int, int, str]]) -> None:
+        """It was told of all that it is known to have passed, but for what may be lost."""
         first: dict[int, int] = {}
         for event in watch.events:
             first.setdefault(event.partition, event.revision)
-        for (partition, revision, key), event in self.told.items():
-            low = first.get(partition, 1 << 62) if watch.after is None else watch.after + 1
-            self._demand(watch, seen, (partition, revision, key), event.call, low)
+        missing: dict[_At, Call] = {}
+
+        def demand(at: _At, call: Call, low: int) -> None:
+            partition, revision, key = at
+            is_watched = watch.key in (None, key) and low <= revision <= watch.reached.get(partition, 0)
+            if is_watched and at not in seen:
+                missing.setdefault(at, call)
+
+        for at, event in self.told.items():
+            low = first.get(at[0], 1 << 62) if watch.after is None else watch.after + 1
+            demand(at, event.call, low)
         opened = watch.opened.end_line or 0
         for (revision, key), change in self.placed.items():
-            at = self.partitions.get(key)
-            if at is not None and change.call.result is not False:
-                low = first.get(at, 1 << 62) if watch.after is None else watch.after + 1
+            partition = self.partitions.get(key, self._only)
+            if partition is not None and change.call.result is not False:
+                low = first.get(partition, 1 << 62) if watch.after is None else watch.after + 1
                 low = 0 if change.call.line > opened and watch.after is None else low
-                self._demand(watch, seen, (at, revision, key), change.call, low)
-
-    def _demand(
-        self, watch: _Watch, seen: set[tuple[int, int, str]], at: tuple[int, int, str], call: Call, low: int
-    ) -> None:
-        partition, revision, key = at
-        if watch.key not in (None, key) or not low <= revision <= watch.reached.get(partition, 0):
+                demand((partition, revision, key), change.call, low)
+        gap = _gap(watch, missing)
+        if gap is None:
             return
-        if at not in seen:
-            later = next((one.call for one in watch.events if one.revision > revision), watch.opened)
-            where = f"{key} at revision {revision}" if key != "null" else f"revision {revision}"
-            raise _Wrong(f"never told of {where}, but of revision {watch.reached[partition]}", later, call)
+        partition, revision, key = gap
+        later = next((one.call for one in watch.events if one.revision > revision), watch.opened)
+        where = f"{key} at revision {revision}" if key != "null" else f"revision {revision}"
+        raise _Wrong(
+            f"never told of {where}, but of revision {watch.reached[partition]}", later, missing[gap]
+        )
 
 
-def _name(event: _Event) -> str:
-    key = "" if event.key == "null" else f" {event.key}"
-    value = f" = {event.value}" if event.value else ""
-    return f"{event.kind}{key}{value} at revision {event.revision}"
+def _only_partition(watches: Sequence[_Watch]) -> int | None:
+    """The partition of all keys, if they are known to have one: some watch says that they are pinned, or no
+    event names a partition."""
+    found = {event.partition for watch in watches for event in watch.told}
+    is_one = any(watch.is_pinned for watch in watches) or not any(
+        "partition" in event.call.result for watch in watches for event in watch.told
+    )
+    return found.pop() if is_one and len(found) == 1 else None
 
 
-def _has_value(change: _Change) -> bool:
-    return change.value != "?"
+def _gap(watch: _Watch, missing: Iterable[_At]) -> _At | None:
+    """The first event that is missing and cannot be one that was lost, if there is any. Each loss may be of
+    any event between those that were told before and after; of those that may be, that is taken which has to
+    come first."""
+    waiting = sorted((*_between(watch, at), at) for at in missing) if watch.losses else []
+    if not waiting:
+        return next(iter(missing), None)
+    for loss in watch.losses:
+        fitting = [one for one in waiting if one[0] <= loss <= one[1]]
+        if fitting:
+            waiting.remove(min(fitting, key=lambda one: one[1]))
+    return waiting[0][2] if waiting else None
 
 
-def _change(call: Call) -> _Change | None:
-    """What the call wrote, if it took effect; ``?`` as value: nobody knows, or none is told."""
-    is_change = not KINDS[call.kind][call.op].is_query and call.op != "clear"
-    if not is_change or call.outcome == "fail":
-        return None
-    if call.result is False and (call.kind != "set" or call.op != "add"):
-        return None
-    key = freeze(None) if call.kind == "register" else freeze(call.args[0])
-    if call.op in ("remove", "unset"):
-        return _Change(call, key, ABSENT)
-    if call.kind == "set":
-        return _Change(call, key, freeze(None))
-    if call.op == "increment":
-        return _Change(call, key, "?" if call.is_unknown else freeze(call.result))
-    values = call.args if call.kind == "register" else call.args[1:]
-    return _Change(call, key, freeze(values[1 if call.op == "compare_and_set" else 0]))
+def _between(watch: _Watch, at: _At) -> tuple[int, int]:
+    """Where in what the watch was told the event belongs: behind how many events at the least, and at the
+    most."""
+    partition, revision, _ = at
+    least, most = 0, len(watch.told)
+    for passed, event in enumerate(watch.told):
+        if event.partition != partition:
+            continue
+        is_progress = event.kind == PROGRESS
+        if event.revision < revision and not is_progress:
+            least = passed + 1
+        if event.revision > revision or (is_progress and event.revision == revision):
+            most = min(most, passed)
+    return least, most

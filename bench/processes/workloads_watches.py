@@ -58,7 +58,8 @@ class WatchWorkload(Workload):
         while True:
             async with caller.client.map(NAME).watch(position=position) as events:
                 with suppress(Nothing):
-                    await caller.call("watch", NAME, "open", ["map"], trio.lowlevel.checkpoint, watch=watch)
+                    await caller.call("watch", NAME, "open", ["map"], trio.lowlevel.checkpoint, watch=watch,
+                                      pinned=True)  # fmt: skip
                 until = trio.current_time() + caller.random.uniform(*self.STAY_SECONDS)
                 # It may end where no replica in reach has what other calls were told: it is taken up again.
                 with suppress(Nothing):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.checker.cells import CellModel, WholeMapModel
+from bench.checker.cells import CellModel
 from bench.checker.check import VALID, VIOLATION, check
+from bench.checker.maps import WholeMapModel
 from bench.checker.models import CounterModel, ListModel, LockModel, WholeSetModel
 from bench.checker.moves import Model, State
 from bench.checker.objects import WHOLE
@@ -22,7 +23,7 @@ from bench.checker.record import Call, History
 KEYS: Final = ("a", "b")
 WHOLE_MODELS: Final[dict[str, Callable[[list[Call]], Model]]] = {
     "register": lambda calls: CellModel(is_register=True),
-    "map": lambda calls: WholeMapModel(),
+    "map": WholeMapModel,
     "counter": lambda calls: CounterModel(),
     "set": lambda calls: WholeSetModel(),
     "queue": QueueModel,
@@ -256,7 +257,7 @@ OPERATIONS: Final = {
     "register": ("set", "get", "entry", "compare_and_set", "get_and_set", "replace", "unset"),
     "map": ("put", "get", "entry", "put_if_absent", "compare_and_set", "remove", "replace", "contains",
             "increment", "get_and_put"),
-    "whole map": ("put", "get", "remove", "size", "items", "clear"),
+    "whole map": ("put", "get", "entry", "get_and_put", "replace", "remove", "size", "items", "clear"),
     "counter": ("get", "add", "increment", "set", "compare_and_set", "get_and_add"),
     "set": ("add", "remove", "contains"),
     "whole set": ("add", "remove", "contains", "size", "elements", "clear"),

@@ -7,6 +7,7 @@ to a running cluster.
 from __future__ import annotations
 
 import os
+import socket
 from random import Random
 
 import pytest
@@ -15,6 +16,7 @@ from local_group import Group
 from local_port import LocalPort
 from trio.testing import MockClock
 
+from bench import cancellations
 from bench.cancellations import Cancellations
 from bench.histories import HistoryViolation
 from router.openers import Openers
@@ -70,3 +72,17 @@ async def test_a_planted_element_that_does_not_go_back_is_noticed(
     plant(monkeypatch, "element-not-put-back")
     with pytest.raises((HistoryViolation, ExceptionGroup)):
         await cancelled(2, 1500)
+
+
+def test_a_cluster_that_does_not_answer_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cancellations, "REACH_SECONDS", 0.5)
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        url = f"quorate://127.0.0.1:{unheard.getsockname()[1]}"
+        assert cancellations.main(["--url", url, "--count", "10"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"{url}: the cluster did not answer within 0.5 s")
+    assert told.err.count("\n") == 1

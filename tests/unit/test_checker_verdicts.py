@@ -237,6 +237,73 @@ def test_a_grant_to_a_call_of_unknown_outcome_may_come_free_by_itself() -> None:
     assert story.blamed() == "try_acquire 5"
 
 
+def test_the_token_of_a_grant_of_unknown_outcome_may_be_what_is_given_back() -> None:
+    story = Story("lock")
+    story.begin("a", "acquire")
+    story.end("a", UNKNOWN)
+    story.call("b", "release", 7, gives=True)
+    assert story.blamed() == ""
+    story.call("b", "try_acquire", gives=7)
+    assert story.blamed() == "try_acquire 7"
+    story = Story("lock")
+    story.call("c", "acquire", gives=7)
+    story.call("c", "release", 7, gives=True)
+    story.begin("a", "acquire")
+    story.end("a", UNKNOWN)
+    story.call("b", "release", 7, gives=True)
+    assert story.blamed() == "release true"
+
+
+@pytest.mark.parametrize(("op", "args"), [("replace", [2, 5]), ("unset", [5])])
+def test_a_value_is_not_of_a_revision_that_somebody_was_told_it_does_not_have(
+    op: str, args: list[object]
+) -> None:
+    for at, wrong in ((5, True), (6, False)):
+        story = Story("register")
+        story.call("a", "set", 1)
+        story.call("a", op, *args, gives=False)
+        story.call("a", "entry", gives={"value": 1, "revision": at})
+        assert story.blamed().startswith("entry") == wrong
+    story = Story("register")
+    story.call("a", "set", 1)
+    story.call("a", op, *args, gives=False)
+    story.call("a", "set", 1)
+    story.call("a", "entry", gives={"value": 1, "revision": 5})
+    assert story.blamed() == ""
+
+
+def entry(value: int, revision: int) -> dict[str, int]:
+    return {"value": value, "revision": revision}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wrong"), [(3, 4, False), (4, 3, True), (4, 4, True)]
+)
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_revisions_that_are_learned_of_two_keys_agree_with_the_order_of_their_changes(
+    first: int, second: int, wrong: bool, is_turned: bool
+) -> None:
+    story = Story("map")
+    story.call("a", "put", "k", 1)
+    story.call("a", "put", "l", 2)
+    story.call("a", "size", gives=2)
+    learned = [("k", entry(1, first)), ("l", entry(2, second))]
+    for key, shown in reversed(learned) if is_turned else learned:
+        story.call("b", "get_and_put", key, 0, gives=shown)
+    assert bool(story.blamed()) == wrong
+
+
+def test_a_learned_revision_is_below_that_of_a_later_change_of_another_key() -> None:
+    for at, wrong in ((8, False), (9, True), (10, True)):
+        story = Story("map")
+        story.begin("u", "put", "k", 1)
+        story.end("u", UNKNOWN)
+        story.call("a", "size", gives=1)
+        story.call("a", "put", "l", 2, gives=9)
+        story.call("b", "remove", "k", at, gives=True)
+        assert bool(story.blamed()) == wrong
+
+
 def test_a_search_that_meets_its_bounds_says_that_it_is_undecided() -> None:
     story = Story("list")
     for number in range(14):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,52 @@ def test_the_page_shows_the_violation_and_needs_nothing_else(run: Ran, tmp_path:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_a_page_that_cannot_be_written_fails_in_one_line(run: Ran, tmp_path: Path) -> None:
-    code, _, err = run(saved(tmp_path, stale()), "--html", str(tmp_path / "none" / "page.html"))
-    assert code == 1
+def test_a_page_that_cannot_be_written_is_found_out_before_anything_is_judged(
+    run: Ran, tmp_path: Path
+) -> None:
+    code, out, err = run(saved(tmp_path, stale()), "--html", str(tmp_path / "none" / "page.html"))
+    assert (code, out) == (2, "")
+    assert err.startswith("quorate: the page cannot be written: ")
     assert err.count("\n") == 1
+
+
+def test_a_page_that_fails_to_be_written_in_the_end_does_not_hide_the_verdict(
+    run: Ran, tmp_path: Path
+) -> None:
+    code, out, err = run(saved(tmp_path, stale()), "--html", "/dev/full")
+    assert code == 1
+    assert "violation: 4 calls" in out
+    assert re.fullmatch(r"quorate: violation: map .* fits nowhere.*; but the page could not be .*\n", err)
+    story = Story("counter")
+    story.call("a", "increment", gives=1)
+    code, _, err = run(saved(tmp_path, story), "--html", "/dev/full")
+    assert code == 1
+    assert err.startswith("quorate: valid; but the page could not be written to /dev/full: ")
+
+
+def test_names_reach_the_terminal_without_control_characters(run: Ran, tmp_path: Path) -> None:
+    story = Story("register", "n\x1b[2J\x9bm\n")
+    story.call("a\x1b[31m", "set", 1, gives=1)
+    story.call("b\x1b[31m", "get", gives=2)
+    for format in ("table", "simple"):
+        code, out, err = run(saved(tmp_path, story), "-w", format)
+        assert code == 1
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out + err)
+        assert "n\\x1b[2J\\x9bm\\n" in out
+
+
+def test_labels_of_the_picture_have_room_to_the_right_edge(run: Ran, tmp_path: Path) -> None:
+    """A character of the font takes 0.602 of its size of 12 pixels, a wide one twice as much."""
+    html = tmp_path / "page.html"
+    for value in ("x" * 60, "字" * 40, "x"):
+        story = Story("register")
+        story.call("a", "set", 1, gives=1)
+        story.call("b", "get", gives=value)
+        run(saved(tmp_path, story), "--html", str(html))
+        text = html.read_text(encoding="utf-8")
+        width = int(re.findall(r'<svg [^>]* width="(\d+)"', text)[0])
+        labels = re.findall(r'<text x="(\d+)" y="\d+">([^<]*)</text></g>', text)
+        assert len(labels) == 2
+        for x, label in labels:
+            columns = sum(2 if ord(character) > 0x2E80 else 1 for character in unescape(label))
+            assert int(x) + columns * 0.602 * 12 <= width
