@@ -91,6 +91,8 @@ class Scribe:
         self.recorder.invoke(process, kind, name, op, args, **more)
         try:
             result = await made()
+        except GeneratorExit:
+            raise  # The caller is gone with its process: the call stays open.
         except BaseException as error:
             if _is_void(error):
                 self.recorder.fail(process, _said(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import types
 from typing import Any, cast
 
 import pytest
@@ -53,3 +54,21 @@ async def test_a_release_that_the_loss_of_the_lease_overtook_is_of_unknown_outco
     grant = await scribe.handle(cast(Any, Lock(state, released))).acquire()
     assert await grant.release() is released
     assert [json.loads(line)["type"] for line in lines[1:]] == ["invoke", "ok", "invoke", ended]
+
+
+def test_a_caller_that_is_gone_with_its_process_leaves_its_call_open() -> None:
+    @types.coroutine
+    def nothing() -> Any:
+        yield
+
+    class Endless(Lock):
+        async def acquire(self) -> Held:
+            await nothing()
+            return self.grant
+
+    lines: list[str] = []
+    scribe = Scribe(Recorder(lines.append, lambda: 0), "c1", ["guard"])
+    call = scribe.handle(cast(Any, Endless(LeaseState.CONNECTED, True))).acquire()
+    call.send(None)
+    call.close()
+    assert [json.loads(line)["type"] for line in lines[1:]] == ["invoke"]
