@@ -21,7 +21,7 @@ _KNOCKS: Final = 4096
 
 
 class Readiness:
-    """Sockets and who takes what arrives there. All but :meth:`run_sync_soon` on one thread."""
+    """Sockets and who takes what arrives there. On one thread, but for what says that it is for any."""
 
     __slots__ = ("_calls", "_knocker", "_selector", "door")
 

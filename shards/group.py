@@ -459,6 +459,7 @@ class GroupDriver:
             self.submit(origin, data, out)
 
 
+# Behind the class that it names: compiled, a named tuple looks up its fields' types when it is made.
 class SyncWait(NamedTuple):
     """What a group does once a round is synced."""
 

@@ -94,7 +94,7 @@ class SystemMachine:
             except (StoreFailed, StoreDamaged) as error:
                 raise StartError(str(error)) from error
             try:
-                yield Opened(directory, store, partial(_sync_thread, store))
+                yield Opened(directory, store, partial(SyncThread, store))
             except BaseException as error:
                 _mark(directory, error)
                 try:
@@ -107,10 +107,6 @@ class SystemMachine:
             store.close()
         finally:
             directory.close()
-
-
-def _sync_thread(store: RocksStore, door: Door, synced: Synced, failed: SyncFailed) -> SyncThread:
-    return SyncThread(store, door, synced, failed)
 
 
 def _refusal(config: NodeConfig, error: DirectoryRefused | StoreDamaged) -> StartError:

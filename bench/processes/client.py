@@ -73,8 +73,11 @@ class Load:
     def _recorder(self, path: Path, began_ns: int, **metadata: Any) -> Recorder:
         file = path.open("w", encoding="utf-8")
         self._files.append(file)
-        now: Callable[[], int] = lambda: (time.monotonic_ns() - began_ns) // 1000  # noqa: E731
-        return Recorder(file.write, now, suite="processes", **metadata)
+
+        def now_us() -> int:
+            return (time.monotonic_ns() - began_ns) // 1000
+
+        return Recorder(file.write, now_us, suite="processes", **metadata)
 
     def _caller(self, name: str, number: int) -> Caller:
         at = number % len(self._clients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import ClassVar, Final
 
 import trio
@@ -136,7 +137,7 @@ class _Repeated(_Partition):
 
     def repeat(self, shortest: float, longest: float) -> None:
         """Does :meth:`once` again and again."""
-        pause = lambda: self.random.uniform(shortest, longest)  # noqa: E731
+        pause = partial(self.random.uniform, shortest, longest)
         self.scene.nursery.start_soon(repeatedly, self.once, pause, self._scope)
 
     def once(self) -> str:

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +25,10 @@ START_SECONDS: Final = 60.0
 
 def judge(outcome: Outcome, directory: Path, *, seconds: float = SECONDS) -> None:
     """Judges all histories of an episode and notes the verdicts in its outcome; a violation is a problem."""
-    one: Callable[[str], dict[str, Any]] = lambda name: _judged(directory / f"{name}.jsonl", seconds)  # noqa: E731
+
+    def one(name: str) -> dict[str, Any]:
+        return _judged(directory / f"{name}.jsonl", seconds)
+
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         verdicts = dict(zip(outcome.workloads, pool.map(one, outcome.workloads), strict=True))
     outcome.verdicts = verdicts

@@ -11,8 +11,7 @@ from typing import Any, Final
 import structlog
 import trio
 
-from bench.checker.check import VIOLATION, check
-from bench.checker.record import Recorder, parse
+from bench.checker.record import Recorder
 from bench.histories import HistoryViolation
 from bench.recording import RECORDED
 from bench.streams.clients import ClientProcess, StreamGround
@@ -24,7 +23,7 @@ from bench.streams.schedule import TrioHeap, run_decided
 from bench.workloads import Workload
 from bench.world.clock import Seed, Trace
 from bench.world.nemesis import Nemesis, Plan, draw_plan
-from bench.world.outcomes import SEARCH_MB, SEARCH_S
+from bench.world.outcomes import search
 from bench.world.setting import make_workload
 from bench.world.target import Details
 from primitives.errors import InvariantViolation, Unavailable
@@ -107,10 +106,9 @@ class World:
                 run_decided(self.seed.stream("schedule"), self.heap, self._main)
             except BaseExceptionGroup as group:
                 raise _first(group) from None
-        verdict = check(parse(self.history), seconds=SEARCH_S, memory_mb=SEARCH_MB)
-        worst = verdict.worst()
-        if worst is not None and worst.outcome == VIOLATION:
-            raise HistoryViolation(f"{worst.title}: {worst.reason}; {worst.blocked}")
+        _, wrong = search(self.history)
+        if wrong is not None:
+            raise HistoryViolation(wrong)
 
     async def _main(self) -> None:
         heap = self.heap

@@ -76,11 +76,8 @@ def play(
     violation = _violation(world)
     judged: Counter[str] = Counter()
     if violation is None:
-        verdict = check(parse(lines), seconds=SEARCH_S, memory_mb=SEARCH_MB)
-        judged.update(one.outcome for one in verdict.judgements)
-        worst = verdict.worst()
-        if worst is not None and worst.outcome == VIOLATION:
-            violation = f"HistoryViolation: {worst.title}: {worst.reason}; {worst.blocked}"
+        judged, wrong = search(lines)
+        violation = wrong and f"HistoryViolation: {wrong}"
     if twice and violation is None:
         again = World(number, setting, None, plan)
         if _violation(again) is not None or again.trace.digest() != world.trace.digest():
@@ -91,6 +88,16 @@ def play(
         world.cluster.failpoints.struck, judged, violation,
         () if violation is None else tuple(world.trace.tail),
     )  # fmt: skip
+
+
+def search(lines: Iterable[str]) -> tuple[Counter[str], str | None]:
+    """How many parts of a history have which verdict, and what cannot have been, if anything."""
+    verdict = check(parse(lines), seconds=SEARCH_S, memory_mb=SEARCH_MB)
+    judged = Counter(one.outcome for one in verdict.judgements)
+    worst = verdict.worst()
+    if worst is None or worst.outcome != VIOLATION:
+        return judged, None
+    return judged, f"{worst.title}: {worst.reason}; {worst.blocked}"
 
 
 def _violation(world: World) -> str | None:
