@@ -19,7 +19,7 @@ from primitives.holding import Held
 from primitives.records import Read
 
 RECORDED: Final = frozenset({
-    "counter", "register", "value", "set", "queue", "list", "lock", "reads", "watch",
+    "counter", "register", "value", "set", "queue", "list", "lock", "reads", "watch", "conditions", "bounded",
 })  # fmt: skip
 """Workloads whose every change is one that the format knows."""
 _KINDS: Final = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from bench.histories import Ground, HistoryViolation, TimeLimit, within
 from bench.workloads import LIMITS_MS, Workload
 from primitives.errors import QuorateError, Retry
+from primitives.queue import Queue, QueueFull
 from router.openers import Openers
 
 DRAIN_PAUSE_MS: Final = 200
@@ -31,6 +32,7 @@ class QueueWorkload(Workload):
     order offered, and no more of the acknowledged ones are missing than calls that took them can have."""
 
     NAME = "queue"
+    TAKE_LIMITS_MS: ClassVar[tuple[int, ...]] = (2, 5, 10, 20, 300, 2000, 10_000)
 
     def __init__(self, name: str = "jobs") -> None:
         self.name = name
@@ -104,7 +106,7 @@ class QueueWorkload(Workload):
             self._elements[element].offered_ms = ground.now_ms()
 
     async def _take(self, client: Openers, ground: Ground, *, wait: bool) -> None:
-        limit_ms = ground.random.choice((2, 5, 10, 20, 300, 2000, 10_000))
+        limit_ms = ground.random.choice(self.TAKE_LIMITS_MS)
         self._open += 1
         try:
             element = await ground.within(limit_ms, lambda: self._shift(client, wait=wait))
@@ -124,9 +126,12 @@ class QueueWorkload(Workload):
         if error.retry is Retry.NEVER:
             raise HistoryViolation(f"{self.name}: {type(error).__name__}: {error}") from error
 
+    def _queue(self, client: Openers) -> Queue:
+        return client.queue(self.name)
+
     async def _append(self, client: Openers, elements: list[int]) -> None:
         """Offers elements, of which there may be several."""
-        queue = client.queue(self.name)
+        queue = self._queue(client)
         if len(elements) == 1:
             await queue.offer(elements[0])
         else:
@@ -134,9 +139,45 @@ class QueueWorkload(Workload):
 
     async def _shift(self, client: Openers, *, wait: bool) -> int | None:
         """Takes the first element; None if there is none, unless it is to wait."""
-        queue = client.queue(self.name)
+        queue = self._queue(client)
         found: int | None = await (queue.take() if wait else queue.poll())
         return found
+
+
+class BoundedQueueWorkload(QueueWorkload):
+    """A queue of few places. An offer may be refused only if the queue can have been full while it was made,
+    and there are never more elements than places, but for those that cancelled calls put back."""
+
+    NAME = "bounded"
+    TAKE_LIMITS_MS = (2000, 10_000)
+    """Seldom reached: each call that is cut short may have made room, and blurs what is known."""
+
+    def __init__(self, name: str = "places", *, capacity: int = 5) -> None:
+        super().__init__(name)
+        self._capacity = capacity
+        self.refused = 0
+        """Offers that found the queue full."""
+
+    def _queue(self, client: Openers) -> Queue:
+        return client.queue(self.name, capacity=self._capacity)
+
+    async def _append(self, client: Openers, elements: list[int]) -> None:
+        gone = self.delivered
+        try:
+            await super()._append(client, elements)
+        except QueueFull:
+            self.refused += 1
+            most = len(self._elements) - len(self._void) - gone
+            if most <= self._capacity:  # With those that were to be offered here.
+                raise HistoryViolation(
+                    f"{self.name}: an offer of {len(elements)} finds no room in {self._capacity} places,"
+                    f" which hold {most - len(elements)} at the most"
+                ) from None
+            raise
+        known = sum(one.offered_ms is not None for one in self._elements.values())
+        least = known + len(elements) - self.delivered - self._open
+        if least > self._capacity:
+            raise HistoryViolation(f"{self.name}: {least} elements at the least in {self._capacity} places")
 
 
 class ListWorkload(QueueWorkload):

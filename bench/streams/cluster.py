@@ -194,7 +194,7 @@ class StreamCluster:
         """See :class:`bench.world.target.Target`."""
         raise InvariantViolation("nobody reaches into a process here")
 
-    def transfer(self, pick: int, to: NodeId) -> None:
+    def transfer(self, pick: int, to: NodeId) -> NodeId | None:
         """See :class:`bench.world.target.Target`."""
         raise InvariantViolation("leaderships are handed over by whoever stops")
 

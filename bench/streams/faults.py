@@ -13,7 +13,8 @@ from bench.world.faults import Course, Kind, Nodes
 from bench.world.target import Details, Target
 
 _INSIDE: Final = frozenset({
-    "freeze", "sleep", "failpoint", "transfer", "transfer_storm", "burst", "clock_jump",
+    "freeze", "sleep", "failpoint", "transfer", "transfer_storm", "depose", "burst",
+    "clock_jump",
 })  # fmt: skip
 """Kinds that stop or enter a single process, which here share one loop, or break what leases rest on."""
 

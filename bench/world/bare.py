@@ -296,12 +296,16 @@ class BareWorld(Machines[Message, BareHost]):
         if self._calm:
             self.restart(node)
 
-    def transfer(self, pick: int, to: NodeId) -> None:
+    def transfer(self, pick: int, to: NodeId) -> NodeId | None:
         """See :class:`bench.world.target.Target`."""
-        for _, host in sorted(self.up.items()):
-            if host.replica.role == Role.LEADER and not host.frozen:
-                host.replica.transfer(ReplicaId(to))
-                host.wake()
+        up = [host for _, host in sorted(self.up.items()) if not host.frozen]
+        led = [host for host in up if host.replica.role == Role.LEADER]
+        if not led:
+            return None
+        host = led[pick % len(led)]
+        host.replica.transfer(ReplicaId(to))
+        host.wake()
+        return host.node
 
     def _format(self, node: NodeId) -> None:
         disk = self.disks[node]

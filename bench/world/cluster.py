@@ -81,15 +81,17 @@ class Cluster(Machines[bytes, SimNode]):
         """See :class:`bench.world.target.Target`."""
         self.failpoints.disarm(node)
 
-    def transfer(self, pick: int, to: NodeId) -> None:
+    def transfer(self, pick: int, to: NodeId) -> NodeId | None:
         """See :class:`bench.world.target.Target`."""
         led = [
             (node, driver) for _, node in sorted(self.up.items())
             for _, driver in sorted(node.engine.groups.items()) if driver.leads
         ]  # fmt: skip
-        if led:
-            node, driver = led[pick % len(led)]
-            node.run(lambda: self._transfer(node, driver, to))
+        if not led:
+            return None
+        node, driver = led[pick % len(led)]
+        node.run(lambda: self._transfer(node, driver, to))
+        return node.node
 
     def _transfer(self, node: SimNode, driver: GroupDriver, to: NodeId) -> None:
         self.trace(f"n{node.node}", f"hands g{driver.group} to n{to}: {driver.transfer(to)}")

@@ -318,6 +318,15 @@ def _hand_over_again(target: Target, details: Details) -> Course:
         goes_on = yield details["gap_ms"]
 
 
+def _depose(target: Target, details: Details) -> Course:
+    """A leader hands over and hears nothing more: another one leads while it still takes itself for one."""
+    node = target.transfer(details["pick"], details["to"])
+    if node is None:
+        return
+    pairs = [(other, node) for other in target.nodes if other != node]
+    yield from _cut(target, {"pairs": pairs})
+
+
 def _disturb(target: Target, details: Details) -> Course:
     target.disturb_client(details)
     yield from ()
@@ -354,6 +363,7 @@ KINDS: Final[dict[str, Kind]] = {
     "failpoint": Kind(_failpoint, _die_there, in_bare=False, times=3),
     "transfer": Kind(_transfer, _hand_over, is_usual=False),
     "transfer_storm": Kind(_storm, _hand_over_again),
+    "depose": Kind(_transfer, _depose),
     "client": Kind(_client, _disturb, in_bare=False),
     "burst": Kind(_burst, _overload, in_bare=False),
 }

@@ -22,6 +22,7 @@ from typing import Final
 
 from bench.checker.check import VIOLATION, check
 from bench.checker.record import parse
+from bench.histories import HistoryViolation
 from bench.world.nemesis import Plan
 from bench.world.run import VIOLATIONS, World
 from bench.world.setting import Setting
@@ -88,6 +89,14 @@ def play(
         world.cluster.failpoints.struck, judged, violation,
         () if violation is None else tuple(world.trace.tail),
     )  # fmt: skip
+
+
+def judge(number: int, setting: Setting) -> Outcome:
+    """Runs a seed and judges what its callers were told; raises HistoryViolation if anything did not hold."""
+    outcome = play(number, setting)
+    if outcome.violation is not None:
+        raise HistoryViolation(outcome.violation)
+    return outcome
 
 
 def search(lines: Iterable[str]) -> tuple[Counter[str], str | None]:

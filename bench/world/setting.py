@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from bench.workloads import CounterWorkload, RegisterWorkload, ValueWorkload, Workload
+from bench.workloads_conditions import ConditionWorkload
 from bench.workloads_held import ElectionWorkload, KeyLockWorkload, LockWorkload, PresenceWorkload
 from bench.workloads_names import NamesWorkload
-from bench.workloads_queues import ListWorkload, QueueWorkload
+from bench.workloads_queues import BoundedQueueWorkload, ListWorkload, QueueWorkload
 from bench.workloads_reads import ReadWorkload
 from bench.workloads_sets import SetWorkload
 from bench.workloads_watches import WatchWorkload
@@ -21,7 +22,7 @@ WORKLOADS: Final[dict[str, type[Workload]]] = {
     kind.NAME: kind for kind in (
         CounterWorkload, RegisterWorkload, LockWorkload, ValueWorkload, SetWorkload, QueueWorkload,
         ListWorkload, ElectionWorkload, KeyLockWorkload, PresenceWorkload, ReadWorkload, WatchWorkload,
-        WatchLogWorkload, PinnedWatchLogWorkload, NamesWorkload,
+        WatchLogWorkload, PinnedWatchLogWorkload, NamesWorkload, ConditionWorkload, BoundedQueueWorkload,
     )
 }  # fmt: skip
 TIMED: Final = frozenset({"lock", "election", "key", "presence", "reads"})

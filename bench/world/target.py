@@ -107,8 +107,8 @@ class Target(Protocol):
     def disarm(self, node: NodeId) -> None:
         """It does not, if it has not."""
 
-    def transfer(self, pick: int, to: NodeId) -> None:
-        """Has the ``pick``-th leader, counted round, hand over, if there is one."""
+    def transfer(self, pick: int, to: NodeId) -> NodeId | None:
+        """Has the ``pick``-th leader, counted round, hand over; on which node that is, if there is one."""
 
     def disturb_client(self, details: Details) -> None:
         """Lets some client pause, lose its connections or die."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from primitives import entries, queue, set
+from primitives import counter, entries, mapops, queue, set, value
 from primitives.candidates import ElectionMachine
 from primitives.context import HostContext
 from primitives.counter import CounterMachine
 from primitives.deleting import Deleting
+from primitives.errors import Code
 from primitives.lock import LockMachine
 from primitives.locking import Locks
 from primitives.machine import OK, Context, Result
@@ -17,7 +18,7 @@ from primitives.records import U64
 from primitives.tables import Tables
 from primitives.timers import Timers
 from shards.deleting import Deletions
-from tests.mutations.registry import Patch, mutation
+from tests.mutations.registry import Patch, mutation, swap
 from tests.mutations.suites import MACHINES
 
 
@@ -181,6 +182,102 @@ def _element_delivered_and_kept(patch: Patch) -> None:
 )  # fmt: skip
 def _element_not_put_back(patch: Patch) -> None:
     patch.setattr(QueueMachine, "_put_back", lambda self, ctx, index, value: None)
+
+
+@mutation(
+    "queue-over-its-bound", "A queue takes one element more than its capacity.",
+    rule="an offer to a full queue changes nothing", suites=(*MACHINES, "bounded"),
+)  # fmt: skip
+def _queue_over_its_bound(patch: Patch) -> None:
+    offer = queue._offer
+
+    def generous(ctx: Context, values: list[bytes]) -> Result:
+        state = queue._state(ctx)
+        if not ctx.config or state.size + len(values) != U64.unpack(ctx.config)[0] + 1:
+            return offer(ctx, values)
+        queue._save(ctx, state._replace(size=state.size - 1))
+        answer = offer(ctx, values)
+        after = queue._state(ctx)
+        queue._save(ctx, after._replace(size=after.size + 1))
+        return answer
+
+    swap(patch, queue, "_offer", generous)
+
+
+@mutation(
+    "queue-full-for-good", "A queue that was once full counts elements that were taken since.",
+    rule="an offer finds the room that is there", suites=(*MACHINES, "bounded"),
+)  # fmt: skip
+def _queue_full_for_good(patch: Patch) -> None:
+    offer = queue._offer
+
+    def mean(ctx: Context, values: list[bytes]) -> Result:
+        state = queue._state(ctx)
+        if ctx.config and state.tail - state.cleared >= 40 and state.size + 1 >= U64.unpack(ctx.config)[0]:
+            return queue.CONDITION
+        return offer(ctx, values)
+
+    swap(patch, queue, "_offer", mean)
+
+
+@mutation(
+    "condition-not-looked-at", "Some conditional writes of a map take effect whatever the value is.",
+    rule="linearizability", suites=(*MACHINES, "conditions"),
+)  # fmt: skip
+def _condition_not_looked_at(patch: Patch) -> None:
+    compare_and_set = mapops._compare_and_set
+
+    def rash(ctx: Context, args: list[Any], body: bytes) -> Result:
+        answer = compare_and_set(ctx, args, body)
+        if answer[0] == Code.CONDITION and ctx.revision % 5 == 0:
+            return mapops._put(ctx, [args[0]], body[args[2] :])
+        return answer
+
+    swap(patch, mapops, "_compare_and_set", rash)
+
+
+@mutation(
+    "absence-not-looked-at", "Some puts that ask for absence overwrite an entry of a map.",
+    rule="linearizability", suites=(*MACHINES, "conditions"),
+)  # fmt: skip
+def _absence_not_looked_at(patch: Patch) -> None:
+    put = mapops._put
+
+    def rash(ctx: Context, args: list[Any], body: bytes) -> Result:
+        if len(args) == 4 and args[2] & mapops.Flag.IF_ABSENT and ctx.revision % 5 == 0:
+            args = [args[0], args[1], args[2] & ~mapops.Flag.IF_ABSENT, args[3]]
+        return put(ctx, args, body)
+
+    swap(patch, mapops, "_put", rash)
+
+
+@mutation(
+    "previous-is-the-new-one", "A value that is replaced is told as the one that replaced it.",
+    rule="linearizability", suites=(*MACHINES, "conditions"),
+)  # fmt: skip
+def _previous_is_the_new_one(patch: Patch) -> None:
+    put = value._set
+
+    def late(ctx: Context, args: list[Any], body: bytes) -> Result:
+        answer = put(ctx, args, body)
+        return (answer[0], put(ctx, args, body)[1]) if answer[1] else answer
+
+    patch.setitem(value._COMMANDS, value.Op.SET, (late, value._COMMANDS[value.Op.SET][1]))
+
+
+@mutation(
+    "counter-compares-with-zero", "A counter's compare-and-set finds any number equal to 0.",
+    rule="linearizability", suites=(*MACHINES, "conditions"),
+)  # fmt: skip
+def _counter_compares_with_zero(patch: Patch) -> None:
+    apply = CounterMachine.apply
+
+    def loose(self: CounterMachine, ctx: Context, op: int, args: list[int], body: bytes) -> Result:
+        if op == counter.COMPARE_AND_SET and args[0] == 0:
+            return apply(self, ctx, counter.SET, args[1:], body)
+        return apply(self, ctx, op, args, body)
+
+    patch.setattr(CounterMachine, "apply", loose)
 
 
 @mutation(

@@ -60,7 +60,7 @@ def _readindex_before_own_commit(patch: Patch) -> None:
 
 @mutation(
     "readindex-without-a-quorum", "A leader answers a ReadIndex round without asking whether it still leads.",
-    rule="pitfall 6", suites=CONSENSUS,
+    rule="pitfall 6", suites=(*CONSENSUS, "deposed"),
 )  # fmt: skip
 def _readindex_without_a_quorum(patch: Patch) -> None:
     begin = Reads.begin

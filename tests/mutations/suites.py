@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from bench.world.bare import run_bare
+from bench.world.outcomes import judge
 from bench.world.run import Setting, run_seed
 
 
@@ -39,6 +40,15 @@ def _world(setting: Setting, first: int = 0) -> Seeds:
 
 def _run(setting: Setting, number: int) -> object:
     return run_seed(number, setting)
+
+
+def _judged(setting: Setting, first: int = 0) -> Seeds:
+    """With the search in what callers were told."""
+    return Seeds(partial(_judge, setting), first)
+
+
+def _judge(setting: Setting, number: int) -> object:
+    return judge(number, setting)
 
 
 def _units(*names: str) -> Files:
@@ -100,10 +110,16 @@ SUITES: Final[dict[str, Files | Seeds]] = {
     "election": _world(_of("election")),
     "queue": _world(_of("queue")),
     "set": _world(_of("set")),
+    "conditions": _judged(_of("conditions")),
+    "bounded": _judged(_of("bounded")),
     "names": _world(Setting(workloads=("names",), callers=3, groups=3)),
     # Reads and watches.
     "reads-unit": _units("local_reads", "router_reads"),
     "reads": _world(Setting(workloads=("reads",), callers=3)),
+    "deposed": _judged(replace(
+        _ALONE, clients=5, callers=3, workloads=("register", "reads"), faults=("depose", "weather"),
+        fault_ms=8000,
+    )),
     "far-reads": Files(("tests/simulation/test_stale_reads.py",)),
     "watches-unit": _units("watching", "router_watches", "watching_deletions", "client_watches"),
     "watch": _world(Setting(workloads=("watch",))),
