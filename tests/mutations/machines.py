@@ -262,7 +262,8 @@ def _previous_is_the_new_one(patch: Patch) -> None:
         answer = put(ctx, args, body)
         return (answer[0], put(ctx, args, body)[1]) if answer[1] else answer
 
-    patch.setitem(value._COMMANDS, value.Op.SET, (late, value._COMMANDS[value.Op.SET][1]))
+    commands = value._COMMANDS
+    patch.setattr(value, "_COMMANDS", {**commands, value.Op.SET: (late, commands[value.Op.SET][1])})
 
 
 @mutation(

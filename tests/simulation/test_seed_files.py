@@ -165,7 +165,7 @@ def test_a_file_that_is_no_json_or_not_there_says_so(
     (["--seed", "1", "--jobs", "2"], "--jobs is for many seeds"),
     (["--seeds", "2", "--shrink"], "are for one seed"),
     (["--seed", "1", "--faults", "rain"], "there is no fault 'rain'; there are bridge, burst, "),
-    (["--seed", "1", "--workloads", "rain"], "there is no workload 'rain'; there are counter, "),
+    (["--seed", "1", "--workloads", "rain"], "there is no workload 'rain'; there are bounded, "),
     (["--seed", "1", "--nodes", "10"], "nodes is 1 to 9, not 10"),
     (["--seed", "1", "--nodes", "3", "--replicas", "5"], "5 replicas do not fit on 3 nodes"),
     (["--seed", "1", "--record", "nowhere/x"], "nowhere/x: there is no directory nowhere"),
