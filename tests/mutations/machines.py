@@ -222,7 +222,7 @@ def _queue_full_for_good(patch: Patch) -> None:
 
 @mutation(
     "condition-not-looked-at", "Some conditional writes of a map take effect whatever the value is.",
-    rule="linearizability", suites=(*MACHINES, "conditions"),
+    rule="linearizability", suites=("machines-unit", "conditions"),
 )  # fmt: skip
 def _condition_not_looked_at(patch: Patch) -> None:
     compare_and_set = mapops._compare_and_set
