@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,8 @@ from ops.exits import Failure
 from ops.logs import Level
 from shards.founding import NODES_MAX
 
+Leaders = Literal["spread", "together"]
+"""Whether each node is to lead its share of the groups, or one of them all."""
 GROUPS_DEFAULT: Final = 16
 GROUPS_MAX: Final = 4096
 REPLICAS_DEFAULT: Final = 3
@@ -57,6 +59,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="
     cluster: str | dict[str, str] | None = None
     groups: int | None = None
     replicas: int | None = None
+    leaders: Leaders | None = None
     allow_plaintext: bool | None = None
     log_level: Level | None = None
 
@@ -75,6 +78,7 @@ class Settings:
     """Peer address by name, of every founding node, this one included."""
     groups: int
     replicas: int
+    leaders: Leaders
     log_level: Level
 
 
@@ -134,7 +138,8 @@ def settings(options: Options) -> Settings:
     groups = _within(options.groups, GROUPS_DEFAULT, GROUPS_MAX, "groups")
     replicas = _within(options.replicas, min(REPLICAS_DEFAULT, len(cluster)), len(cluster), "replicas")
     return Settings(
-        name, data, listen, peer, advertise, cluster, groups, replicas, options.log_level or "info"
+        name, data, listen, peer, advertise, cluster, groups, replicas, options.leaders or "spread",
+        options.log_level or "info",
     )
 
 

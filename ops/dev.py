@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from ops.config import Leaders
 from ops.exits import DONE, FAILED, INTERRUPTED, USAGE, Failure, leaf
 from ops.supervisor import PAUSE_S, Ended, Event, Program, Ready, Started, how_it_ended, supervise
 from primitives.errors import QuorateError
@@ -49,6 +50,7 @@ class DevOptions:
     data: Path | None
     groups: int
     replicas: int | None
+    leaders: Leaders
     restart: bool
     log_level: str
 
@@ -68,7 +70,8 @@ def command(node: DevNode, nodes: Sequence[DevNode], options: DevOptions) -> lis
     return [
         sys.executable, "-P", "-m", "ops.main", "serve", "--name", node.name, "--data", str(node.directory),
         "--listen", f"{HOST}:{node.client_port}", "--peer", f"{HOST}:{node.peer_port}", "--cluster", cluster,
-        "--groups", str(options.groups), *replicas, "--log-level", options.log_level, "--until-eof",
+        "--groups", str(options.groups), *replicas, "--leaders", options.leaders,
+        "--log-level", options.log_level, "--until-eof",
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final
 
 from ops import logs
-from ops.config import Options, read_file, settings
+from ops.config import Leaders, Options, read_file, settings
 from ops.exits import Failure
 from ops.serve import node_config
 from router.client import Client
@@ -42,6 +42,9 @@ class ReplicaConfig:
     """Data groups, 16 unless said. The founding nodes must agree."""
     replicas: int | None = None
     """Copies of each group: 3, or as many as nodes. The founding nodes must agree."""
+    leaders: Leaders | None = None
+    """``"spread"``, unless said: each node leads its share of the groups; ``"together"``: one node leads all
+    of them while it is up. The founding nodes must agree."""
     allow_plaintext: bool = False
     """Permit addresses that other machines can reach, although nothing is encrypted."""
     log_level: logs.Level | None = None

@@ -22,6 +22,7 @@ def node_config(settings: Settings) -> NodeConfig:
         name=settings.name, data=settings.data, listen=settings.listen, peer=settings.peer,
         advertise=settings.advertise, cluster=settings.cluster, groups=settings.groups,
         replicas=settings.replicas,
+        together=settings.leaders == "together",
     )  # fmt: skip
 
 

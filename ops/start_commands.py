@@ -7,7 +7,7 @@ from typing import Final
 
 from ops import logs
 from ops.arguments import Flag, Whole
-from ops.config import GROUPS_DEFAULT, GROUPS_MAX, Options, merge, read_file, settings
+from ops.config import GROUPS_DEFAULT, GROUPS_MAX, Leaders, Options, merge, read_file, settings
 from ops.exits import Failure, UsageError
 
 PORT: Final = 7400
@@ -17,8 +17,8 @@ DEV_NODES_MAX: Final = 9
 async def serve(
     *, name: str | None = None, data: str | None = None, listen: str | None = None, peer: str | None = None,
     advertise: str | None = None, cluster: str | None = None, groups: Whole | None = None,
-    replicas: Whole | None = None, allow_plaintext: Flag | None = None, config: Path | None = None,
-    log_level: logs.Level | None = None, until_eof: Flag = False,
+    replicas: Whole | None = None, leaders: Leaders | None = None, allow_plaintext: Flag | None = None,
+    config: Path | None = None, log_level: logs.Level | None = None, until_eof: Flag = False,
 ) -> int:  # fmt: skip
     """Run one node of a cluster until interrupted.
 
@@ -42,6 +42,9 @@ async def serve(
         Data groups, 16 unless said. The founding nodes must agree.
     replicas
         Copies of each group: 3, or as many as nodes. The founding nodes must agree.
+    leaders
+        Spread, unless said: each node leads its share of the groups. Together: one node leads them all while
+        it is up, which takes less processor time in all. The founding nodes must agree.
     allow_plaintext
         Permit addresses that other machines can reach, although traffic is not encrypted.
     config
@@ -53,7 +56,7 @@ async def serve(
     """
     flags = Options(
         name=name, data=data, listen=listen, peer=peer, advertise=advertise, cluster=cluster, groups=groups,
-        replicas=replicas, allow_plaintext=allow_plaintext, log_level=log_level,
+        replicas=replicas, leaders=leaders, allow_plaintext=allow_plaintext, log_level=log_level,
     )  # fmt: skip
     try:
         chosen = settings(merge(flags, None if config is None else read_file(config)))
@@ -69,7 +72,8 @@ async def serve(
 
 async def dev(
     *, nodes: Whole = 3, port: Whole = PORT, data: Path | None = None, groups: Whole = GROUPS_DEFAULT,
-    replicas: Whole | None = None, no_restart: Flag = False, log_level: logs.Level = "error",
+    replicas: Whole | None = None, leaders: Leaders = "together", no_restart: Flag = False,
+    log_level: logs.Level = "error",
 ) -> int:  # fmt: skip
     """Run a cluster on this machine until interrupted, each node a process of its own.
 
@@ -88,6 +92,9 @@ async def dev(
         Data groups.
     replicas
         Copies of each group: 3, or as many as nodes.
+    leaders
+        Together: one node leads all groups, as nodes that share one machine's processors do more so. Spread:
+        each leads its share.
     no_restart
         Leave a node that dies dead.
     log_level
@@ -101,4 +108,4 @@ async def dev(
     logs.configure(log_level)
     from ops.dev import DevOptions, run
 
-    return await run(DevOptions(nodes, port, data, groups, replicas, not no_restart, log_level))
+    return await run(DevOptions(nodes, port, data, groups, replicas, leaders, not no_restart, log_level))

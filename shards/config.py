@@ -44,6 +44,8 @@ class NodeConfig:
     """Data groups that the founding nodes make."""
     replicas: int = 3
     """Copies of each data group; no more than founding nodes."""
+    together: bool = False
+    """Whether one node is to lead all groups, rather than each its share."""
     clients_max: int | None = None
     """Client connections at a time; by the limit of descriptors unless given."""
     engine: EngineSettings = field(default_factory=EngineSettings)

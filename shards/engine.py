@@ -395,7 +395,10 @@ class Engine:
 
     def _found(self, founding: Founding) -> bytes:
         cluster_id, salt = self._random.randbytes(16), self._random.randbytes(16)
-        return found_record(cluster_id, salt, founding.groups, founding.replicas, list(founding.nodes))
+        return found_record(
+            cluster_id, salt, founding.groups, founding.replicas, list(founding.nodes),
+            together=founding.together,
+        )  # fmt: skip
 
     def _wake_in_ms(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> int:
         if self._writer.is_stalled:

@@ -7,7 +7,7 @@ can ever form: each store tells one set, and a set needs all of its stores.
 
 A store that is not in the set, such as that of a wiped node under its old name, never takes part: an empty
 store that voted under an old identity could undo what it had acknowledged. Nodes that were started with
-different lists, ``--groups`` or ``--replicas`` do not found a cluster together.
+different lists, ``--groups``, ``--replicas`` or ``--leaders`` do not found a cluster together.
 
 The rules are a pure state machine; what it must remember goes through :class:`FoundingRecord`.
 """
@@ -59,6 +59,8 @@ class Started(NamedTuple):
     """Name and peer address of every founding node, in the order of names."""
     groups: int
     replicas: int
+    together: bool
+    """Whether one node is to lead all groups."""
     data: str
     """Its directory, for messages."""
 
@@ -80,6 +82,7 @@ class Statement(NamedTuple):
     """Client addresses that the node knows of others."""
     age_ms: int
     """Since the process started; of two that disagree the younger one gives way."""
+    together: bool = False
 
 
 class Verdict(NamedTuple):
@@ -101,7 +104,7 @@ ACCEPTED: Final = Verdict(False, False, "")
 
 def encode_statement(statement: Statement) -> bytes:
     """A FOUNDING frame."""
-    return frame(PeerFrameKind.FOUNDING, pack(_listed(statement)))
+    return frame(PeerFrameKind.FOUNDING, pack(_listed(statement)[: None if statement.together else -1]))
 
 
 def _listed(value: Any) -> Any:
@@ -109,12 +112,14 @@ def _listed(value: Any) -> Any:
 
 
 _FORM: Final = [str, bytes, str, str, list, int, int, list, bool, list, int]
+"""One more, a bool, is there if it is true: of nodes whose leaders are to be together."""
 
 
 def decode_statement(payload: bytes) -> Statement:
     """The statement in a FOUNDING frame. Raises :class:`ProtocolError`."""
     items = decode_items(payload)
-    if [type(item) for item in items] != _FORM:
+    form = [*_FORM, bool] if len(items) > len(_FORM) else _FORM
+    if [type(item) for item in items] != form:
         raise ProtocolError("a founding statement of another form")
     items[4], items[7], items[9] = _pairs(items[4], str), _pairs(items[7], bytes), _pairs(items[9], str)
     statement = Statement(*items)
@@ -182,9 +187,7 @@ def _outsider(other: Statement, member: Statement, data: str) -> str:
             f"{member.name} has formed the cluster with {other.name}, but the store of {other.name} does not "
             f"remember it, so it lost what it had written; " + _admission(other, member, data)
         )
-    if (other.groups, other.replicas) != (member.groups, member.replicas):
-        return _difference(other, member)
-    return ""
+    return _difference(other._replace(cluster=member.cluster), member)
 
 
 def _wiped(other: Statement, member: Statement, data: str) -> str:
@@ -209,6 +212,7 @@ def _difference(one: Statement, other: Statement) -> str:
         ("--cluster", _shown(first.cluster), _shown(second.cluster)),
         ("--groups", first.groups, second.groups),
         ("--replicas", first.replicas, second.replicas),
+        ("--leaders", leaders_text(first.together), leaders_text(second.together)),
     ):
         if left != right:
             return (
@@ -216,6 +220,11 @@ def _difference(one: Statement, other: Statement) -> str:
                 f"{second.name} has {flag} {right}"
             )
     return ""
+
+
+def leaders_text(together: bool) -> str:
+    """The choice, as it is made on the command line."""
+    return "together" if together else "spread"
 
 
 def _shown(cluster: tuple[tuple[str, str], ...]) -> str:
@@ -274,7 +283,7 @@ class Founder:
         return Statement(
             started.name, self._record.store_id, started.client_address, started.peer_address,
             started.cluster, started.groups, started.replicas, self.told, self.formed,
-            tuple(sorted(self._clients.items())), age_ms,
+            tuple(sorted(self._clients.items())), age_ms, started.together,
         )  # fmt: skip
 
     def judge(self, theirs: Statement, age_ms: int) -> Verdict:
@@ -314,7 +323,7 @@ class Founder:
             NodeInfo(NodeId(number), name, self._clients.get(name, ""), peers[name], stores[name])
             for number, name in enumerate(self._names, start=1)
         )
-        return Founding(nodes, self._started.groups, self._started.replicas)
+        return Founding(nodes, self._started.groups, self._started.replicas, self._started.together)
 
     def _advance(self) -> None:
         if not self.told and all(name in self._heard for name in self._names):

@@ -24,7 +24,7 @@ from shards.config import (
 )
 from shards.driver import Doorbell, Driver
 from shards.engine import Engine
-from shards.founding import Founder, FoundingRecord, ListMismatch, Started
+from shards.founding import Founder, FoundingRecord, ListMismatch, Started, leaders_text
 from shards.logs import log
 from shards.machine import Machine, Opened, SystemMachine
 from shards.mux import Mux, MuxTiming
@@ -136,7 +136,7 @@ def _started(config: NodeConfig) -> Started:
     cluster = tuple((name, address_text(config.cluster[name])) for name in sorted(config.cluster))
     return Started(
         config.name, address_text(config.advertise), dict(cluster)[config.name], cluster, config.groups,
-        config.replicas, str(config.data),
+        config.replicas, config.together, str(config.data),
     )  # fmt: skip
 
 
@@ -159,6 +159,12 @@ def _note_other_groups(config: NodeConfig, engine: Engine) -> None:
         log.warning(
             "the number of groups was fixed when the cluster was founded; --groups changes nothing",
             groups=len(groups), asked=config.groups,
+        )  # fmt: skip
+    leaders = {info.replicas[0][1] for info in groups}
+    if len(groups) > 1 < len(shard_map.nodes) and config.together is not (len(leaders) == 1):
+        log.warning(
+            "where leaders belong was fixed when the cluster was founded; --leaders changes nothing",
+            leaders=leaders_text(len(leaders) == 1), asked=leaders_text(config.together),
         )  # fmt: skip
     replicas = max((len(info.replicas) for info in groups), default=0)
     asked = min(config.replicas, len(shard_map.nodes))

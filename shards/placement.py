@@ -27,6 +27,8 @@ class Founding(NamedTuple):
     """Data groups; group 0 comes on top."""
     replicas: int
     """Copies of each data group; group 0 has one on every founding node."""
+    together: bool = False
+    """Whether one node is to lead all groups, rather than each its share."""
 
 
 def machines_of(group: GroupId) -> Mapping[int, Machine]:

@@ -37,12 +37,13 @@ class SystemOp:
     MAP: Final = 16
 
 
-def found_record(cluster_id: bytes, salt: bytes, groups: int, replicas: int, nodes: list[NodeInfo]) -> bytes:
+def found_record(
+    cluster_id: bytes, salt: bytes, groups: int, replicas: int, nodes: list[NodeInfo], *, together: bool
+) -> bytes:
     """The record that founds a cluster: ``groups`` data groups of ``replicas`` copies on ``nodes``."""
     rows = [_node_row(node) for node in nodes]
-    return encode_internal(
-        Internal(Type.SYSTEM, SystemOp.FOUND, [cluster_id, salt, groups, replicas], pack(rows))
-    )
+    args = [cluster_id, salt, groups, replicas, *([True] if together else [])]
+    return encode_internal(Internal(Type.SYSTEM, SystemOp.FOUND, args, pack(rows)))
 
 
 def node_record(node: NodeInfo) -> bytes:
@@ -55,9 +56,16 @@ def map_query() -> Query:
     return Query(GROUP_SLOT, 0, SYSTEM_ID, 0, Type.SYSTEM, SystemOp.MAP, Read.LINEARIZABLE, 0, [], b"")
 
 
-def place(group: int, nodes: list[NodeId], replicas: int) -> list[NodeId]:
-    """Nodes of a founding group's replicas; the first is to lead, and they take turns."""
-    return [nodes[(group - 1 + at) % len(nodes)] for at in range(min(replicas, len(nodes)))]
+def place(group: int, nodes: list[NodeId], replicas: int, *, together: bool) -> list[NodeId]:
+    """Nodes of a founding group's replicas. The first is to lead: the nodes take turns, or, ``together``, it
+    is one node for all groups, and the others take turns to follow."""
+    if together:
+        return nodes[:1] + _from(nodes[1:], group, replicas - 1)
+    return _from(nodes, group, replicas)
+
+
+def _from(nodes: list[NodeId], group: int, count: int) -> list[NodeId]:
+    return [nodes[(group - 1 + at) % len(nodes)] for at in range(min(count, len(nodes)))]
 
 
 class SystemMachine(Machine):
@@ -85,7 +93,7 @@ class SystemMachine(Machine):
         facts = ctx.table(CLUSTER)
         if facts.get(_FACTS) is not None:
             return OK
-        cluster_id, salt, group_count, replicas = args
+        cluster_id, salt, group_count, replicas = args[:4]
         nodes = sorted(_node_of(row) for row in unpack(body))
         for node in nodes:
             ctx.table(NODES).put(U32.pack(node.id), pack(_node_row(node)))
@@ -96,7 +104,7 @@ class SystemMachine(Machine):
         groups = [GroupId(group) for group in range(1, group_count + 1)]
         for group in groups:
             members = []
-            for node_id in place(group, ids, replicas):
+            for node_id in place(group, ids, replicas, together=len(args) > 4):
                 members.append([next_replica, node_id])
                 next_replica += 1
             group_table.put(U32.pack(group), pack(members))

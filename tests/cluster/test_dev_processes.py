@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -42,6 +43,16 @@ def test_three_nodes_serve_and_an_interrupt_leaves_nothing() -> None:
     assert dev.errors == []
     assert all(gone(pid, 0.1) for pid in dev.pids.values())
     assert not directory.exists()
+
+
+@pytest.mark.parametrize(("words", "leading"), [((), 1), (("--leaders", "spread"), 3)])
+def test_one_node_leads_all_groups_or_each_its_share(words: tuple[str, ...], leading: int) -> None:
+    with Dev(*words, nodes=3, groups=6) as dev:
+        dev.wait_until_ready()
+        told = json.loads(quorate("group", "ls", "-w", "json", url=dev.url).stdout)
+        assert len({one["leader"] for one in told if one["group"]}) == leading
+        assert dev.stop(signal.SIGTERM) == 0
+    assert dev.errors == []
 
 
 def test_a_node_that_is_killed_is_reported_and_started_again() -> None:

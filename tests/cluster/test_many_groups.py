@@ -28,7 +28,7 @@ P99_SECONDS = 1.0
 @pytest.fixture(scope="module")
 def dev() -> Iterator[Dev]:
     began = time.monotonic()
-    with Dev(nodes=3, groups=GROUPS) as running:
+    with Dev("--leaders", "spread", nodes=3, groups=GROUPS) as running:
         running.wait_for("ready: ", FOUNDING_SECONDS)
         print(f"{GROUPS} groups: ready {time.monotonic() - began:.1f} s after the command")
         yield running

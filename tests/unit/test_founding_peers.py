@@ -87,7 +87,8 @@ class Node:
         self.boots += 1
         listed = tuple((name, address_text(self.cluster[name])) for name in sorted(self.cluster))
         started = Started(
-            self.name, f"client-of-{self.name}:1", dict(listed)[self.name], listed, self.groups, 3, "/data"
+            self.name, f"client-of-{self.name}:1", dict(listed)[self.name], listed, self.groups, 3, False,
+            "/data",
         )
         peers = Peers(
             Founder(started, self.record, formed=formed), engine, name=self.name,

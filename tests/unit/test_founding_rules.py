@@ -54,10 +54,13 @@ class Node:
     """A node of a cluster being founded: its store outlives its process."""
 
     def __init__(
-        self, name: str, names: str = "abc", *, groups: int = 4, record: Record | None = None, age_ms: int = 0
-    ) -> None:
+        self, name: str, names: str = "abc", *, groups: int = 4, together: bool = False,
+        record: Record | None = None, age_ms: int = 0,
+    ) -> None:  # fmt: skip
         cluster = tuple((each, f"{each}:1") for each in names)
-        self.started = Started(name, f"{name}:2", f"{name}:1", cluster, groups, len(names), f"/data/{name}")
+        self.started = Started(
+            name, f"{name}:2", f"{name}:1", cluster, groups, len(names), together, f"/data/{name}"
+        )
         self.record = record or Record(store(name))
         self.formed = False
         self.age_ms = age_ms
@@ -252,7 +255,7 @@ def test_two_sets_told_are_known_to_form_never() -> None:
 
 
 @pytest.mark.parametrize("other", [
-    Node("b", "ab"), Node("b", groups=5),
+    Node("b", "ab"), Node("b", groups=5), Node("b", groups=8, together=True),
     Node("b", record=Record(store("b")), age_ms=1),
 ])  # fmt: skip
 def test_founders_that_were_started_differently_do_not_found_together(other: Node) -> None:
@@ -322,6 +325,9 @@ def test_a_statement_comes_back_from_the_wire() -> None:
     assert round_trip(nodes[0].statement) == nodes[0].statement
     talk(*nodes)
     assert round_trip(nodes[0].statement) == nodes[0].statement
+    together = Node("a", together=True).statement
+    assert together.together
+    assert round_trip(together) == together
 
 
 def round_trip(statement: Statement) -> Statement:
@@ -333,6 +339,7 @@ def test_a_statement_of_another_form_is_a_protocol_error() -> None:
     changes: list[dict[str, Any]] = [
         {"age_ms": "x"}, {"told": (("a", b"short"),)}, {"store_id": b""}, {"clients": (("a", 1),)},
         {"cluster": (("b", "b:1"), ("a", "a:1"))}, {"told": (("a", store("a")),)}, {"formed": 1},
+        {"together": 1},
     ]  # fmt: skip
     for change in changes:
         with pytest.raises(ProtocolError):

@@ -21,12 +21,13 @@ NODES = tuple(
 )
 
 
-def found(groups: int, replicas: int, *, times: int = 1) -> ShardMap:
+def found(groups: int, replicas: int, *, times: int = 1, together: bool = False) -> ShardMap:
     """The map that group 0 has after its founding record, which may be proposed more than once."""
     applier = Applier(SYSTEM_GROUP, MemoryRows(), machines_of(SYSTEM_GROUP))
     applier.initialize([])
     for time in range(times):
-        record = found_record(bytes([time]) * 16, b"salt%d" % time, groups, replicas, list(NODES))
+        id_, salt = bytes([time]) * 16, b"salt%d" % time
+        record = found_record(id_, salt, groups, replicas, list(NODES), together=together)
         applier.apply(encode_entry(time, [record]))
     answer = decode_answer(applier.query(map_query()))
     assert answer.code == Code.OK
@@ -74,6 +75,14 @@ def test_first_leaders_take_turns_among_the_nodes() -> None:
         if leads_first and stored.identity.group != SYSTEM_GROUP
     )
     assert set(first.values()) == {2}
+
+
+def test_together_one_node_leads_all_groups_and_the_others_take_turns_to_follow() -> None:
+    shard_map = found(8, 3, together=True)
+    groups = [info.replicas for group, info in shard_map.groups.items() if group != SYSTEM_GROUP]
+    assert {replicas[0][1] for replicas in groups} == {1}
+    followers = Counter(node for replicas in groups for _, node in replicas[1:])
+    assert followers == {2: 4, 3: 4, 4: 4, 5: 4}
 
 
 def test_a_cluster_is_founded_once_however_often_it_is_proposed() -> None:
