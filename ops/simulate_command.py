@@ -6,6 +6,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -17,7 +18,7 @@ from bench.world.seedfile import SeedFile, SeedFileError, decode
 from bench.world.setting import Setting, repeat_command
 from bench.world.shrinking import shrink
 from ops.arguments import Flag, Positive, read_by
-from ops.exits import DONE, FAILED, Failure, UsageError
+from ops.exits import DONE, FAILED, INTERRUPTED, Failure, UsageError
 from ops.output import Format, Row, Rows, write_result
 from ops.simulate_progress import Progress
 from ops.values import parse_whole
@@ -70,7 +71,8 @@ async def simulate(
     clients: Count | None = None, callers: Count | None = None, workloads: Names | None = None,
     faults: Names | None = None, fault_ms: Count | None = None, heal_ms: Positive | None = None,
     sessions_ms: Numbers | None = None, jobs: Positive = 1, twice: Flag = False, verbose: Flag = False,
-    record: Path | None = None, history: Path | None = None, shrink: Flag = False, write: Written = "table",
+    record: Path | None = None, history: Path | None = None, shrink: Flag = False,
+    write: Written | None = None,
 ) -> int:  # fmt: skip
     """Run whole clusters, nodes and clients, under a simulated clock, network and disk with faults.
 
@@ -118,7 +120,7 @@ async def simulate(
     shrink
         Leave out of a failing seed the faults that it does not need, print the rest, and record it.
     write
-        Format of the summary.
+        Format of the summary of many seeds; table unless said.
     """
     named = {
         "nodes": nodes, "groups": groups, "replicas": replicas, "clients": clients, "callers": callers,
@@ -132,9 +134,9 @@ async def simulate(
         if record is not None or history is not None or shrink or verbose:
             raise UsageError("--record, --history, --shrink and --verbose are for one seed")
         _setting(seeds[0], given)
-        return await _many(seeds, given, jobs, twice, write)
-    if jobs != 1:
-        raise UsageError("--jobs is for many seeds")
+        return await _many(seeds, given, jobs, twice, write or "table")
+    if jobs != 1 or write is not None:
+        raise UsageError("--jobs and --write are for many seeds")
     for file_or_none in (record, history):
         if file_or_none is not None and not file_or_none.absolute().parent.is_dir():
             raise UsageError(f"{file_or_none}: there is no directory {file_or_none.parent}")
@@ -271,19 +273,24 @@ def _write(path: Path, text: str) -> None:
 
 async def _many(seeds: range, given: dict[str, Any], jobs: int, twice: bool, write: Format) -> int:
     totals = Totals()
+    code = DONE
     with Progress("seeds", len(seeds)) as progress:
-        outcomes = play_many(seeds, _Settings(given), jobs=jobs, twice=twice)
-        for outcome in outcomes:
-            totals.add(outcome)
-            if outcome.violation is not None:
-                progress.say(_failure(outcome))
-            progress.advance(f"{progress.an_hour(totals.seeds)} an hour, {totals.failures} failed")
-            if totals.failures >= FAILURES_MAX:
-                progress.say(f"quorate: {FAILURES_MAX} seeds have failed: the rest is not run")
-                break
+        try:
+            with closing(play_many(seeds, _Settings(given), jobs=jobs, twice=twice)) as outcomes:
+                for outcome in outcomes:
+                    totals.add(outcome)
+                    if outcome.violation is not None:
+                        code = FAILED
+                        progress.say(_failure(outcome))
+                    progress.advance(f"{progress.an_hour(totals.seeds)} an hour, {totals.failures} failed")
+                    if totals.failures >= FAILURES_MAX:
+                        progress.say(f"quorate: {FAILURES_MAX} seeds have failed: the rest is not run")
+                        break
+        except KeyboardInterrupt:
+            code = code or INTERRUPTED
+            progress.say(f"quorate: interrupted after {totals.seeds} of {len(seeds)} seeds")
         seconds = progress.seconds
-    result = Rows(("what", "name", "count"), list(totals.rows(seconds)), FAILED if totals.failures else DONE)
-    return await write_result(write, result)
+    return await write_result(write, Rows(("what", "name", "count"), list(totals.rows(seconds)), code))
 
 
 class _Settings:

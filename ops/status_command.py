@@ -71,6 +71,8 @@ def verdict(told: Mapping[str, Any], compared: Sequence[Row]) -> int:
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         why = "its node may be away, or a snapshot took it past the marker: ask again"
         raise Failure(f"no hash from {names}{more}; {why}", UNAVAILABLE)
+    if left_out := told.get("hashes_left_out"):
+        raise Failure(f"the hashes of {left_out} replicas did not fit into the answer", UNAVAILABLE)
     return DONE if told["ready"] else UNAVAILABLE
 
 

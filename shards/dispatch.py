@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from primitives.codec import encode_value, pack, unpack
+from primitives.codec import pack, unpack
 from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
 from primitives.limits import KEEPALIVE_LEASES_MAX
@@ -31,7 +31,7 @@ from shards.peerwire import (
 )
 from shards.ports import Origin, Priority
 from shards.reads import Confirm
-from shards.status import describe
+from shards.status import describe, encode_status
 from shards.watching import Watching
 
 _FROM_CLIENTS: Final = frozenset((Kind.COMMAND, Kind.REGISTER, Kind.END_SESSION, Kind.QUERY))
@@ -170,7 +170,7 @@ class Dispatch:
     def tell_status(self) -> None:
         """Answers the requests for status of a round: described and encoded once, however many they are."""
         if self._asked_status:
-            value = encode_value(describe(self._engine))
+            value = encode_status(describe(self._engine))
             for connection, request in self._asked_status:
                 self._engine.out.client(connection, encode_control(FrameKind.STATUS, [request], value))
             self._asked_status.clear()
@@ -183,7 +183,7 @@ class Dispatch:
         if hashes is not None:
             status["hashes"] = hashes
             status["hashes_missing"] = missing
-        frame = encode_control(FrameKind.STATUS, [request], encode_value(status))
+        frame = encode_control(FrameKind.STATUS, [request], encode_status(status))
         self._engine.out.client(connection, frame)
 
     # --- Peers --------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+from primitives.codec import encode_value
+from primitives.errors import TooLarge
 from primitives.ids import GroupId
 from raftgroup.types import Role
 from shards.core import Core
@@ -37,6 +39,21 @@ def describe(engine: Core) -> dict[str, Any]:
         "snapshots": {"sent": engine.snapshots.sent, "installed": engine.snapshots.installed},
         "groups": [_group(engine, group, slots[group]) for group in sorted(engine.groups)],
     }
+
+
+def encode_status(status: dict[str, Any]) -> bytes:
+    """A status as an answer carries it. Where it is too large, half of its hashes stay behind, and half of
+    the rest, until it fits: ``hashes_left_out`` says how many."""
+    while True:
+        try:
+            return encode_value(status)
+        except TooLarge:
+            hashes = status.get("hashes", ())
+            if not hashes:
+                raise
+            kept = len(hashes) // 2
+            left_out = status.get("hashes_left_out", 0) + len(hashes) - kept
+            status = {**status, "hashes": hashes[:kept], "hashes_left_out": left_out}
 
 
 def _group(engine: Core, group: GroupId, slots: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -123,7 +123,7 @@ def _violation(world: World) -> str | None:
 
 def play_many(
     numbers: Iterable[int], setting_of: Callable[[int], Setting], *, jobs: int = 1, twice: bool = False
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """The outcomes of many seeds, each as soon as it is there."""
     if jobs == 1:
         for number in numbers:

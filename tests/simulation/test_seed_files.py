@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from bench.world.shrinking import shrink
 from bench.world.target import Fault
 from ops.runner import run
 from primitives.lock import LockMachine
+from tests.devprocess import ROOT
 
 BUGGY = Setting(workloads=("lock",), groups=1, fault_ms=5000, heal_ms=10_000, faults=("client", "weather"))
 
@@ -162,7 +166,8 @@ def test_a_file_that_is_no_json_or_not_there_says_so(
     (["--seeds", "9-3"], "expected how many seeds, or FIRST-LAST"),
     (["--seeds", "a"], "expected how many seeds, or FIRST-LAST"),
     (["--seed", "-1"], "expected a number from 0"),
-    (["--seed", "1", "--jobs", "2"], "--jobs is for many seeds"),
+    (["--seed", "1", "--jobs", "2"], "--jobs and --write are for many seeds"),
+    (["--seed", "1", "-w", "json"], "--jobs and --write are for many seeds"),
     (["--seeds", "2", "--shrink"], "are for one seed"),
     (["--seed", "1", "--faults", "rain"], "there is no fault 'rain'; there are bridge, burst, "),
     (["--seed", "1", "--workloads", "rain"], "there is no workload 'rain'; there are bounded, "),
@@ -207,3 +212,21 @@ def test_many_seeds_tell_each_failure_with_the_command_that_repeats_it(
     again = lines[0].removeprefix("repeat it with: quorate ").split()
     assert run(again) == 1
     assert "no progress" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupt_ends_a_run_of_many_with_what_was_seen(jobs: str) -> None:
+    command = [sys.executable, "-m", "ops.main", "simulate", "--seeds", "5000", "--jobs", jobs, "-w", "json"]
+    with subprocess.Popen(
+        [*command, "--fault-ms", "100", "--workloads", "counter"], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        assert running.stderr is not None
+        assert "of 5000 seeds" in running.stderr.readline()
+        running.send_signal(signal.SIGINT)
+        told, said = running.communicate(timeout=60)
+    rows = {row["name"]: row["count"] for row in json.loads(told) if row["what"] == "run"}
+    assert running.returncode == 130
+    assert rows["seeds"] > 0
+    assert f"interrupted after {rows['seeds']} of 5000 seeds" in said
+    assert "Traceback" not in said

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from primitives.codec import pack
+from primitives.codec import decode_value, pack
 from primitives.errors import Code, ProtocolError
 from primitives.ids import GroupId, NodeId
 from primitives.records import encode_answer
@@ -15,6 +15,7 @@ from shards.core import Core
 from shards.hashing import StateHash
 from shards.markers import WAITING_MAX, Markers
 from shards.ports import Origin
+from shards.status import encode_status
 
 
 class _Engine:
@@ -136,3 +137,13 @@ def test_a_hash_of_another_form_costs_its_peer_the_connection_and_stops_no_node(
     for payload in (pack(told), b"\xff", b""):
         with pytest.raises(ProtocolError):
             markers.on_section(payload)
+
+
+def test_hashes_that_do_not_fit_into_an_answer_are_left_out_and_counted() -> None:
+    row = {"group": 1, "node": 1, "revision": 7, "hash": "ab" * 16, "rows": 5}
+    status = {"node": 1, "groups": [], "hashes": [row] * 20_000, "hashes_missing": []}
+    told = decode_value(encode_status(status))
+    assert told["hashes_left_out"] == 20_000 - len(told["hashes"]) > 0
+    assert told["hashes"] and told["hashes_missing"] == []
+    few = {**status, "hashes": [row] * 3}
+    assert decode_value(encode_status(few)) == few
