@@ -91,17 +91,17 @@ class SystemMachine:
         try:
             try:
                 store = RocksStore.open(directory)
-            except (StoreFailed, StoreDamaged) as error:
-                raise StartError(str(error)) from error
+            except (StoreFailed, StoreDamaged) as failure:
+                raise StartError(str(failure)) from failure
             try:
                 yield Opened(directory, store, partial(SyncThread, store))
-            except BaseException as error:
-                _mark(directory, error)
+            except BaseException as end:
+                _mark(directory, end)
                 try:
                     store.close()
                 except StoreFailed:
                     # What made the node stop is to be told, not what follows from it.
-                    if cause(error) is None:
+                    if cause(end) is None:
                         raise
                 raise
             store.close()

@@ -106,11 +106,11 @@ class RocksStore:
                 store._resume(required)
             else:
                 store._begin()
-        except StoreDamaged as error:
+        except StoreDamaged as damage:
             store.close()
             if directory.is_damaged:
                 raise
-            raise store.damaged(str(error)) from error
+            raise store.damaged(str(damage)) from damage
         except BaseException:
             store.close()
             raise

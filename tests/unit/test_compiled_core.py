@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import runpy
 import subprocess
 import sys
@@ -38,3 +39,29 @@ def test_mypyc_takes_all_of_it(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(tmp_path.rglob("*replica*.c"))
+
+
+def _names_of_errors(function: ast.FunctionDef) -> dict[str, set[str]]:
+    """By name: the types that handlers in the function's own body give it to."""
+    found: dict[str, set[str]] = {}
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(node, ast.ExceptHandler) and node.name is not None and node.type is not None:
+            found.setdefault(node.name, set()).add(ast.unparse(node.type))
+        waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def test_no_function_that_is_compiled_gives_one_name_to_errors_of_two_types() -> None:
+    """mypyc gives the name the first type: any other error would end in a TypeError, not in its handler."""
+    alike = [
+        f"{path}: {function.name}: {name}"
+        for path in _modules()
+        for function in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef)
+        for name, types in _names_of_errors(function).items() if len(types) > 1
+    ]  # fmt: skip
+    assert alike == []
