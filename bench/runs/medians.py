@@ -45,8 +45,9 @@ def _syncs(one: Measurement) -> float | None:
 
 
 def _failed(one: Measurement) -> float:
-    calls = one.load.operations + one.load.errors
-    return 100 * one.load.errors / calls if calls else 0.0
+    failed = one.load.errors + one.load.extra.get("given_up_calls", 0.0)
+    calls = one.load.operations + failed
+    return 100 * failed / calls if calls else 0.0
 
 
 THROUGHPUT: Final = Figure("ops/s", True, lambda one: one.rate)
@@ -55,11 +56,14 @@ P99: Final = Figure("p99 ms", False, lambda one: one.load.p99_ms)
 SERVER_CPU: Final = Figure("servers' CPU µs/op", False, _servers_cpu)
 CLIENT_CPU: Final = Figure("client's CPU µs/op", False, _client_cpu)
 MEMORY: Final = Figure("memory MB of the largest node", False, _memory)
+CLIENT_MEMORY: Final = Figure("memory MB of the client", False, lambda one: one.load.peak_mb)
 WRITTEN: Final = Figure("bytes written/op", False, _written)
 SYNCS: Final = Figure("syncs/op", False, _syncs)
 FAILED: Final = Figure("failed %", False, _failed)
 
-FIGURES: Final = (THROUGHPUT, P50, P99, SERVER_CPU, CLIENT_CPU, MEMORY, WRITTEN, SYNCS, FAILED)
+FIGURES: Final = (
+    THROUGHPUT, P50, P99, SERVER_CPU, CLIENT_CPU, MEMORY, CLIENT_MEMORY, WRITTEN, SYNCS, FAILED,
+)  # fmt: skip
 """That every workload has; some have more, which their loads name."""
 _RATES: Final = ("_per_s", "_per_second", "/s")
 """With one of these at its end, a figure that a load names is the better the more it is; all others are

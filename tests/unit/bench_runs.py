@@ -64,7 +64,7 @@ def measurement(
     load = Load(
         operations=int(rate * 4), seconds=4.0, latencies=None if is_foreign else encoded, p50_ms=p50,
         p90_ms=p90, p99_ms=p99, p999_ms=p999, longest_ms=histogram.get_max_value() / 1e3, errors=errors,
-        cpu_seconds=None if is_foreign else rate * 4 * 55e-6, extra=extra or {},
+        cpu_seconds=None if is_foreign else rate * 4 * 55e-6, peak_mb=None if is_foreign else 48.5, extra=extra or {},
     )  # fmt: skip
     memory = {"quorate": 62.0, "zookeeper": 310.0}.get(subject, 140.0)
     cost = Cost(
@@ -84,8 +84,8 @@ def run(*, repeats: int = 3, factor: float = 1.0, seed: int = 4711) -> Run:
             reached = rate * (factor if is_changed else 1.0) * draw.uniform(0.99, 1.01)
             taken.append(measurement(subject, shape, repeat, reached, p50_ms=p50_ms, extra=extra))
     return Run(
-        began="2026-11-26T14:00:00Z", command="quorate bench run --workloads write,read -o run.json", machine=MACHINE,
-        subjects=list(SUBJECTS), measurements=taken,
+        began="2026-11-26T14:00:00Z", command="quorate bench run --workloads write,read -o run.json",
+        machine=MACHINE, subjects=list(SUBJECTS), measurements=taken,
     )  # fmt: skip
 
 
