@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from bench.runs.medians import FAILED, Medians, Spread, group, more_is_better
 from bench.runs.results import Run, Shape
+from bench.runs.shapes import order
 
 THRESHOLD: Final = 0.05
 REPEATS_MIN: Final = 3
@@ -83,13 +84,12 @@ def judge(name: str, old: Spread, new: Spread, threshold: float = THRESHOLD) -> 
     return Verdict.BETTER if (new.median > old.median) is more_is_better(name) else Verdict.WORSE
 
 
-def compare(old: Run, new: Run, threshold: float = THRESHOLD) -> Comparison:
+def compare_runs(old: Run, new: Run, threshold: float = THRESHOLD) -> Comparison:
     """What changed from one run to another."""
     found = Comparison(notes=list(_differences(old, new)))
     olds, news = ({(one.subject, one.shape): one for one in group(run.measurements)} for run in (old, new))
-    for subject, shape in dict.fromkeys((*olds, *news)):
-        key = (subject, shape)
-        _add(found, subject, shape, ("old", olds.get(key)), ("new", news.get(key)), threshold)
+    for key in sorted((*olds, *(key for key in news if key not in olds)), key=_place):
+        _add(found, *key, ("old", olds.get(key)), ("new", news.get(key)), threshold)
     return found
 
 
@@ -98,7 +98,7 @@ def compare_subjects(run: Run, base: str, threshold: float = THRESHOLD) -> Compa
     found = Comparison(notes=[f"{one.name}: {one.note}" for one in run.subjects if one.note])
     medians = {(one.subject, one.shape): one for one in group(run.measurements)}
     for peer in dict.fromkeys(subject for subject, _ in medians if subject != base):
-        for shape in dict.fromkeys(shape for subject, shape in medians if subject in (peer, base)):
+        for shape in sorted({shape for subject, shape in medians if subject in (peer, base)}, key=_by_load):
             theirs, ours = (medians.get((name, shape)) for name in (peer, base))
             _add(found, peer, shape, (peer, theirs), (base, ours), threshold)
     return found
@@ -115,8 +115,18 @@ def _add(
             verdict = judge(name, olds[name], news[name], threshold)
             found.lines.append(Line(subject, shape, name, olds[name], news[name], verdict))
     for (side, _), mine, others in ((old, olds, news), (new, news, olds)):
-        if only := tuple(name for name in mine if name not in others):
+        only = tuple(name for name in mine if name not in others and (name != FAILED.name or mine[name].high))
+        if only:
             found.alone.append(Alone(subject, shape, side, only))
+
+
+def _place(key: tuple[str, Shape]) -> tuple[Any, ...]:
+    """Where a load of a system stands among the others."""
+    return (key[0], *_by_load(key[1]))
+
+
+def _by_load(shape: Shape) -> tuple[Any, ...]:
+    return (shape.workload, *order(shape))
 
 
 def _differences(old: Run, new: Run) -> Iterable[str]:

@@ -23,7 +23,7 @@ from bench.runs.medians import (
 from bench.runs.merging import Merged
 from bench.runs.plots import Axis, Bar, Point, Series, bars, curves
 from bench.runs.results import Shape
-from bench.runs.shapes import DIMENSIONS, Dimension, shared, told, varying
+from bench.runs.shapes import DIMENSIONS, Dimension, loads_told, shared
 
 _NINES: Final = ("0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %")
 
@@ -62,14 +62,15 @@ def sweeps(shapes: Iterable[Shape]) -> list[Sweep]:
 def panels(merged: Merged, workload: str) -> Iterator[Panel]:
     """Those of a workload. Raises ValueError for a distribution that cannot be decoded."""
     shapes = merged.shapes(workload)
-    found = sweeps(shapes)
+    loads = loads_told(shapes)
+    found = sorted(sweeps(shapes), key=lambda sweep: sweep.over.name == "rate")
     for sweep in found:
         yield from _swept(merged, sweep)
     fullest = [_fullest(merged, [shape for shape in shapes if shape.rate is None])]
     fullest.append(_fullest(merged, [shape for shape in shapes if shape.rate is not None]))
     for shape in filter(None, fullest):
         alone = shape not in {one for sweep in found for one in sweep.shapes}
-        yield from _at(merged, shape, told(shape, varying(shapes)) or shared(shapes), alone)
+        yield from _at(merged, shape, loads[shape], alone)
 
 
 def _fullest(merged: Merged, shapes: Sequence[Shape]) -> Shape | None:
@@ -86,19 +87,20 @@ def _swept(merged: Merged, sweep: Sweep) -> Iterator[Panel]:
     over = sweep.over
     ticks = [float(getattr(shape, over.name)) for shape in sweep.shapes]
     tell = over.told if over.name == "value_bytes" else "{:,g}".format
-    x = Axis(over.title, ticks[-1] > 8 * ticks[0] > 0, ticks, tell)
+    x = Axis(over.title, ticks[-1] >= 8 * ticks[0] > 0, ticks, tell)
     fixed = shared(sweep.shapes)
-    if over.name != "rate":
-        lines = _lines(merged, sweep, THROUGHPUT)
-        name = f"Throughput over {over.title}"
-        yield Panel(name, fixed, curves(f"{name}: {fixed}", x, Axis("operations a second", True), lines))
-    lines = [*_lines(merged, sweep, P50), *_lines(merged, sweep, P99, dashed=True)]
-    name = f"Latency over {over.title}"
-    about = f"{fixed}; p50, and p99 dashed"
-    yield Panel(name, about, curves(f"{name}: {fixed}", x, Axis("ms", True), lines))
+    for figure, title, unit in (
+        (THROUGHPUT, "Throughput", "operations a second"), (P50, "Latency, p50,", "ms"),
+        (P99, "Latency, p99,", "ms"),
+    ):  # fmt: skip
+        lines = _lines(merged, sweep, figure)
+        if lines and (figure is not THROUGHPUT or over.name != "rate"):
+            name = f"{title} over {over.title}"
+            yield Panel(name, fixed, curves(f"{name}: {fixed}", x, Axis(unit, True), lines))
 
 
-def _lines(merged: Merged, sweep: Sweep, figure: Figure, *, dashed: bool = False) -> list[Series]:
+def _lines(merged: Merged, sweep: Sweep, figure: Figure) -> list[Series]:
+    """One for each system that has it at more than one place."""
     found = []
     for number, subject in enumerate(merged.subjects):
         points = []
@@ -107,8 +109,8 @@ def _lines(merged: Merged, sweep: Sweep, figure: Figure, *, dashed: bool = False
             if one is not None and (spread := one.figures.get(figure.name)) is not None and spread.low > 0:
                 x = float(getattr(shape, sweep.over.name))
                 points.append(Point(x, spread.median, spread.low, spread.high))
-        if points:
-            found.append(Series(number, points, dashed))
+        if len(points) > 1:
+            found.append(Series(number, points))
     return found
 
 
@@ -128,7 +130,8 @@ def _at(merged: Merged, shape: Shape, where: str, alone: bool) -> Iterator[Panel
     yield from _distributions(where, known)
     yield from _bars("Processor time", f"{where}; µs an operation: servers, and the client paler",
                      known, (SERVER_CPU.name, CLIENT_CPU.name))  # fmt: skip
-    yield from _bars("Memory", f"{where}; MB resident, of the largest node", known, (MEMORY.name,))
+    if shape.rate is None:
+        yield from _bars("Memory", f"{where}; MB resident, of the largest node", known, (MEMORY.name,))
 
 
 def _distributions(where: str, known: Sequence[tuple[int, Medians]]) -> Iterator[Panel]:

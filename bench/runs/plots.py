@@ -52,7 +52,6 @@ class Series(NamedTuple):
 
     colour: int
     points: Sequence[Point]
-    dashed: bool = False
 
 
 class Axis(NamedTuple):
@@ -88,10 +87,8 @@ def curves(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
             points = sorted(one.points)
             xs, colour = [point.x for point in points], stand_in(one.colour)
             mark = "o" if len(points) < 20 else ""
-            axes.plot(
-                xs, [point.y for point in points], color=colour, linewidth=1.6, marker=mark, markersize=3.5,
-                linestyle=(0, (4, 2)) if one.dashed else "-",
-            )  # fmt: skip
+            ys = [point.y for point in points]
+            axes.plot(xs, ys, color=colour, linewidth=1.6, marker=mark, markersize=3.5)
             lows, highs = [point.low for point in points], [point.high for point in points]
             axes.fill_between(xs, lows, highs, color=colour, alpha=0.18, linewidth=0)
         _scale(axes, axes.xaxis, x, "x")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from bench.runs.medians import P99, THROUGHPUT, Figure, Medians, more_is_better
+from typing import Final
+
+from bench.runs.medians import P50, P99, THROUGHPUT, Medians, more_is_better
 from bench.runs.results import Shape
 
+_HEADLINES: Final = {"recovery": "gap_s", "election": P50.name}
+"""Of workloads in which one thing is waited for."""
 
-def headline(shape: Shape) -> Figure:
-    """What a load is judged by first: operations a second, but at a rate, which all reach that can, how long
-    the slowest hundredth takes."""
-    return THROUGHPUT if shape.rate is None else P99
+
+def headline(shape: Shape) -> str:
+    """The name of the figure that a load is judged by first: operations a second, but at a rate, which all
+    reach that can, how long the slowest hundredth takes."""
+    return P99.name if shape.rate is not None else _HEADLINES.get(shape.workload, THROUGHPUT.name)
 
 
 def times_better(name: str, base: Medians | None, peer: Medians | None) -> float | None:

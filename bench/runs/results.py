@@ -146,6 +146,9 @@ def read(path: Path) -> Run:
     data = path.read_bytes()
     try:
         head = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} is no file of quorate bench run: {error}") from error
+    try:
         if not isinstance(head, dict) or head.get("format") != "quorate-bench":
             raise ValueError(f"{path} is no file of quorate bench run")
         if head.get("version") != VERSION:

@@ -36,7 +36,7 @@ DIMENSIONS: Final = (
     Dimension("rate", "calls due a second", _told_rate),
     Dimension("callers", "callers", _counted("caller")),
     Dimension("groups", "groups", _counted("group")),
-    Dimension("value_bytes", "value", told_bytes),
+    Dimension("value_bytes", "size of values", told_bytes),
     Dimension("keys", "keys", _counted("key")),
     Dimension("nodes", "nodes", _counted("node")),
 )
@@ -59,6 +59,20 @@ def shared(shapes: Iterable[Shape]) -> str:
     known = list(shapes)
     vary = varying(known)
     return told(known[0], [one for one in DIMENSIONS[::-1] if one not in vary])
+
+
+def loads_told(shapes: Iterable[Shape]) -> dict[Shape, str]:
+    """Each by its difference from the others of its workload; by its callers if there is none."""
+    by_workload: dict[str, list[Shape]] = {}
+    for shape in shapes:
+        by_workload.setdefault(shape.workload, []).append(shape)
+    callers = [one for one in DIMENSIONS if one.name == "callers"]
+    return {
+        shape: told(shape, vary)
+        for ones in by_workload.values()
+        for vary in [varying(ones) or callers]
+        for shape in ones
+    }
 
 
 def order(shape: Shape) -> tuple[Any, ...]:

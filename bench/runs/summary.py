@@ -13,7 +13,7 @@ from bench.runs.medians import FAILED, FIGURES, P50, P99, THROUGHPUT, Medians
 from bench.runs.merging import Merged, merge
 from bench.runs.ratios import headline, times_better
 from bench.runs.results import Run, Shape
-from bench.runs.shapes import DIMENSIONS, shared, told, varying
+from bench.runs.shapes import loads_told, shared, varying
 
 
 def show(runs: Sequence[Run], console: Console, base: str = "quorate") -> None:
@@ -28,15 +28,15 @@ def show(runs: Sequence[Run], console: Console, base: str = "quorate") -> None:
 def table(merged: Merged, workload: str) -> Table:
     """One workload: a row for each shape, a column for each system."""
     shapes, subjects = merged.shapes(workload), merged.of(workload)
-    rows = varying(shapes) or [one for one in DIMENSIONS if one.name == "callers"]
+    loads, rows = loads_told(shapes), varying(shapes)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, leading=1)
-    shown.add_column(Text(", ".join(one.title for one in rows)), overflow="fold")
+    shown.add_column(Text(", ".join(one.title for one in rows) or "callers"), overflow="fold")
     for subject in subjects:
         shown.add_column(Text(subject.name), justify="right", overflow="fold")
     for shape in shapes:
         base = merged.find(merged.base, shape)
         cells = (_cell(shape, merged.find(subject.name, shape), base) for subject in subjects)
-        shown.add_row(Text(told(shape, rows)), *cells)
+        shown.add_row(Text(loads[shape]), *cells)
     return shown
 
 
@@ -62,7 +62,7 @@ def _cell(shape: Shape, one: Medians | None, base: Medians | None) -> Text:
     if failed := one.median(FAILED):
         lines.append(f"{figure_told(failed)} % failed")
     text = Text("\n".join(lines))
-    ratio = times_better(headline(shape).name, base, one) if base is not one else None
+    ratio = times_better(headline(shape), base, one) if base is not one else None
     if ratio is not None:
         text.append(f"\n{times_told(ratio)}", style="green" if ratio >= 1 else "red")
     return text
@@ -73,7 +73,7 @@ def _legend(merged: Merged) -> Iterator[str]:
     if len(merged.subjects) > 1 and merged.subjects[0].name == merged.base:
         yield (
             f"{merged.base} is as many times better as the last line of a cell says (×): in operations a"
-            " second, or, where calls are due at a rate, in p99."
+            " second; where calls are due at a rate, in p99; in election by p50, in recovery by gap_s."
         )
     for one in merged.subjects:
         about = " · ".join(part for part in (one.title, one.version, one.note) if part)

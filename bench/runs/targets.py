@@ -29,6 +29,14 @@ class Target:
     value: float
     nodes: int = 3
 
+    @property
+    def limit_told(self) -> str:
+        """For people."""
+        if not self.peers:
+            return f"{'≥' if more_is_better(self.figure) else '≤'} {self.value:,g}"
+        alone = "" if self.nodes == 3 else f", nodes: {self.nodes}"
+        return f"≥ {self.value:g} × {', '.join(self.peers)}{alone}"
+
     def fits(self, shape: Shape) -> bool:
         """Whether it speaks of such a load."""
         return (

@@ -64,7 +64,8 @@ def measurement(
     load = Load(
         operations=int(rate * 4), seconds=4.0, latencies=None if is_foreign else encoded, p50_ms=p50,
         p90_ms=p90, p99_ms=p99, p999_ms=p999, longest_ms=histogram.get_max_value() / 1e3, errors=errors,
-        cpu_seconds=None if is_foreign else rate * 4 * 55e-6, peak_mb=None if is_foreign else 48.5, extra=extra or {},
+        cpu_seconds=None if is_foreign else rate * 4 * 55e-6, peak_mb=None if is_foreign else 48.5,
+        extra=extra or {},
     )  # fmt: skip
     memory = {"quorate": 62.0, "zookeeper": 310.0}.get(subject, 140.0)
     cost = Cost(
@@ -106,5 +107,6 @@ def _loads() -> Iterator[tuple[str, Shape, float, float | None, dict[str, float]
         for subject in ("quorate", "etcd"):
             rate = WRITES[subject][2] / (1 + size / 4096)
             yield subject, Shape(workload="write", callers=64, value_bytes=size), rate, None, None
-    for subject, seconds in (("quorate", 1.5), ("etcd", 2.1)):
-        yield subject, Shape(workload="restart", callers=1), 1.0, None, {"recovery_s": seconds}
+    for subject, gap_s in (("quorate", 0.21), ("etcd", 1.4)):
+        extra = {"gap_s": gap_s, "serving_s": 1.1}
+        yield subject, Shape(workload="recovery", callers=1), 800.0, None, extra
