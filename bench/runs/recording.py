@@ -40,6 +40,10 @@ BEGUN: Final = "measuring"
 """The line by which a loader says so."""
 
 
+class LoadFailed(ValueError):
+    """There is no figure, and the text says why."""
+
+
 class Latencies:
     """How long calls took. Noting one is cheap; they are counted up only in the end. Threads may share it."""
 
@@ -56,9 +60,9 @@ class Latencies:
         extra: Mapping[str, float] | None = None,
     ) -> Load:  # fmt: skip
         """What the process saw. ``operations`` may be another number than that of the latencies, where one
-        call does many. Raises ValueError if no call was answered."""
+        call does many. Raises LoadFailed if no call was answered."""
         if not self._seconds:
-            raise ValueError(f"no call was answered, and {errors} failed")
+            raise LoadFailed(f"no call was answered, and {errors} failed")
         from hdrh.histogram import HdrHistogram  # Which whoever only plans a run need not have.
 
         histogram: Any = HdrHistogram(1, LATENCY_US_MAX, 3)
