@@ -43,7 +43,7 @@ Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
 def run(
     *, subjects: Words | None = None, workloads: Words = ("write", "read"), callers: Counts | None = None,
-    rate: Rate | None = None, seconds: Seconds = 3.0, warm_up: Seconds = 1.0, repeats: Positive = 1,
+    rate: Rate | None = None, seconds: Seconds = 2.0, warm_up: Seconds = 1.0, repeats: Positive = 1,
     groups: Counts = (16,), value_bytes: Counts | None = None, keys: Positive = 1000, nodes: Positive = 3,
     data: Path | None = None, output: Output = None,
 ) -> int:  # fmt: skip
@@ -175,7 +175,8 @@ def _execute(plan: Plan, known: Run, path: Path, data: Path | None) -> None:
         try:
             Runner(plan, known, path, data, _Shown(progress)).execute()
         except KeyboardInterrupt:
-            progress.say(f"quorate: interrupted; {len(known.measurements)} measurements are in {path}")
+            done = f"{len(known.measurements)} of {plan.count} measurements"
+            progress.say(printable(f"quorate: interrupted; {done} are in {path}"))
             raise
 
 

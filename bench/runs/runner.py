@@ -179,7 +179,7 @@ def _run(command: list[str], cluster: Cluster, limit_s: float) -> tuple[Load, Co
                     meter = _meter(cluster)
                 elif line.strip():
                     last = line
-                    cost = meter.read(cluster.pids, _syncs(cluster))
+                    cost = meter.read(cluster.pids)
             code = process.wait()
         except ProcessLookupError:
             raise StepFailed("a server ended meanwhile") from None
@@ -214,11 +214,7 @@ def _lines(process: subprocess.Popen[bytes], limit_s: float) -> Iterator[bytes]:
 
 
 def _meter(cluster: Cluster) -> Meter:
-    return Meter(cluster.pids, _syncs(cluster))
-
-
-def _syncs(cluster: Cluster) -> int | None:
-    return cluster.syncs() if isinstance(cluster, CountsSyncs) else None
+    return Meter(cluster.pids, cluster.syncs if isinstance(cluster, CountsSyncs) else None)
 
 
 def _last_words(errors: IO[bytes]) -> str:

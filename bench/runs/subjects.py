@@ -28,7 +28,8 @@ class CountsSyncs(Protocol):
     """A cluster whose servers count their syncs; most do not."""
 
     def syncs(self) -> int:
-        """System calls that made files durable, of all nodes together since they began."""
+        """Syncs of the logs of all nodes together, since they began. Raises RuntimeError if a node does not
+        tell."""
 
 
 class Subject(Protocol):
