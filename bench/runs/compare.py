@@ -8,6 +8,7 @@ on each side, 0.6 with four; with fewer than three nothing can be told.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -140,6 +141,10 @@ def _differences(old: Run, new: Run) -> Iterable[str]:
         was = versions.get(one.name, one.version)
         if was != one.version:
             yield f"{one.name}: version {was or 'unknown'} before, {one.version or 'unknown'} now"
+    for side, run in (("old", old), ("new", new)):
+        counted = Counter((one.subject, one.shape.workload) for one in run.failed)
+        for (subject, workload), count in counted.items():
+            yield f"{side}: measurements of {subject}, {workload} that failed: {count}"
 
 
 def counts(comparison: Comparison) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bench.runs.medians import Medians, group
-from bench.runs.results import Measurement, Run, Shape, SubjectInfo
+from bench.runs.results import Failed, Measurement, Run, Shape, SubjectInfo
 from bench.runs.shapes import order
 
 
@@ -23,6 +23,7 @@ class Merged:
     """Those that have figures; the base first."""
     missing: Sequence[SubjectInfo]
     medians: Sequence[Medians]
+    failed: Sequence[Failed]
 
     @property
     def workloads(self) -> list[str]:
@@ -48,6 +49,7 @@ def merge(runs: Sequence[Run], base: str) -> Merged:
     two systems; the later one is called by the number of its run, too."""
     subjects: dict[str, SubjectInfo] = {}
     measurements: list[Measurement] = []
+    failed: list[Failed] = []
     for number, run in enumerate(runs, 1):
         names = _names(number, run, subjects, measurements)
         for one in run.subjects:
@@ -59,10 +61,13 @@ def merge(runs: Sequence[Run], base: str) -> Merged:
             name = names.setdefault(taken.subject, taken.subject)
             subjects.setdefault(name, SubjectInfo(name=name, title=name))
             measurements.append(msgspec.structs.replace(taken, subject=name))
+        failed += [
+            msgspec.structs.replace(one, subject=names.get(one.subject, one.subject)) for one in run.failed
+        ]
     having = {one.subject for one in measurements}
     shown = sorted((one for one in subjects.values() if one.name in having), key=lambda one: one.name != base)
     missing = [one for one in subjects.values() if one.name not in having]
-    return Merged(list(runs), base, shown, missing, group(measurements))
+    return Merged(list(runs), base, shown, missing, group(measurements), failed)
 
 
 def _names(

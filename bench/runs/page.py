@@ -14,7 +14,7 @@ from bench.runs.plots import COLOURS
 from bench.runs.ratios import headline, times_better
 from bench.runs.results import Run, SubjectInfo
 from bench.runs.shapes import loads_told, shared
-from bench.runs.summary import figure_told, times_told
+from bench.runs.summary import failure_told, figure_told, times_told
 from bench.runs.targets import Reached, reached
 from bench.runs.workloads import WORKLOADS
 
@@ -48,6 +48,7 @@ def page(merged: Merged, progress: Callable[[str], None] = lambda workload: None
     for workload in merged.workloads:
         parts.append(_workload(merged, workload, panels(merged, workload)))
         progress(workload)
+    parts.append(_failures(merged))
     parts.append(_origin(merged.runs))
     return document("Benchmark", STYLE, "\n".join(filter(None, parts)))
 
@@ -85,7 +86,8 @@ def _head(merged: Merged) -> str:
     tiles = [
         ("systems", f"{len(merged.subjects)}"), ("missing", f"{len(merged.missing)}"),
         ("workloads", f"{len(merged.workloads)}"), ("repeats of each load", spread),
-        ("calls answered", f"{sum(one.load.operations for one in taken):,}"), ("calls failed", f"{failed:,}"),
+        ("operations", f"{sum(one.load.operations for one in taken):,}"), ("calls failed", f"{failed:,}"),
+        ("measurements failed", f"{len(merged.failed)}"),
     ]  # fmt: skip
     shown = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in tiles)
     links = " · ".join(f'<a href="#{escape(one)}">{escape(one)}</a>' for one in merged.workloads)
@@ -219,6 +221,13 @@ def _spread(spread: Spread | None) -> str:
     low, high = figure_told(spread.low), figure_told(spread.high)
     around = f" <small>{low} … {high}</small>" if low != high else ""
     return f"{figure_told(spread.median)}{around}"
+
+
+def _failures(merged: Merged) -> str:
+    if not merged.failed:
+        return ""
+    lines = "".join(f"<li>{escape(failure_told(one))}</li>" for one in merged.failed)
+    return f"<h2>Measurements that failed</h2><ul>{lines}</ul>"
 
 
 def _origin(runs: Sequence[Run]) -> str:

@@ -96,7 +96,7 @@ def _swept(merged: Merged, sweep: Sweep) -> Iterator[Panel]:
         lines = _lines(merged, sweep, figure)
         if lines and (figure is not THROUGHPUT or over.name != "rate"):
             name = f"{title} over {over.title}"
-            yield Panel(name, fixed, curves(f"{name}: {fixed}", x, Axis(unit, True), lines))
+            yield Panel(name, fixed, curves(f"{name}: {fixed}", x, Axis(unit), lines))
 
 
 def _lines(merged: Merged, sweep: Sweep, figure: Figure) -> list[Series]:
@@ -145,7 +145,7 @@ def _distributions(where: str, known: Sequence[tuple[int, Medians]]) -> Iterator
         furthest = max(point.x for line in lines for point in line.points)
         x = Axis("part of all calls", False, range(int(furthest) + 1), lambda at: _NINES[int(at)])
         about = f"{where}; so many of all calls took no longer, of all repeats"
-        yield Panel(name, about, curves(f"{name}: {where}", x, Axis("ms", True), lines))
+        yield Panel(name, about, curves(f"{name}: {where}", x, Axis("ms"), lines))
 
 
 def _bars(
