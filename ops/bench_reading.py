@@ -32,7 +32,7 @@ from ops.arguments import GLOBAL, Flag, read_by
 from ops.exits import DONE, FAILED, USAGE, Failure, UsageError, one_line
 from ops.output import Column, Columns, Format, printable, write_answer, write_line, write_rows
 from ops.pages import check_writable, save
-from ops.simulate_progress import Progress
+from ops.progress import Progress
 
 NAMED: Final = 3
 """Figures that became worse, which the line at the end names."""

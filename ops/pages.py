@@ -1,4 +1,4 @@
-"""Pages that commands write to a file on request."""
+"""Files that commands write on request."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from ops.exits import USAGE, Failure, one_line
 
 
-def check_writable(file: Path) -> None:
-    """Whether the page can be written is found out before long work is done for it; what is there stays as
+def check_writable(file: Path, what: str = "the page") -> None:
+    """Whether it can be written is found out before long work is done for it; what is there stays as
     yet, and what is not is not left behind. Raises Failure."""
     is_there = os.path.lexists(file)
     try:
@@ -18,7 +18,7 @@ def check_writable(file: Path) -> None:
         if not is_there:
             file.unlink()
     except OSError as error:
-        raise Failure(f"the page cannot be written: {one_line(error)}", USAGE) from None
+        raise Failure(f"{what} cannot be written: {one_line(error)}", USAGE) from None
 
 
 def save(file: Path, page: str) -> None:
