@@ -15,7 +15,7 @@ from bench.runs.ratios import headline, times_better
 from bench.runs.results import Run, SubjectInfo
 from bench.runs.shapes import loads_told, shared
 from bench.runs.summary import failure_told, figure_told, times_told
-from bench.runs.targets import Reached, reached
+from bench.runs.targets import BASE, Reached, reached
 from bench.runs.workloads import WORKLOADS
 
 _LIGHT: Final = ("#2563c9", "#d9662b", "#1f8a5b", "#8a4fbf", "#b8891a", "#c43d6b", "#2b93a8", "#707a85")
@@ -44,7 +44,7 @@ DASH: Final = "–"
 def page(merged: Merged, progress: Callable[[str], None] = lambda workload: None) -> str:
     """The page; ``progress`` is told each workload whose plots are drawn. Raises ValueError for a
     distribution that cannot be decoded."""
-    parts = [_head(merged), _systems(merged), _targets(list(reached(merged)), merged.base), _ratios(merged)]
+    parts = [_head(merged), _systems(merged), _targets(list(reached(merged))), _ratios(merged)]
     for workload in merged.workloads:
         parts.append(_workload(merged, workload, panels(merged, workload)))
         progress(workload)
@@ -119,13 +119,14 @@ def _systems(merged: Merged) -> str:
     return "<h2>Systems</h2>" + table(["", *words], rows)
 
 
-def _targets(found: Sequence[Reached], base: str) -> str:
+def _targets(found: Sequence[Reached]) -> str:
     if not found:
         return ""
     met = sum(one.is_met for one in found)
     rows = [
         (
-            _word(one.target.workload, "th"), f"{one.target.callers}", _word(one.target.figure),
+            _word(one.target.workload, "th"), f"{one.target.callers:,}", f"{one.target.groups}",
+            f"{one.target.nodes}", _word(one.target.figure),
             _text(one.target.limit_told), _word(one.peer or ""),
             times_told(one.value) if one.peer else figure_told(one.value),
             f'<td class="{"good" if one.is_met else "open"}">{"met" if one.is_met else "not yet"}</td>',
@@ -133,10 +134,10 @@ def _targets(found: Sequence[Reached], base: str) -> str:
         for one in found
     ]  # fmt: skip
     words = [_word(one, "th") for one in ("figure", "target", "best peer")]
-    head = ["workload", "callers", *words, "reached", ""]
+    head = ["workload", "callers", "groups", "nodes", *words, "reached", ""]
     return (
         f"<h2>Targets</h2><p>{met} of {len(found)} that these runs can tell of are met. A ratio says how "
-        f"many times better {escape(base)} is than the best of those peers that were measured.</p>"
+        f"many times better {BASE} is than the best of those peers that were measured.</p>"
         + table(head, rows)
     )
 

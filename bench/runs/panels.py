@@ -19,6 +19,7 @@ from bench.runs.medians import (
     Figure,
     Medians,
     Spread,
+    more_is_better,
 )
 from bench.runs.merging import Merged
 from bench.runs.plots import Axis, Bar, Point, Series, bars, curves
@@ -124,7 +125,8 @@ def _at(merged: Merged, shape: Shape, where: str, alone: bool) -> Iterator[Panel
     if alone:
         own = dict.fromkeys(name for _, one in known for name in one.figures)
         names = [THROUGHPUT.name, P50.name, P99.name]
-        names += [name for name in own if name not in {figure.name for figure in FIGURES}]
+        ours = {figure.name for figure in FIGURES}
+        names += [name for name in own if name not in ours and more_is_better(name) is not None]
         for name in names:
             yield from _bars(name, where, known, (name,))
     yield from _distributions(where, known)

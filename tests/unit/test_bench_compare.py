@@ -160,6 +160,17 @@ def test_what_only_one_run_has_is_listed_and_not_judged() -> None:
     assert THROUGHPUT.name not in told["quorate", "write", "old"]
 
 
+def test_what_only_says_how_much_was_done_is_not_judged() -> None:
+    def having(writes: float) -> Run:
+        extra = {"writes": writes, "gap_s": 1.0}
+        return a_run(*(measurement("quorate", WRITE, at, 100.0, extra=extra) for at in range(3)))
+
+    found = compare_runs(having(100), having(1))
+    assert "gap_s" in {line.figure for line in found.lines}
+    assert "writes" not in {line.figure for line in found.lines}
+    assert found.alone == []
+
+
 def test_other_machines_and_versions_and_failures_are_noted() -> None:
     new = msgspec.structs.replace(
         run(repeats=1), machine=msgspec.structs.replace(MACHINE, cores=8),

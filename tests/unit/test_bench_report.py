@@ -142,6 +142,13 @@ def test_a_ratio_above_one_is_always_to_the_bases_good() -> None:
     assert found["write", 256, "ops/s"].peer is not None
 
 
+def test_more_groups_are_held_to_what_one_group_reaches() -> None:
+    one = next(one for one in reached(merge([run()], "quorate")) if one.target.peer_groups == 1)
+    assert one.target.limit_told == "≥ 0.85 × quorate with 1 group"
+    assert one.value == pytest.approx(21900 / 22980, rel=0.03)
+    assert one.is_met
+
+
 def test_no_target_is_told_of_systems_that_were_not_measured() -> None:
     assert list(reached(merge([few(("quorate", 100.0), ("nats", 100.0))], "quorate"))) == []
     (one,) = reached(merge([few(("quorate", 100.0), ("etcd-native", 40.0))], "quorate"))
