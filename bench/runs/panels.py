@@ -75,11 +75,12 @@ def panels(merged: Merged, workload: str) -> Iterator[Panel]:
 
 
 def _fullest(merged: Merged, shapes: Sequence[Shape]) -> Shape | None:
-    """The load that most systems have, and of those the heaviest."""
+    """The load that the base and most other systems have, and of those the heaviest."""
 
     def weight(shape: Shape) -> tuple[float, ...]:
-        systems = sum(one.shape == shape for one in merged.medians)
-        return systems, shape.rate or 0.0, shape.callers, -shape.value_bytes
+        systems = [one.subject for one in merged.medians if one.shape == shape]
+        has_base = float(merged.base in systems)
+        return has_base, len(systems), shape.rate or 0.0, shape.callers, -shape.value_bytes
 
     return max(shapes, key=weight, default=None)
 

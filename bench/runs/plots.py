@@ -22,9 +22,9 @@ INK: Final = "#fd0001"
 SOFT: Final = "#fd0002"
 LINE: Final = "#fd0003"
 _VARIABLES: Final = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)"}
-COLOURS: Final = 8
+COLOURS: Final = 12
 """Series have so many colours; then they begin again."""
-WIDE: Final = 5.0
+WIDE: Final = 10.0
 """A scale of values is logarithmic from this ratio of the greatest to the least on; others begin at 0."""
 _WIDTH: Final = 5.0
 _SETTINGS: Final[dict[Any, Any]] = {

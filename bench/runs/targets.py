@@ -52,8 +52,8 @@ class Target:
 
 
 TARGETS: Final = (
-    Target(workload="write", callers=64, peers=("pipeline",), value=0.7, groups=1),
-    Target(workload="write", callers=256, peers=("pipeline",), value=0.7, groups=1),
+    Target(workload="write", callers=64, peers=("floor",), value=0.7, groups=1),
+    Target(workload="write", callers=256, peers=("floor",), value=0.7, groups=1),
     Target(workload="write", callers=256, peers=("quorate",), value=0.85, peer_groups=1),
     Target(workload="write", callers=1024, peers=("quorate",), value=0.6, groups=64, peer_groups=1),
     Target(workload="write", callers=256, peers=NATIVE, value=4),
