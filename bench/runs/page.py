@@ -19,12 +19,12 @@ from bench.runs.targets import BASE, Reached, reached
 from bench.runs.workloads import WORKLOADS
 
 _LIGHT: Final = (
-    "#2563c9", "#d9662b", "#1f8a5b", "#8a4fbf", "#b8891a", "#c43d6b", "#2b93a8", "#707a85", "#7a9a1f", "#8c5a3c",
-    "#3b3f9e", "#d07fb0",
+    "#2563c9", "#d9662b", "#1f8a5b", "#8a4fbf", "#b8891a", "#c43d6b", "#2b93a8", "#707a85", "#7a9a1f",
+    "#8c5a3c", "#3b3f9e", "#d07fb0",
 )  # fmt: skip
 _DARK: Final = (
-    "#6ea5ff", "#f2935c", "#56c490", "#bb8bea", "#dcb65a", "#ee7fa3", "#63c3d6", "#a7b0ba", "#b3d158", "#c99a7c",
-    "#9096f0", "#f3b6d6",
+    "#6ea5ff", "#f2935c", "#56c490", "#bb8bea", "#dcb65a", "#ee7fa3", "#63c3d6", "#a7b0ba", "#b3d158",
+    "#c99a7c", "#9096f0", "#f3b6d6",
 )  # fmt: skip
 STYLE: Final = (
     CSS

@@ -78,7 +78,7 @@ def _fullest(merged: Merged, shapes: Sequence[Shape]) -> Shape | None:
     """The load that the base and most other systems have, and of those the heaviest."""
 
     def weight(shape: Shape) -> tuple[float, ...]:
-        systems = [one.subject for one in merged.medians if one.shape == shape]
+        systems = [name for name, one in merged.by_load if one == shape]
         has_base = float(merged.base in systems)
         return has_base, len(systems), shape.rate or 0.0, shape.callers, -shape.value_bytes
 
