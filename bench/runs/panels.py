@@ -96,7 +96,7 @@ def _swept(merged: Merged, sweep: Sweep) -> Iterator[Panel]:
         (P99, "Latency, p99,", "ms"),
     ):  # fmt: skip
         lines = _lines(merged, sweep, figure)
-        if lines and (figure is not THROUGHPUT or over.name != "rate"):
+        if lines:
             name = f"{title} over {over.title}"
             yield Panel(name, fixed, curves(f"{name}: {fixed}", x, Axis(unit), lines))
 

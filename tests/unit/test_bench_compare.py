@@ -250,7 +250,7 @@ def test_systems_of_one_run_are_compared(ran: Ran, tmp_path: Path) -> None:
     [
         (["RUN"], "either a second run is needed, or --base SUBJECT"),
         (["RUN", "RUN", "--base", "quorate"], "either a second run is needed, or --base SUBJECT"),
-        (["RUN", "--base", "consul"], "there are no figures of consul, only of quorate, etcd"),
+        (["RUN", "--base", "consul"], "--base consul: there are no figures of it, only of quorate, etcd"),
         (["RUN", "RUN", "--threshold", "5"], "5: expected a percentage, like 5%"),
         (["RUN", "RUN", "--threshold=-1%"], "-1%: expected a percentage, like 5%"),
         (["RUN", "RUN", "--threshold", "nan%"], "nan%: expected a percentage, like 5%"),
