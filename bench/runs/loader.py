@@ -8,7 +8,7 @@ Prints a :class:`~bench.runs.results.Load` as its last line.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -32,10 +32,11 @@ BEYOND_SECONDS: Final = 120.0
 """How long a load may take besides warming up and measuring."""
 
 
-async def measure(arguments: LoaderArguments) -> Load:
-    """Makes the load. Raises one of ``FAILURES`` if it cannot, perhaps in a group."""
+async def measure(arguments: LoaderArguments, begun: Callable[[], None]) -> Load:
+    """Makes the load; ``begun`` is called when the warm-up is over. Raises one of ``FAILURES`` if it cannot,
+    perhaps in a group."""
     shape, url = arguments.shape, arguments.target
-    times = (arguments.warm_up, arguments.seconds, print_begun)
+    times = (arguments.warm_up, arguments.seconds, begun)
     with trio.fail_after(arguments.warm_up + arguments.seconds + BEYOND_SECONDS):
         if shape.workload == "fanout":
             return await fanout.measure(url, shape, *times)
@@ -43,10 +44,10 @@ async def measure(arguments: LoaderArguments) -> Load:
             return await recovery.measure(url, arguments.pids, shape, *times)
         if shape.workload == "election":
             return (await handover.measure(url, *times)).load()
-        return await _calls(arguments)
+        return await _calls(arguments, begun)
 
 
-async def _calls(arguments: LoaderArguments) -> Load:
+async def _calls(arguments: LoaderArguments, begun: Callable[[], None]) -> Load:
     """A load that is made of calls."""
     shape, url = arguments.shape, arguments.target
     async with connect(url) as client:
@@ -54,7 +55,7 @@ async def _calls(arguments: LoaderArguments) -> Load:
         operations = [operation(client, url, shape, caller) for caller in range(shape.callers)]
         run = partial(drive, operations, shape.rate)
         await run(arguments.warm_up)
-        print_begun()
+        begun()
         return (await run(arguments.seconds)).load()
 
 
@@ -63,7 +64,7 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = LoaderArguments.parse(MODULE, "A load on a running cluster.", WORKLOADS, given)
     settle_process()
     try:
-        load = trio.run(measure, arguments)
+        load = trio.run(measure, arguments, print_begun)
     except Exception as error:
         cause = _first(error)
         if not isinstance(cause, FAILURES):
