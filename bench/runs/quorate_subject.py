@@ -121,6 +121,13 @@ async def _syncs(addresses: Sequence[str]) -> int:
     return total
 
 
+def product() -> str:
+    """The version of this program, and whether its core is compiled."""
+    core = find_spec("raftgroup.replica")
+    compiled = core is not None and core.origin is not None and not core.origin.endswith(".py")
+    return version("quorate") + (", core compiled" if compiled else ", interpreted")
+
+
 class QuorateSubject:
     """A cluster of ``quorate dev``, loaded by the Python client."""
 
@@ -139,10 +146,8 @@ class QuorateSubject:
         return None
 
     def version(self) -> str:
-        """Of both, and whether the core is compiled."""
-        core = find_spec("raftgroup.replica")
-        compiled = core is not None and core.origin is not None and not core.origin.endswith(".py")
-        return version("quorate") + (", core compiled" if compiled else ", interpreted")
+        """Of both."""
+        return product()
 
     def start(self, directory: Path, nodes: int, groups: int) -> DevCluster:
         """Starts it; see :class:`~bench.runs.subjects.Subject`."""

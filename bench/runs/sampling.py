@@ -96,9 +96,9 @@ class Meter:
         self._first: Final = {pid: spent(pid) for pid in pids}
 
     def read(self, pids: Sequence[int]) -> Cost | None:
-        """What all processes spent since; None if they are others now, of which one died with its accounts.
-        Raises ProcessLookupError."""
-        if set(pids) != self._first.keys():
+        """What all processes spent since; None if there are none, or they are others now, of which one died
+        with its accounts. Raises ProcessLookupError."""
+        if not pids or set(pids) != self._first.keys():
             return None
         last = {pid: spent(pid) for pid in pids}
         written: int | None = 0

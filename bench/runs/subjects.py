@@ -13,7 +13,8 @@ class Cluster(Protocol):
 
     @property
     def pids(self) -> list[int]:
-        """Processes of the servers, one for each node, in the order of the nodes."""
+        """Processes of the servers, one for each node, in the order of the nodes; none where the only node is
+        in the process that makes the load."""
 
     @property
     def target(self) -> str:

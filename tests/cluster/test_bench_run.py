@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from bench.runs import fanout
+from bench.runs.embedded_subject import QUORATE_EMBEDDED
 from bench.runs.loader import WORKLOADS, measure
 from bench.runs.recording import LoaderArguments
-from bench.runs.results import Shape, read
-from tests.devprocess import Dev, quorate
+from bench.runs.results import Load, Shape, read
+from tests.devprocess import Dev, environment, quorate
 
 pytestmark = pytest.mark.cluster
 
@@ -74,6 +76,15 @@ def test_a_run_keeps_what_a_cluster_was_measured_at_while_a_node_was_killed(tmp_
     assert 0 < recovery.load.extra["gap_s"] < 30
     assert 0 < recovery.load.extra["serving_s"] < 60
     assert [entry.name for entry in tmp_path.iterdir()] == [file.name], "clusters leave nothing behind"
+
+
+async def test_the_same_load_runs_on_a_node_within_the_process(tmp_path: Path) -> None:
+    cluster = QUORATE_EMBEDDED.start(tmp_path, 3, 2)
+    for workload in ("write", "read"):
+        shape = Shape(workload=workload, callers=4, groups=2, keys=20)
+        command = QUORATE_EMBEDDED.load(cluster, shape, 0.2, 0.05)
+        done = await trio.run_process(command, capture_stdout=True, env=environment())
+        assert msgspec.json.decode(done.stdout.splitlines()[-1], type=Load).operations > 10
 
 
 async def test_a_load_on_nothing_says_so_and_ends(dev: Dev) -> None:

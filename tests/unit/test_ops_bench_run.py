@@ -14,6 +14,7 @@ import pytest
 from bench.runs.registry import SUBJECTS
 from bench.runs.results import Load, Measurement, Shape, read
 from bench.runs.runner import Runner
+from bench.runs.workloads import WORKLOADS
 from ops import bench_run, runner
 
 Ran = Callable[..., tuple[int, str, str]]
@@ -155,3 +156,10 @@ def test_what_was_found_before_an_interrupt_is_kept_and_said(
     assert "interrupted; 1 of 2 measurements are in r.json" in err
     assert [one.shape for one in read(Path("r.json")).measurements] == [Shape(workload="write", callers=1)]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_help_names_every_workload(run: Ran) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    words = set(out.replace(",", " ").replace(".", " ").split())
+    assert WORKLOADS.keys() <= words
