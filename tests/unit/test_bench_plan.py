@@ -57,7 +57,7 @@ def test_what_belongs_to_a_workload_is_not_asked_for() -> None:
 
 
 def test_recovery_comes_last_for_what_it_leaves_behind() -> None:
-    assert [one.workload for one in shapes(["recovery", "read", "values"], value_bytes=[16])] == [
+    assert [one.workload for one in shapes(["recovery", "read", "values"], callers=[1], value_bytes=[16])] == [
         "read", "write", "recovery",
     ]  # fmt: skip
 
