@@ -57,9 +57,8 @@ def test_what_belongs_to_a_workload_is_not_asked_for() -> None:
 
 
 def test_recovery_comes_last_for_what_it_leaves_behind() -> None:
-    assert [one.workload for one in shapes(["recovery", "read", "values"], callers=[1], value_bytes=[16])] == [
-        "read", "write", "recovery",
-    ]  # fmt: skip
+    found = shapes(["recovery", "read", "values"], callers=[1], value_bytes=[16])
+    assert [one.workload for one in found] == ["read", "write", "recovery"]
 
 
 def test_at_a_rate_many_calls_may_be_under_way_unless_said_otherwise() -> None:
