@@ -11,6 +11,7 @@ import trio
 from bench.runs import fanout
 from bench.runs.embedded_subject import QUORATE_EMBEDDED
 from bench.runs.loader import WORKLOADS, measure
+from bench.runs.quorate_subject import QUORATE
 from bench.runs.recording import LoaderArguments
 from bench.runs.results import Load, Shape, read
 from tests.devprocess import Dev, environment, quorate
@@ -86,6 +87,12 @@ async def test_the_same_load_runs_on_a_node_within_the_process(tmp_path: Path) -
         command = QUORATE_EMBEDDED.load(cluster, shape, 0.2, 0.05)
         done = await trio.run_process(command, capture_stdout=True, env=environment())
         assert msgspec.json.decode(done.stdout.splitlines()[-1], type=Load).operations > 10
+
+
+def test_a_cluster_that_does_not_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    with pytest.raises(RuntimeError, match=r"quorate dev ended instead of serving: quorate: .*data"):
+        QUORATE.start(tmp_path, 1, 2)
 
 
 async def test_a_load_on_nothing_says_so_and_ends(dev: Dev) -> None:
