@@ -11,9 +11,11 @@ import trio
 from bench.runs import fanout
 from bench.runs.embedded_subject import QUORATE_EMBEDDED
 from bench.runs.loader import WORKLOADS, measure
+from bench.runs.operations import ENTRIES, entries, prepare
 from bench.runs.quorate_subject import QUORATE
 from bench.runs.recording import LoaderArguments
 from bench.runs.results import Load, Shape, read
+from router.client import connect
 from tests.devprocess import Dev, environment, quorate
 
 pytestmark = pytest.mark.cluster
@@ -34,6 +36,16 @@ async def test_every_load_is_answered_without_an_error(dev: Dev, workload: str) 
     assert load.operations > 0
     assert load.errors == 0
     assert begun == [None]
+
+
+async def test_with_many_groups_entries_are_spread_over_nearly_all_of_them(dev: Dev) -> None:
+    shape = Shape(workload="write", callers=1, groups=64, keys=500)
+    name = f"{ENTRIES}-256"
+    async with connect(dev.url) as client:
+        with trio.fail_after(60):
+            await prepare(client, shape)
+        assert [one.partitions async for one in client.primitives(name)] == [256]
+        assert await entries(client, shape).size() == 500
 
 
 async def test_at_a_rate_as_many_calls_are_made_as_were_due(dev: Dev) -> None:
