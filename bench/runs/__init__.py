@@ -1,0 +1,1 @@
+"""The benchmark harness: systems side by side, workloads, figures with their cost, and the comparison."""
