@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import trio
@@ -35,8 +36,8 @@ class Rounds(Protocol):
     def ready(self) -> bool:
         """Whether every group here knows its leader."""
 
-    def round(self) -> Effects:
-        """Does what the inbox and the clock ask for."""
+    def round(self, send: Callable[[Effects], object]) -> Effects:
+        """Does what the inbox and the clock ask for. ``send`` is given what is not to wait for the rest."""
 
     def sync_done(self, round_number: int) -> None:
         """Everything written up to this round is durable."""
@@ -190,7 +191,7 @@ class Driver:
                     self._bell.hush()
                     if self._failure is not None:
                         raise self._failure
-                    effects = self._engine.round()
+                    effects = self._engine.round(partial(self._send, syncer))
                     self._carry_out(effects, syncer)
                     if self._ready is not None and self._engine.ready:
                         ready, self._ready = self._ready, None
@@ -203,13 +204,17 @@ class Driver:
                 if self._left is not None:
                     self._left.set()
 
-    def _carry_out(self, effects: Effects, syncer: Syncer) -> None:
+    def _send(self, syncer: Syncer, effects: Effects) -> None:
         names = self._names
         for node, sections in effects.peers.items():
             self._peers.send(names[node], sections)
         if effects.sync_round is not None:
             self._asked = effects.sync_round
             syncer.request(effects.sync_round)
+
+    def _carry_out(self, effects: Effects, syncer: Syncer) -> None:
+        self._send(syncer, effects)
+        names = self._names
         for connection, frames in effects.clients.items():
             self._clients.send(connection, frames)
         for connection in effects.close:

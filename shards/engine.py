@@ -220,8 +220,10 @@ class Engine:
 
     # --- The round ----------------------------------------------------------------------------------
 
-    def round(self) -> Effects:
-        """Does what the inbox and the clock ask for. Raises ``StoreFailed`` or ``StoreDamaged``: stop."""
+    def round(self, send: Callable[[Effects], object] | None = None) -> Effects:
+        """Does what the inbox and the clock ask for; the rest of what it wants carried out is returned.
+        ``send`` is given, before anything is applied, what peers are to hear and the sync that is wanted: so
+        they, and the disk, work meanwhile. Raises ``StoreFailed`` or ``StoreDamaged``: stop."""
         now_ms = self._clock.monotonic_ms()
         inbox, self._inbox = self._inbox, []
         for event in inbox:
@@ -230,6 +232,11 @@ class Engine:
         self._writer.retry()
         self.snapshots.take_over()
         active = self._advance(now_ms)
+        if send is not None:
+            first = self.out.take_peers()
+            first.sync_round = self._writer.wanted()
+            if first.peers or first.sync_round is not None:
+                send(first)
         if not self._writer.is_stalled:
             self._apply(now_ms, active)
             self._flush(now_ms, active)

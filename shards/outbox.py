@@ -122,10 +122,20 @@ class Outbox:
             found = self._keepalives[key] = Keepalives()
         return found
 
-    def take(self) -> Effects:
-        """Encodes what is gathered and begins anew."""
+    def take_peers(self) -> Effects:
+        """What is gathered for peers so far, but for confirmations of keepalives; begins anew with these."""
+        self._join_beats()
+        peers, self.effects.peers = self.effects.peers, {}
+        return Effects(peers=peers)
+
+    def _join_beats(self) -> None:
         for peer, beats in self._beats.items():
             self.peer(peer, Priority.CONTROL, section(SectionKind.HEARTBEATS, b"".join(beats)))
+        self._beats = {}
+
+    def take(self) -> Effects:
+        """Encodes what is gathered and begins anew."""
+        self._join_beats()
         for (node, connection, number), given in self._keepalives.items():
             for frame in given.frames(number):
                 if node == self._node:

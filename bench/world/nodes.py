@@ -191,7 +191,7 @@ class SimNode:
             self._mortal(self._round)
 
     def _round(self) -> None:
-        self._carry_out(self.engine.round())
+        self._carry_out(self.engine.round(self._send))
         self._check()
 
     def _passes(self, point: str) -> None:
@@ -204,7 +204,7 @@ class SimNode:
         except Died as died:
             self._died(self.node, str(died))
 
-    def _carry_out(self, effects: Effects) -> None:
+    def _send(self, effects: Effects) -> None:
         self._passes("before_send")
         for node, sections in effects.peers.items():
             ordered = [section for _, section in sorted(sections, key=lambda section: section[0])]
@@ -212,15 +212,18 @@ class SimNode:
                 self._check_sent(section)
             self._network.send(self, node, ordered)
             self._passes("half_sent")
+        self._passes("before_sync")
+        if effects.sync_round is not None:
+            self.syncer.request(effects.sync_round)
+
+    def _carry_out(self, effects: Effects) -> None:
+        self._send(effects)
         self._passes("before_answers")
         if self.clients is not None:
             for connection, frames in effects.clients.items():
                 self.clients.to_client(connection, frames)
             for connection in effects.close:
                 self.clients.close_client(connection)
-        self._passes("before_sync")
-        if effects.sync_round is not None:
-            self.syncer.request(effects.sync_round)
         self.wake(self._clock.true_delay_ms(max(effects.wake_in_ms, 0)))
 
     def _told_synced(self, round_number: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 
 import pytest
@@ -21,15 +21,22 @@ class FakeEngine:
     def __init__(self) -> None:
         self.rounds: list[float] = []
         self.effects: list[Effects] = []
+        self.first: list[Effects] = []
+        """Given out before a round's other effects."""
+        self.between: Callable[[], object] = lambda: None
+        """What a round does behind them."""
         self.synced: list[int] = []
         self.ready = False
         self.idle_ms = 1000
         self.error: BaseException | None = None
 
-    def round(self) -> Effects:
+    def round(self, send: Callable[[Effects], object]) -> Effects:
         self.rounds.append(trio.current_time())
         if self.error is not None:
             raise self.error
+        if self.first:
+            send(self.first.pop(0))
+            self.between()
         return self.effects.pop(0) if self.effects else Effects(wake_in_ms=self.idle_ms)
 
     def sync_done(self, round_number: int) -> None:
@@ -103,6 +110,19 @@ async def test_every_effect_is_carried_out(autojump_clock: trio.testing.MockCloc
         assert rig.said.all == [
             ("peer", "b", (1, b"x")), ("sync", 5), ("client", 7, b"f", b"g"), ("finish", 7),
             ("drop", "a", "garbage"),
+        ]  # fmt: skip
+
+
+async def test_what_peers_and_the_disk_wait_for_is_carried_out_while_the_round_goes_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    rig = Rig()
+    rig.engine.first.append(Effects(peers={NodeId(2): [(1, b"x")]}, sync_round=5))
+    rig.engine.effects.append(Effects(clients={7: [b"f"]}, sync_round=6))
+    rig.engine.between = lambda: rig.said.all.append(("applied",))
+    async with rig.running():
+        assert rig.said.all == [
+            ("peer", "b", (1, b"x")), ("sync", 5), ("applied",), ("sync", 6), ("client", 7, b"f"),
         ]  # fmt: skip
 
 
