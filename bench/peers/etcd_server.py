@@ -1,0 +1,54 @@
+"""etcd's servers, as Debian packages them: defaults, so every write is synced before it is acknowledged."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from bench.peers.serving import Servers, ask, find_program, free_ports, make_directory, node_names, said
+
+QUOTA_BYTES: Final = 8 << 30
+"""Of the database; the default of 2 GB would end long loads of large values."""
+
+
+def start(directory: Path, nodes: int) -> Servers:
+    """Starts a cluster; its target is the client addresses by commas, the leader's first."""
+    names = node_names(nodes)
+    ports = free_ports(2 * nodes)
+    clients, peers = ports[:nodes], ports[nodes:]
+    servers = Servers(directory)
+    for number, name in enumerate(names):
+        servers.start(name, command(names, clients, peers, number, make_directory(directory, name)))
+    servers.wait(lambda: all(_is_healthy(port) for port in clients))
+    ordered = sorted(clients, key=lambda port: not _leads(port))
+    servers.target = ",".join(f"127.0.0.1:{port}" for port in ordered)
+    return servers
+
+
+def command(names: list[str], clients: list[int], peers: list[int], number: int, data: Path) -> list[str]:
+    """The command line of one server."""
+    cluster = ",".join(f"{name}=http://127.0.0.1:{port}" for name, port in zip(names, peers, strict=True))
+    client, peer = f"http://127.0.0.1:{clients[number]}", f"http://127.0.0.1:{peers[number]}"
+    return [
+        find_program("etcd") or "etcd", "--name", names[number], "--data-dir", str(data),
+        "--listen-client-urls", client, "--advertise-client-urls", client,
+        "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+        "--initial-cluster", cluster, "--initial-cluster-state", "new",
+        "--quota-backend-bytes", str(QUOTA_BYTES), "--logger", "zap", "--log-level", "warn",
+    ]  # fmt: skip
+
+
+def _is_healthy(port: int) -> bool:
+    return bool(ask(f"http://127.0.0.1:{port}/health").get("health") == "true")
+
+
+def _leads(port: int) -> bool:
+    status = ask(f"http://127.0.0.1:{port}/v3/maintenance/status", {})
+    return bool(status["leader"] == status["header"]["member_id"])
+
+
+def version() -> str:
+    """``etcd 3.4.23``, or without the number where it is not installed."""
+    found = re.search(r"etcd Version: (\S+)", said([find_program("etcd") or "etcd", "--version"]))
+    return f"etcd {found[1]}" if found else "etcd"

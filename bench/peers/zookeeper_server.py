@@ -1,0 +1,78 @@
+"""ZooKeeper's servers, as Debian packages them: forceSync is on by default, with the log in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Final
+
+from bench.peers.serving import Servers, find_program, free_ports, make_directory, node_names, said
+
+JARS: Final = Path(os.environ.get("ZOOKEEPER_JARS", "/usr/share/java"))
+"""Where the packages put their jars, ``zookeeper.jar`` among them, which names those that it needs."""
+CLASSPATH: Final = f"{JARS}/zookeeper.jar:{JARS}/slf4j-simple.jar"
+HEAP: Final = "-Xmx1000m"
+"""What ZooKeeper's own scripts set."""
+MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+
+
+def start(directory: Path, nodes: int) -> Servers:
+    """Starts a cluster; its target is the client addresses by commas, the leader's first."""
+    names = node_names(nodes)
+    ports = free_ports(3 * nodes)
+    clients = ports[:nodes]
+    servers = Servers(directory)
+    for number, name in enumerate(names):
+        data = make_directory(directory, name)
+        (data / "myid").write_text(f"{number + 1}\n")
+        file = data / "zoo.cfg"
+        file.write_text(configuration(data, clients[number], ports[nodes : 2 * nodes], ports[2 * nodes :]))
+        servers.start(name, command(file))
+    servers.wait(lambda: all(_mode(port) is not None for port in clients))
+    ordered = sorted(clients, key=lambda port: _mode(port) == "follower")
+    servers.target = ",".join(f"127.0.0.1:{port}" for port in ordered)
+    return servers
+
+
+def configuration(data: Path, client: int, quorum: list[int], election: list[int]) -> str:
+    """The file of one server. A single one runs alone, without the quorum's ports."""
+    lines = [
+        f"dataDir={data}/snapshots", f"dataLogDir={data}/log", f"clientPort={client}",
+        "clientPortAddress=127.0.0.1", "tickTime=2000", "initLimit=10", "syncLimit=5", "maxClientCnxns=0",
+        "admin.enableServer=false", "4lw.commands.whitelist=srvr",
+    ]  # fmt: skip
+    if len(quorum) > 1:
+        lines += [
+            f"server.{number + 1}=127.0.0.1:{ports[0]}:{ports[1]}"
+            for number, ports in enumerate(zip(quorum, election, strict=True))
+        ]
+        (data / "snapshots").mkdir(exist_ok=True)
+        (data / "snapshots" / "myid").write_text((data / "myid").read_text())
+    return "\n".join(lines) + "\n"
+
+
+def command(file: Path) -> list[str]:
+    """The command line of one server."""
+    return [
+        find_program("java") or "java", HEAP, "-cp", CLASSPATH, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        "-Dzookeeper.jmx.log4j.disable=true", MAIN, str(file),
+    ]  # fmt: skip
+
+
+def _mode(port: int) -> str | None:
+    """``leader``, ``follower`` or ``standalone``; None of a server that does not serve. Raises OSError."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"srvr")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    found = re.search(rb"^Mode: (\w+)$", answer, re.MULTILINE)
+    return found[1].decode() if found else None
+
+
+def version() -> str:
+    """``ZooKeeper 3.8.0, java 17.0.15``, or without the numbers where they are not installed."""
+    jar = JARS / "zookeeper.jar"
+    found = re.search(r"zookeeper-(\d[\d.]*\d)\.jar", jar.resolve().name)
+    java = re.search(r'version "([^"]+)"', said([find_program("java") or "java", "-version"]))
+    return f"ZooKeeper{f' {found[1]}' if found else ''}, java{f' {java[1]}' if java else ''}"
