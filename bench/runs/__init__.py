@@ -1,1 +1,1 @@
-"""The benchmark harness: systems side by side, workloads, figures with what they cost, and their comparison."""
+"""The benchmark harness: systems side by side, workloads, figures with their cost, and the comparison."""

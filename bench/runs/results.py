@@ -1,6 +1,7 @@
 """What a benchmark found, as it is kept in a file: figures of loads, with the machine and the versions.
 
-A file is one JSON object of a :class:`Run`. ``quorate bench run`` writes it, ``compare`` and ``report`` read it.
+A file is one JSON object of a :class:`Run`. ``quorate bench run`` writes it, ``compare`` and ``report`` read
+it.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     workload: str
     """A name of ``bench.runs.workloads.WORKLOADS``."""
     callers: int
-    """Calls that are under way at once, from one process."""
+    """Calls that are under way at once, from one process; at a rate the most that may be."""
     groups: int = 16
     """Data groups, of systems that have them."""
     nodes: int = 3
     value_bytes: int = 128
     keys: int = 1000
     rate: float | None = None
-    """Calls a second, begun whether earlier ones are answered or not; None: each caller calls again when it is
-    answered. At a rate, latencies count from when the call was due."""
+    """Calls a second, begun whether earlier ones are answered or not; None: each caller calls again when it
+    is answered. At a rate, latencies count from when the call was due."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     errors: int = 0
     """Calls that failed; they are not among the operations."""
     latencies: str | None = None
-    """An encoded HdrHistogram, of microseconds; None where a foreign load generator tells percentiles alone."""
+    """An encoded HdrHistogram, of microseconds; None where a foreign load generator tells percentiles
+    alone."""
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -48,7 +50,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float | None = None
     """Processor time of the process during the measurement."""
     extra: dict[str, float] = {}
-    """Figures of single workloads, by name with the unit in it, like ``recovery_s``."""
+    """Figures of single workloads, by name with the unit in it, like ``gap_s``; at a rate ``given_up_calls``,
+    if any were due and never begun."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +95,15 @@ class SubjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Why it did not take part, and what to do about it."""
 
 
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """A measurement that did not come about."""
+
+    subject: str
+    shape: Shape
+    repeat: int
+    reason: str
+
+
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """Where it ran."""
 
@@ -115,6 +127,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     subjects: list[SubjectInfo]
     measurements: list[Measurement]
+    failed: list[Failed] = []
 
 
 def write(run: Run, path: Path) -> None:

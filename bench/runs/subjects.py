@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bench.runs.results import Shape
 
@@ -21,6 +21,14 @@ class Cluster(Protocol):
 
     def stop(self) -> None:
         """Ends the servers, and waits until they have ended. Safe to repeat."""
+
+
+@runtime_checkable
+class CountsSyncs(Protocol):
+    """A cluster whose servers count their syncs; most do not."""
+
+    def syncs(self) -> int:
+        """System calls that made files durable, of all nodes together since they began."""
 
 
 class Subject(Protocol):
@@ -57,6 +65,6 @@ class Subject(Protocol):
         Raises RuntimeError that says what the servers said."""
 
     def load(self, cluster: Cluster, shape: Shape, seconds: float, warm_up: float) -> list[str]:
-        """The command line of a process that makes the load, and prints a ``bench.runs.results.Load`` as one line
-        of JSON, its last. It prepares what it needs, warms up, and ends with another status than 0 after
+        """The command line of a process that makes the load, and prints a ``bench.runs.results.Load`` as one
+        line of JSON, its last. It prepares what it needs, warms up, and ends with another status than 0 after
         saying why if it cannot."""
