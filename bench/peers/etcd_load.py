@@ -1,0 +1,186 @@
+"""A load on etcd from Python: aetcd, which is grpcio's asyncio client under a plain face, on one connection.
+
+``python -m bench.peers.etcd_load --target 127.0.0.1:2379 --workload write``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import aetcd
+from aetcd.exceptions import ClientError
+
+from bench.peers.loading import (
+    WATCHERS,
+    AsyncCall,
+    Fanout,
+    Keys,
+    key_name,
+    measure_async,
+    measure_fanout,
+    value_of,
+)
+from bench.runs.recording import LoaderArguments, print_load, settle_process
+from bench.runs.results import Load, Shape
+
+PREFIX: Final = "bench/entries/"
+COUNTER: Final = b"bench/count"
+LOCK_TTL_SECONDS: Final = 60
+BATCH: Final = 100
+"""Puts in a transaction; etcd takes 128."""
+BATCH_BYTES_MAX: Final = 1_000_000
+"""etcd refuses a request of more than 1.5 MiB."""
+
+
+def connect(target: str, **options: Any) -> Any:
+    """A client of the first address, the leader's."""
+    host, _, port = target.partition(",")[0].rpartition(":")
+    return aetcd.Client(host=host, port=int(port), options=options)
+
+
+def key(name: str) -> bytes:
+    """Where an entry is."""
+    return f"{PREFIX}{name}".encode()
+
+
+async def prepare(client: Any, shape: Shape) -> None:
+    """Writes every key once."""
+    value, put = value_of(shape), client.transactions.put
+    batch = max(1, min(BATCH, BATCH_BYTES_MAX // (shape.value_bytes + 64)))
+    for low in range(0, shape.keys, batch):
+        names = [key(key_name(number)) for number in range(low, min(low + batch, shape.keys))]
+        await client.transaction(compare=[], success=[put(name, value) for name in names], failure=[])
+    await client.put(COUNTER, b"0")
+
+
+def write(client: Any, shape: Shape, caller: int) -> AsyncCall:
+    """Puts a key."""
+    keys, value = Keys(shape, caller), value_of(shape)
+    return lambda: client.put(key(keys.name()), value)
+
+
+def read(client: Any, shape: Shape, caller: int) -> AsyncCall:
+    """Gets a key; linearizable is etcd's default."""
+    keys = Keys(shape, caller)
+    return lambda: client.get(key(keys.name()))
+
+
+def read_sequential(client: Any, shape: Shape, caller: int) -> AsyncCall:
+    """Gets a key as the server that is asked has it. On one connection to one server it never goes back."""
+    keys = Keys(shape, caller)
+    return lambda: client.get(key(keys.name()), serializable=True)
+
+
+def mixed(client: Any, shape: Shape, caller: int) -> AsyncCall:
+    """Nine reads to a write."""
+    keys, reading, writing = Keys(shape, caller), read(client, shape, caller), write(client, shape, caller)
+    return lambda: writing() if keys.writes() else reading()
+
+
+def counter(client: Any, shape: Shape, caller: int) -> AsyncCall:
+    """Adds one to a counter by compare and swap, as etcd has no such command."""
+
+    async def increment() -> None:
+        while True:
+            found = await client.get(COUNTER)
+            if await client.replace(COUNTER, found.value, b"%d" % (int(found.value) + 1)):
+                return
+
+    return increment
+
+
+def lock(client: Any, shape: Shape, caller: int) -> AsyncCall:
+    """A lock of the caller's own, by the client's recipe."""
+    return _pairs(client, caller)
+
+
+def lock_contended(client: Any, shape: Shape, caller: int) -> AsyncCall:
+    """One lock for all."""
+    return _pairs(client, 0)
+
+
+def _pairs(client: Any, number: int) -> AsyncCall:
+    name = b"bench/lock-%d" % number
+
+    async def pair() -> None:
+        held = client.lock(name, ttl=LOCK_TTL_SECONDS)
+        if not await held.acquire(timeout=None) or not await held.release():
+            raise ClientError("the lock was not held")
+
+    return pair
+
+
+def sessions(target: str, shape: Shape, caller: int) -> AsyncCall:
+    """A client of its own for one read."""
+    keys = Keys(shape, caller)
+
+    async def session() -> None:
+        async with connect(target, **{"grpc.use_local_subchannel_pool": 1}) as own:
+            await own.get(key(keys.name()))
+
+    return session
+
+
+WORKLOADS: Final[dict[str, Callable[[Any, Shape, int], AsyncCall]]] = {
+    "write": write, "read": read, "read-sequential": read_sequential, "mixed": mixed, "counter": counter,
+    "lock": lock, "lock-contended": lock_contended,
+}  # fmt: skip
+NAMES: Final = frozenset({*WORKLOADS, "sessions", "fanout"})
+
+
+async def fan_out(client: Any, arguments: LoaderArguments) -> Load:
+    """Watchers, each on a connection of its own, and one who puts."""
+    fanout, name = Fanout(WATCHERS), key(key_name(0))
+    clients = [
+        connect(arguments.target, **{"grpc.use_local_subchannel_pool": 1}) for _ in range(WATCHERS)
+    ]
+
+    async def watch(own: Any) -> None:
+        await own.connect()
+        watching = await own.watch(name)
+        ready.release()
+        async for _ in watching:
+            fanout.told()
+
+    ready = asyncio.Semaphore(0)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(watch(own)) for own in clients]
+        for _ in clients:
+            await ready.acquire()
+        load = await measure_fanout(arguments, fanout, lambda: client.put(name, value_of(arguments.shape)))
+        for task in tasks:
+            task.cancel()
+    for own in clients:
+        await own.close()
+    return load
+
+
+async def run(arguments: LoaderArguments) -> Load:
+    """Makes the load."""
+    shape = arguments.shape
+    async with connect(arguments.target) as client:
+        await prepare(client, shape)
+        if shape.workload == "fanout":
+            return await fan_out(client, arguments)
+        if shape.workload == "sessions":
+            calls = [sessions(arguments.target, shape, caller) for caller in range(shape.callers)]
+        else:
+            calls = [WORKLOADS[shape.workload](client, shape, caller) for caller in range(shape.callers)]
+        return await measure_async(arguments, calls, (ClientError,))
+
+
+def main() -> None:
+    """The command line."""
+    arguments = LoaderArguments.parse("bench.peers.etcd_load", "Load on etcd by aetcd.", sorted(NAMES))
+    settle_process()
+    try:
+        print_load(asyncio.run(run(arguments)))
+    except (RuntimeError, ClientError, TimeoutError) as error:
+        sys.exit(f"etcd: {error!r}")
+
+
+if __name__ == "__main__":
+    main()
