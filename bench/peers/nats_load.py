@@ -1,0 +1,157 @@
+"""A load on NATS from Python: nats-py, on a JetStream key-value bucket of as many replicas as there are nodes.
+
+``python -m bench.peers.nats_load --target 127.0.0.1:4222 --workload write``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import nats
+from nats.errors import Error
+from nats.js.api import RetentionPolicy, StreamConfig
+from nats.js.errors import BadRequestError
+
+from bench.peers.loading import (
+    WATCHERS,
+    AsyncCall,
+    Fanout,
+    Keys,
+    key_name,
+    measure_async,
+    measure_fanout,
+    value_of,
+)
+from bench.runs.recording import LoaderArguments, print_load, settle_process
+from bench.runs.results import Load, Shape
+
+BUCKET: Final = "bench"
+QUEUE: Final = "bench-queue"
+TIMEOUT_SECONDS: Final = 30.0
+
+
+async def connect(target: str, number: int = 0) -> Any:
+    """A client of one of the addresses."""
+    addresses = target.split(",")
+    return await nats.connect(f"nats://{addresses[number % len(addresses)]}", allow_reconnect=False)
+
+
+async def prepare(context: Any, shape: Shape) -> Any:
+    """The bucket, with every key written once."""
+    bucket = await context.create_key_value(bucket=BUCKET, replicas=shape.nodes, history=1)
+    value = value_of(shape)
+    for low in range(0, shape.keys, 100):
+        numbers = range(low, min(low + 100, shape.keys))
+        await asyncio.gather(*(bucket.put(key_name(number), value) for number in numbers))
+    return bucket
+
+
+def write(bucket: Any, shape: Shape, caller: int) -> AsyncCall:
+    """Puts a key."""
+    keys, value = Keys(shape, caller), value_of(shape)
+    return lambda: bucket.put(keys.name(), value)
+
+
+def read(bucket: Any, shape: Shape, caller: int) -> AsyncCall:
+    """Gets a key from the leader of the bucket's stream, which asks no quorum."""
+    keys = Keys(shape, caller)
+    return lambda: bucket.get(keys.name())
+
+
+def mixed(bucket: Any, shape: Shape, caller: int) -> AsyncCall:
+    """Nine reads to a write."""
+    keys, reading, writing = Keys(shape, caller), read(bucket, shape, caller), write(bucket, shape, caller)
+    return lambda: writing() if keys.writes() else reading()
+
+
+WORKLOADS: Final[dict[str, Callable[[Any, Shape, int], AsyncCall]]] = {
+    "write": write, "read": read, "mixed": mixed,
+}  # fmt: skip
+NAMES: Final = frozenset({*WORKLOADS, "queue", "sessions", "fanout"})
+
+
+async def queues(context: Any, shape: Shape) -> list[AsyncCall]:
+    """Callers who share a work queue: they publish a message, take one, and acknowledge that."""
+    await context.add_stream(
+        StreamConfig(
+            name=QUEUE, subjects=[QUEUE], retention=RetentionPolicy.WORK_QUEUE, num_replicas=shape.nodes
+        )
+    )
+    subscription = await context.pull_subscribe(QUEUE, durable="bench")
+    value = value_of(shape)
+
+    async def pair() -> None:
+        await context.publish(QUEUE, value)
+        (message,) = await subscription.fetch(1, timeout=TIMEOUT_SECONDS)
+        await message.ack_sync()
+
+    return [pair] * shape.callers
+
+
+def session(target: str, shape: Shape, caller: int) -> AsyncCall:
+    """A client of its own for one read."""
+    keys = Keys(shape, caller)
+
+    async def one() -> None:
+        own = await connect(target, caller)
+        try:
+            bucket = await own.jetstream(timeout=TIMEOUT_SECONDS).key_value(BUCKET)
+            await bucket.get(keys.name())
+        finally:
+            await own.close()
+
+    return one
+
+
+async def fan_out(bucket: Any, arguments: LoaderArguments) -> Load:
+    """Watchers, each on a connection of its own, and one who puts."""
+    fanout, name = Fanout(WATCHERS), key_name(0)
+    clients = [await connect(arguments.target, number) for number in range(WATCHERS)]
+
+    async def told(message: Any) -> None:
+        fanout.told()
+
+    for own in clients:
+        await own.subscribe(f"$KV.{BUCKET}.{name}", cb=told)
+        await own.flush()
+    load = await measure_fanout(arguments, fanout, lambda: bucket.put(name, value_of(arguments.shape)))
+    for own in clients:
+        await own.close()
+    return load
+
+
+async def run(arguments: LoaderArguments) -> Load:
+    """Makes the load."""
+    shape = arguments.shape
+    client = await connect(arguments.target)
+    try:
+        context = client.jetstream(timeout=TIMEOUT_SECONDS)
+        bucket = await prepare(context, shape)
+        if shape.workload == "fanout":
+            return await fan_out(bucket, arguments)
+        if shape.workload == "queue":
+            calls = await queues(context, shape)
+        elif shape.workload == "sessions":
+            calls = [session(arguments.target, shape, caller) for caller in range(shape.callers)]
+        else:
+            calls = [WORKLOADS[shape.workload](bucket, shape, caller) for caller in range(shape.callers)]
+        return await measure_async(arguments, calls, (Error,))
+    finally:
+        await client.close()
+
+
+def main() -> None:
+    """The command line."""
+    arguments = LoaderArguments.parse("bench.peers.nats_load", "Load on NATS by nats-py.", sorted(NAMES))
+    settle_process()
+    try:
+        print_load(asyncio.run(run(arguments)))
+    except (RuntimeError, ValueError, TimeoutError, Error) as error:
+        sys.exit(f"nats: {error!r}")
+
+
+if __name__ == "__main__":
+    main()
