@@ -4,6 +4,7 @@ A loader reads its command line by :class:`LoaderArguments`, asks a :class:`Pace
 by :class:`Latencies` how long each took, and prints the :class:`~bench.runs.results.Load`::
 
     pace, latencies = Pace(arguments.shape.rate, perf_counter(), arguments.seconds), Latencies()
+    print_begun()
     # each caller, or at a rate each of as many as may be under way:
     while (due := pace.next(perf_counter())) is not None:
         wait until due                # has passed already in a closed loop
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import resource
 import sys
 from array import array
 from collections import Counter
@@ -24,7 +26,6 @@ from itertools import count
 from typing import Any, Final
 
 import msgspec
-from hdrh.histogram import HdrHistogram
 
 from bench.runs.results import Load, Shape
 from bench.runs.workloads import WORKLOADS
@@ -35,6 +36,8 @@ LATENCY_US_MAX: Final = 3_600_000_000
 LATE_SECONDS: Final = 5.0
 """Calls at a rate that are not begun so long after the last was due are given up."""
 CALLERS_MAX: Final = 10_000
+BEGUN: Final = "measuring"
+"""The line by which a loader says so."""
 
 
 class Latencies:
@@ -56,6 +59,8 @@ class Latencies:
         call does many. Raises ValueError if no call was answered."""
         if not self._seconds:
             raise ValueError(f"no call was answered, and {errors} failed")
+        from hdrh.histogram import HdrHistogram  # Which whoever only plans a run need not have.
+
         histogram: Any = HdrHistogram(1, LATENCY_US_MAX, 3)
         for latency_us, calls in Counter(round(one * 1e6) for one in self._seconds).items():
             histogram.record_value(min(max(latency_us, 1), LATENCY_US_MAX), calls)
@@ -63,7 +68,7 @@ class Latencies:
         return Load(
             operations=operations, seconds=seconds, errors=errors, latencies=histogram.encode().decode(),
             p50_ms=p50, p90_ms=p90, p99_ms=p99, p999_ms=p999, longest_ms=max(self._seconds) * 1e3,
-            cpu_seconds=cpu_seconds, extra=dict(extra or {}),
+            cpu_seconds=cpu_seconds, peak_mb=peak_mb(), extra=dict(extra or {}),
         )  # fmt: skip
 
 
@@ -163,6 +168,17 @@ class LoaderArguments:
             target=given.target, shape=shape, seconds=given.seconds, warm_up=max(given.warm_up, 0.0),
             pids=tuple(int(pid) for pid in given.pids.split(",") if pid),
         )  # fmt: skip
+
+
+def peak_mb() -> float:
+    """The most memory that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def print_begun() -> None:
+    """Says that the measurement begins: what the servers spend counts from here on."""
+    sys.stdout.write(f"{BEGUN}\n")
+    sys.stdout.flush()
 
 
 def print_load(load: Load) -> None:

@@ -49,6 +49,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     longest_ms: float
     cpu_seconds: float | None = None
     """Processor time of the process during the measurement."""
+    peak_mb: float | None = None
+    """The most memory that the process ever had."""
     extra: dict[str, float] = {}
     """Figures of single workloads, by name with the unit in it, like ``gap_s``; at a rate ``given_up_calls``,
     if any were due and never begun."""
@@ -131,8 +133,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(run: Run, path: Path) -> None:
-    """Writes the file; raises OSError."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    """Writes the file, all of it or nothing; raises OSError."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    beside.replace(path)
 
 
 def read(path: Path) -> Run:

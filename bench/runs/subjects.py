@@ -66,5 +66,6 @@ class Subject(Protocol):
 
     def load(self, cluster: Cluster, shape: Shape, seconds: float, warm_up: float) -> list[str]:
         """The command line of a process that makes the load, and prints a ``bench.runs.results.Load`` as one
-        line of JSON, its last. It prepares what it needs, warms up, and ends with another status than 0 after
-        saying why if it cannot."""
+        line of JSON, its last. It prepares what it needs, warms up, says ``measuring`` in a line when the
+        measurement begins (else what the servers spend counts from its start), and ends with another status
+        than 0 after saying why if it cannot."""
