@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final
 
-from bench.runs.recording import Latencies, LoaderArguments, Pace
+from bench.runs.recording import Latencies, LoaderArguments, Pace, print_begun
 from bench.runs.results import Load, Shape
 
 AsyncCall = Callable[[], Awaitable[object]]
@@ -57,6 +57,7 @@ async def measure_async(arguments: LoaderArguments, calls: Sequence[AsyncCall], 
     """Warms up, then measures; each of ``calls`` is one caller's."""
     if arguments.warm_up:
         await _run_async(calls, arguments.shape.rate, arguments.warm_up, failures)
+    print_begun()
     spent, began = time.process_time(), perf_counter()
     found = await _run_async(calls, arguments.shape.rate, arguments.seconds, failures)
     return found.load(perf_counter() - began, time.process_time() - spent)
@@ -94,6 +95,7 @@ def measure_threads(arguments: LoaderArguments, calls: Sequence[Call], failures:
     """The same, with a thread for each caller."""
     if arguments.warm_up:
         _run_threads(calls, arguments.shape.rate, arguments.warm_up, failures)
+    print_begun()
     spent, began = time.process_time(), perf_counter()
     found = _run_threads(calls, arguments.shape.rate, arguments.seconds, failures)
     return found.load(perf_counter() - began, time.process_time() - spent)
@@ -203,6 +205,7 @@ async def measure_fanout(arguments: LoaderArguments, fanout: Fanout, put: AsyncC
 
     if arguments.warm_up:
         await _run_async([change], None, arguments.warm_up, ())
+    print_begun()
     told, spent, began = fanout.events, time.process_time(), perf_counter()
     found = await _run_async([change], None, arguments.seconds, ())
     return found.load(perf_counter() - began, time.process_time() - spent, fanout.events - told)

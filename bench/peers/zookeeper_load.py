@@ -18,7 +18,7 @@ from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
 from bench.peers.loading import Call, Found, Keys, key_name, measure_threads, value_of
-from bench.runs.recording import LoaderArguments, Pace, print_load, settle_process
+from bench.runs.recording import LoaderArguments, Pace, print_begun, print_load, settle_process
 from bench.runs.results import Load, Shape
 
 PREFIX: Final = "/bench/entries"
@@ -197,6 +197,7 @@ def run(arguments: LoaderArguments) -> Load:
             others.append(connect(arguments.target))
             if arguments.warm_up:
                 hand_over([client, *others], arguments.warm_up)
+            print_begun()
             return hand_over([client, *others], arguments.seconds)
         make = (
             (lambda caller: sessions(arguments.target, shape, caller))

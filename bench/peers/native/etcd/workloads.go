@@ -31,11 +31,21 @@ var workloads = map[string]maker{
 	"counter":         increments,
 	"lock":            locks(func(caller int) int { return caller }),
 	"lock-contended":  locks(func(int) int { return 0 }),
+	"sessions":        sessions,
+}
+
+// special are the workloads that are not made of calls which each caller repeats by itself.
+var special = map[string]func(context.Context, *clientv3.Client, shape) (load, error){
+	"fanout":   fanout,
+	"election": election,
 }
 
 func names() []string {
 	found := []string{}
 	for name := range workloads {
+		found = append(found, name)
+	}
+	for name := range special {
 		found = append(found, name)
 	}
 	slices.Sort(found)

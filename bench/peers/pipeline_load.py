@@ -1,0 +1,117 @@
+"""A load on the bare pipeline, all callers on one connection.
+
+``python -m bench.peers.pipeline_load --target 127.0.0.1:7000 --workload write``
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final
+
+import trio
+
+from bench.peers.loading import GRACE_SECONDS, Found, Keys, value_of
+from bench.peers.pipeline import Connection
+from bench.runs.recording import LoaderArguments, Pace, print_begun, print_load, settle_process
+from bench.runs.results import Load, Shape
+
+NAMES: Final = frozenset({"write"})
+
+
+class Client:
+    """Calls on one connection; all that are made in one turn of the loop go in one message."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._connection: Final = Connection(stream)
+        self._calls: list[tuple[int, bytes, bytes]] = []
+        self._waiting: Final[dict[int, trio.lowlevel.Task]] = {}
+        self._last = 0
+        self._wake = trio.Event()
+
+    async def run(self) -> None:
+        """For ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._connection.write)
+            nursery.start_soon(self._send)
+            async for answers in self._connection.messages():
+                for call, _ in answers:
+                    trio.lowlevel.reschedule(self._waiting.pop(call))
+            raise RuntimeError("the leader closed the connection")
+
+    async def _send(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            calls, self._calls = self._calls, []
+            self._connection.send(calls)
+
+    async def put(self, key: bytes, value: bytes) -> None:
+        """Until a majority has it on disk."""
+        self._last += 1
+        self._waiting[self._last] = trio.lowlevel.current_task()
+        self._calls.append((self._last, key, value))
+        self._wake.set()
+        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+
+
+async def measure(call: Callable[[int], Callable[[], Awaitable[None]]], shape: Shape, seconds: float) -> Found:
+    """Lets every caller call again and again for so long, or when a call is due."""
+    found = Found(Pace(shape.rate, perf_counter(), seconds))
+
+    async def repeat(one: Callable[[], Awaitable[None]]) -> None:
+        pace, record = found.pace, found.latencies.record
+        now = perf_counter()
+        while (due := pace.next(now)) is not None:
+            if due > now:
+                await trio.sleep(due - now)
+            elif pace.gives_up(now):
+                continue
+            await one()
+            now = perf_counter()
+            record(now - due)
+
+    with trio.fail_after(seconds + GRACE_SECONDS):
+        async with trio.open_nursery() as nursery:
+            for caller in range(shape.callers):
+                nursery.start_soon(repeat, call(caller))
+    return found
+
+
+async def run(arguments: LoaderArguments) -> Load:
+    """Makes the load."""
+    host, _, port = arguments.target.rpartition(":")
+    shape, value = arguments.shape, value_of(arguments.shape)
+
+    def call(caller: int) -> Callable[[], Any]:
+        keys = Keys(shape, caller)
+        return lambda: client.put(keys.name().encode(), value)
+
+    async with trio.open_nursery() as nursery:
+        client = Client(await trio.open_tcp_stream(host, int(port)))
+        nursery.start_soon(client.run)
+        await measure(call, shape, arguments.warm_up)
+        print_begun()
+        spent, began = time.process_time(), perf_counter()
+        found = await measure(call, shape, arguments.seconds)
+        load = found.load(perf_counter() - began, time.process_time() - spent)
+        nursery.cancel_scope.cancel()
+    return load
+
+
+def main() -> None:
+    """The command line."""
+    arguments = LoaderArguments.parse(
+        "bench.peers.pipeline_load", "Load on the bare pipeline.", sorted(NAMES)
+    )
+    settle_process()
+    try:
+        print_load(trio.run(run, arguments))
+    except OSError as error:
+        sys.exit(f"floor: {error}")
+
+
+if __name__ == "__main__":
+    main()

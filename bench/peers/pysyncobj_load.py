@@ -1,0 +1,61 @@
+"""Asks the leader of PySyncObj's nodes to load itself, and says what it says.
+
+``python -m bench.peers.pysyncobj_load --target 127.0.0.1:7000,127.0.0.1:7001 --workload write``
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Final
+
+import msgspec
+
+from bench.peers.loading import GRACE_SECONDS
+from bench.peers.pysyncobj_server import status
+from bench.runs.recording import BEGUN, LoaderArguments, print_begun, print_load
+from bench.runs.results import Load
+
+NAMES: Final = frozenset({"write", "counter", "queue"})
+"""Reads ask the process's own memory, which no other system's do."""
+
+
+def leader(target: str) -> tuple[str, int]:
+    """Where the node listens that leads; raises RuntimeError, OSError."""
+    for one in target.split(","):
+        host, _, port = one.rpartition(":")
+        if status((host, int(port)))["leads"]:
+            return host, int(port)
+    raise RuntimeError(f"none of {target} leads")
+
+
+def run(arguments: LoaderArguments) -> Load:
+    """Has the load made."""
+    asked = {
+        "ask": "load", "shape": arguments.shape, "seconds": arguments.seconds, "warm_up": arguments.warm_up,
+    }  # fmt: skip
+    with socket.create_connection(leader(arguments.target)) as connection, connection.makefile("rb") as answers:
+        connection.settimeout(arguments.seconds + arguments.warm_up + 3 * GRACE_SECONDS)
+        connection.sendall(msgspec.json.encode(asked) + b"\n")
+        for line in answers:
+            if line.strip() == BEGUN.encode():
+                print_begun()
+                continue
+            answer = msgspec.json.decode(line)
+            if "load" in answer:
+                return msgspec.convert(answer["load"], Load)
+            raise RuntimeError(answer.get("failed", "the node answered nothing"))
+    raise RuntimeError("the node that leads ended")
+
+
+def main() -> None:
+    """The command line."""
+    arguments = LoaderArguments.parse("bench.peers.pysyncobj_load", "Load on PySyncObj.", sorted(NAMES))
+    try:
+        print_load(run(arguments))
+    except (RuntimeError, OSError) as error:
+        sys.exit(f"pysyncobj: {error}")
+
+
+if __name__ == "__main__":
+    main()

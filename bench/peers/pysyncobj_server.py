@@ -1,0 +1,62 @@
+"""Nodes of PySyncObj, with its default configuration or with shorter ticks; see ``pysyncobj_node``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bench.peers.installing import ROOT
+from bench.peers.serving import Servers, free_ports, make_directory, node_names
+
+TICK_SECONDS: Final = 0.05
+"""Of the default configuration."""
+SHORT_TICK_SECONDS: Final = 0.002
+
+
+def starter(tick_seconds: float) -> partial[Servers]:
+    """Of clusters whose nodes look at their queues so often."""
+    return partial(start, tick_seconds=tick_seconds)
+
+
+def start(directory: Path, nodes: int, tick_seconds: float = TICK_SECONDS) -> Servers:
+    """Starts a cluster; its target is the control addresses by commas."""
+    names = node_names(nodes)
+    ports = free_ports(2 * nodes)
+    members, controls = ports[:nodes], ports[nodes:]
+    servers = Servers(directory)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for number, name in enumerate(names):
+        data = make_directory(directory, name)
+        servers.start(name, command(data, members, controls[number], number, tick_seconds), environment)
+    servers.wait(lambda: _serve(controls))
+    servers.target = ",".join(f"127.0.0.1:{port}" for port in controls)
+    return servers
+
+
+def command(data: Path, members: list[int], control: int, number: int, tick_seconds: float) -> list[str]:
+    """The command line of one node."""
+    addresses = [f"127.0.0.1:{port}" for port in members]
+    own = addresses.pop(number)
+    return [
+        sys.executable, "-P", "-m", "bench.peers.pysyncobj_node", "--own", own, "--others", ",".join(addresses),
+        "--control", f"{control}", "--directory", str(data), "--tick-seconds", f"{tick_seconds:g}",
+    ]  # fmt: skip
+
+
+def _serve(controls: list[int]) -> bool:
+    said = [status(("127.0.0.1", port)) for port in controls]
+    return all(one["ready"] for one in said) and sum(one["leads"] for one in said) == 1
+
+
+def status(address: tuple[str, int]) -> dict[str, bool]:
+    """Whether a node is ready, and whether it leads; raises OSError."""
+    with socket.create_connection(address, timeout=10) as connection, connection.makefile("rb") as answers:
+        connection.sendall(b'{"ask": "status"}\n')
+        found = msgspec.json.decode(answers.readline() or b"{}")
+    return {name: bool(found.get(name)) for name in ("ready", "leads")}
