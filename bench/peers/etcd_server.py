@@ -8,6 +8,7 @@ from typing import Final
 
 from bench.peers.serving import Servers, ask, find_program, free_ports, make_directory, node_names, said
 
+GO_MODULE: Final = Path(__file__).parent / "native" / "etcd" / "go.mod"
 QUOTA_BYTES: Final = 8 << 30
 """Of the database; the default of 2 GB would end long loads of large values."""
 
@@ -52,3 +53,9 @@ def version() -> str:
     """``etcd 3.4.23``, or without the number where it is not installed."""
     found = re.search(r"etcd Version: (\S+)", said([find_program("etcd") or "etcd", "--version"]))
     return f"etcd {found[1]}" if found else "etcd"
+
+
+def version_with_go() -> str:
+    """The same, with the client that is in the module's requirements."""
+    found = re.search(r"^\s*go\.etcd\.io/etcd/client/v3 v(\S+)", GO_MODULE.read_text(), re.MULTILINE)
+    return f"{version()}, client/v3{f' {found[1]}' if found else ''}"

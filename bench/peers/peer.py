@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.peers.serving import Servers
+from bench.runs.recording import LoaderArguments
 from bench.runs.results import Shape
 from bench.runs.subjects import Cluster
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """One server with one load generator."""
 
@@ -21,11 +22,11 @@ class Peer:
     workloads: frozenset[str]
     starter: Callable[[Path, int], Servers]
     """Of the servers, given a directory and the number of nodes."""
-    loader: Callable[[str, Shape, float, float], list[str]]
-    """To the command line of the load, given the target, what it is made of, and the seconds of the measurement
-    and of the warm-up."""
+    loader: Callable[[LoaderArguments], list[str]]
+    """To the command line of the load."""
     lacks: Callable[[], str | None]
-    says_version: Callable[[], str]
+    """Why it cannot run here, and what to do about it."""
+    versions: Callable[[], str]
     note: str = ""
 
     def missing(self) -> str | None:
@@ -34,13 +35,20 @@ class Peer:
 
     def version(self) -> str:
         """Of the server and of the client."""
-        return self.says_version()
+        return self.versions()
 
     def start(self, directory: Path, nodes: int, groups: int) -> Cluster:
-        """Starts a fresh cluster; peers have one group, whatever ``groups`` says."""
+        """Starts a fresh cluster. Peers have one group, whatever ``groups`` says. Raises RuntimeError that says
+        what the servers said."""
         directory.mkdir(parents=True, exist_ok=True)
         return self.starter(directory, nodes)
 
     def load(self, cluster: Cluster, shape: Shape, seconds: float, warm_up: float) -> list[str]:
-        """The command line of the load."""
-        return self.loader(cluster.target, shape, seconds, warm_up)
+        """The command line of the load. Raises ValueError for a workload that it cannot do."""
+        if shape.workload not in self.workloads:
+            raise ValueError(f"{self.name} cannot do {shape.workload}: it does {', '.join(sorted(self.workloads))}")
+        return self.loader(
+            LoaderArguments(
+                target=cluster.target, shape=shape, seconds=seconds, warm_up=warm_up, pids=tuple(cluster.pids)
+            )
+        )

@@ -72,7 +72,7 @@ def _mode(port: int) -> str | None:
 
 def version() -> str:
     """``ZooKeeper 3.8.0, java 17.0.15``, or without the numbers where they are not installed."""
-    jar = JARS / "zookeeper.jar"
-    found = re.search(r"zookeeper-(\d[\d.]*\d)\.jar", jar.resolve().name)
+    names = " ".join(path.name for path in JARS.glob("zookeeper-[0-9]*.jar"))
+    found = re.search(r"zookeeper-(\d[\d.]*\d)\.jar", names)
     java = re.search(r'version "([^"]+)"', said([find_program("java") or "java", "-version"]))
     return f"ZooKeeper{f' {found[1]}' if found else ''}, java{f' {java[1]}' if java else ''}"

@@ -1,0 +1,120 @@
+"""Every peer, with what one must know to compare it. Nothing of a peer is imported before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from bench.peers import etcd_server, nats_server, native_programs, pipeline_server, pysyncobj_server, zookeeper_server
+from bench.peers.installing import first, missing_file, missing_module, missing_program, package_version
+from bench.peers.peer import Peer
+from bench.runs.recording import LoaderArguments
+from bench.runs.subjects import Subject
+
+ETCD_WORKLOADS: Final = frozenset({
+    "write", "read", "read-sequential", "mixed", "counter", "lock", "lock-contended", "sessions", "fanout",
+})  # fmt: skip
+ZOOKEEPER_WORKLOADS: Final = frozenset({
+    "write", "read", "read-sequential", "mixed", "counter", "lock", "lock-contended", "election", "queue",
+    "sessions",
+})  # fmt: skip
+NATS_WORKLOADS: Final = frozenset({"write", "read", "mixed", "queue", "sessions", "fanout"})
+PYSYNCOBJ_WORKLOADS: Final = frozenset({"write", "counter", "queue"})
+PIPELINE_WORKLOADS: Final = frozenset({"write"})
+
+ETCD_NOTE: Final = "syncs each write before it is acknowledged; callers are connected to the leader"
+ZOOKEEPER_NOTE: Final = (
+    "syncs each write before it is acknowledged; callers are connected to the leader; a linearizable read is a sync"
+    " and a get, and ZooKeeper's sync asks the leader, not a quorum"
+)
+NATS_NOTE: Final = (
+    "does not sync each write: JetStream syncs every two minutes; reads ask the leader of the bucket's stream, not a"
+    " quorum"
+)
+PYSYNCOBJ_NOTE: Final = (
+    "does not sync: its journal is a mapped file; the load runs inside the leader's process, whose processor time is"
+    " the servers'"
+)
+PIPELINE_NOTE: Final = (
+    "a measuring stick, not a system: no elections, sessions, groups or reads, and no safety; syncs each write"
+)
+
+
+def zookeeper_servers() -> str | None:
+    """Why ZooKeeper cannot be started; None if it can."""
+    return first((
+        missing_program("java", "default-jre-headless"),
+        missing_file(
+            zookeeper_server.JARS / "zookeeper.jar", "ZooKeeper is not installed",
+            "run `make install-peers` as root, or `apt-get install zookeeper`",
+        ),
+    ))  # fmt: skip
+
+
+def reasons(*asked: Callable[[], str | None]) -> Callable[[], str | None]:
+    """The first reason that any of them has."""
+    return lambda: first(one() for one in asked)
+
+
+def python(module: str) -> Callable[[LoaderArguments], list[str]]:
+    """The command line of a module of ours."""
+    return lambda arguments: arguments.command(module)
+
+
+def with_client(server: Callable[[], str], *packages: str) -> Callable[[], str]:
+    """The versions of a server and of clients in Python."""
+    return lambda: ", ".join([server(), *map(package_version, packages)])
+
+
+def _pysyncobj(name: str, title: str, tick_seconds: float) -> Peer:
+    return Peer(
+        name=name, title=title, server=name, workloads=PYSYNCOBJ_WORKLOADS, note=PYSYNCOBJ_NOTE,
+        starter=pysyncobj_server.starter(tick_seconds), loader=python("bench.peers.pysyncobj_load"),
+        lacks=partial(missing_module, "pysyncobj", "pysyncobj"), versions=partial(package_version, "pysyncobj"),
+    )  # fmt: skip
+
+
+_ETCD: Final = partial(missing_program, "etcd", "etcd-server")
+SUBJECTS: Final[tuple[Subject, ...]] = (
+    Peer(
+        name="etcd", title="etcd (Python, aetcd)", server="etcd", workloads=ETCD_WORKLOADS, note=ETCD_NOTE,
+        starter=etcd_server.start, loader=python("bench.peers.etcd_load"),
+        lacks=reasons(_ETCD, partial(missing_module, "aetcd", "aetcd")),
+        versions=with_client(etcd_server.version, "aetcd", "grpcio"),
+    ),
+    Peer(
+        name="etcd-native", title="etcd (Go)", server="etcd", workloads=native_programs.ETCD_WORKLOADS,
+        note=f"{ETCD_NOTE}, 64 on a connection",
+        starter=etcd_server.start, loader=native_programs.etcd_command,
+        lacks=reasons(_ETCD, native_programs.missing_etcd_program), versions=etcd_server.version_with_go,
+    ),
+    Peer(
+        name="zookeeper", title="ZooKeeper (Python, kazoo)", server="zookeeper", workloads=ZOOKEEPER_WORKLOADS,
+        note=ZOOKEEPER_NOTE, starter=zookeeper_server.start, loader=python("bench.peers.zookeeper_load"),
+        lacks=reasons(zookeeper_servers, partial(missing_module, "kazoo", "kazoo")),
+        versions=with_client(zookeeper_server.version, "kazoo"),
+    ),
+    Peer(
+        name="zookeeper-native", title="ZooKeeper (Java, asynchronous)", server="zookeeper",
+        workloads=native_programs.ZOOKEEPER_WORKLOADS, note=f"{ZOOKEEPER_NOTE}; 64 callers on a connection",
+        starter=zookeeper_server.start, loader=native_programs.zookeeper_command,
+        lacks=reasons(zookeeper_servers, native_programs.missing_zookeeper_program),
+        versions=zookeeper_server.version,
+    ),
+    Peer(
+        name="nats", title="NATS JetStream key-value (Python, nats-py)", server="nats", workloads=NATS_WORKLOADS,
+        note=NATS_NOTE, starter=nats_server.start, loader=python("bench.peers.nats_load"),
+        lacks=reasons(
+            partial(missing_program, "nats-server", "nats-server"), partial(missing_module, "nats", "nats-py")
+        ),
+        versions=with_client(nats_server.version, "nats-py"),
+    ),
+    _pysyncobj("pysyncobj", "PySyncObj", pysyncobj_server.TICK_SECONDS),
+    _pysyncobj("pysyncobj-tuned", "PySyncObj, ticks of 2 ms", pysyncobj_server.SHORT_TICK_SECONDS),
+    Peer(
+        name="floor", title="bare pipeline", server="floor", workloads=PIPELINE_WORKLOADS, note=PIPELINE_NOTE,
+        starter=pipeline_server.start, loader=python("bench.peers.pipeline_load"), lacks=lambda: None,
+        versions=with_client(lambda: "the pipeline of this checkout", "rocksdict"),
+    ),
+)  # fmt: skip
