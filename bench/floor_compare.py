@@ -13,7 +13,7 @@ import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,9 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import Figures, add_shape, check_groups, measure_all, settle_process, shape_of
+from bench.runs.loader import measure
+from bench.runs.recording import LoaderArguments, settle_process
+from bench.runs.results import Load, Shape
 
 _LINE: Final = re.compile(r"N=(\d+) ops/s=([\d.]+) p50=([\d.]+)ms p99=([\d.]+)ms")
 
@@ -53,20 +55,30 @@ def run_floor(path: Path, seconds: float) -> dict[int, FloorFigures]:
     return parse_floor(done.stdout)
 
 
-def table(floor: dict[int, FloorFigures], ours: Sequence[Figures], title: str) -> Table:
+def measure_all(url: str, callers: list[int], seconds: float) -> dict[tuple[str, int], Load]:
+    """Ours, by workload and callers."""
+    found = {}
+    for workload in ("write", "read"):
+        for count in callers:
+            asked = LoaderArguments(
+                target=url, shape=Shape(workload=workload, callers=count), seconds=seconds, warm_up=1.0
+            )
+            found[workload, count] = trio.run(measure, asked, lambda: None)
+    return found
+
+
+def table(floor: Mapping[int, FloorFigures], ours: Mapping[tuple[str, int], Load], title: str) -> Table:
     """Both, for people; reads have nothing to be compared with."""
     shown = Table(title=title)
     for column in ("workload", "callers", "ops/s", "p50 ms", "p99 ms", "floor ops/s", "floor p50", "ratio"):
         shown.add_column(column, justify="left" if column == "workload" else "right")
-    for line in ours:
-        below = floor.get(line.callers) if line.workload == "write" else None
+    for (workload, callers), load in ours.items():
+        below = floor.get(callers) if workload == "write" else None
+        rate = load.operations / load.seconds
         shown.add_row(
-            line.workload, f"{line.callers}", f"{line.operations_per_second:,.0f}", f"{line.p50_ms:.2f}",
-            f"{line.p99_ms:.2f}", *(
-                (f"{below.operations_per_second:,.0f}", f"{below.p50_ms:.2f}",
-                 f"{line.operations_per_second / below.operations_per_second:.2f}")
-                if below is not None else ("", "", "")
-            ),
+            workload, f"{callers}", f"{rate:,.0f}", f"{load.p50_ms:.2f}", f"{load.p99_ms:.2f}",
+            *((f"{below.operations_per_second:,.0f}", f"{below.p50_ms:.2f}",
+               f"{rate / below.operations_per_second:.2f}") if below is not None else ("", "", "")),
         )  # fmt: skip
     return shown
 
@@ -77,17 +89,14 @@ def main() -> None:
         prog="python -m bench.floor_compare", description="Our figures beside a bare pipeline's, with ratios."
     )
     parser.add_argument("floor", type=Path, help="the bare pipeline's run script")
-    add_shape(parser)
+    parser.add_argument("--url", required=True, help="the cluster, quorate://host:port[,host:port...]")
+    parser.add_argument("--callers", default="1,16,64,256", metavar="N,N,...")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (4)")
     arguments = parser.parse_args()
     floor = run_floor(arguments.floor.resolve(strict=True), arguments.seconds)
     settle_process()
-    groups = trio.run(check_groups, arguments.url, arguments.groups)
-    ours = trio.run(
-        measure_all, arguments.url, ["write", "read"], arguments.callers, arguments.seconds,
-        shape_of(arguments),
-    )  # fmt: skip
-    title = f"{groups} groups beside the bare pipeline, {arguments.seconds:g} s each"
-    Console().print(table(floor, ours, title))
+    ours = measure_all(arguments.url, [int(one) for one in arguments.callers.split(",")], arguments.seconds)
+    Console().print(table(floor, ours, f"Beside the bare pipeline, {arguments.seconds:g} s each"))
 
 
 if __name__ == "__main__":

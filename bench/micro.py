@@ -20,8 +20,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import settle_process
 from bench.micro_steps import STEPS
+from bench.runs.recording import settle_process
 
 COUNTED: Final = (500, 1500)
 """Commands of the two runs under valgrind, whose difference leaves out the start."""

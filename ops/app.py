@@ -29,6 +29,7 @@ _GROUPS: Final = {
     "session": ("ops.session_commands:app", "Sessions: who is connected, and what they hold."),
     "group": ("ops.group_commands:app", "Groups: each a Raft log with replicas on some nodes."),
     "check": ("ops.check_commands:app", "Judge recorded histories, offline."),
+    "bench": ("ops.bench_command:app", "Measure Quorate and its peers, and read what was measured."),
     "slot": ("ops.slot_commands:app", "Slots, the units of placement, and the groups that own them."),
 }
 _COMMANDS: Final = {

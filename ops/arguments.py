@@ -57,6 +57,31 @@ def _positive(text: str) -> int:
     return number
 
 
+def _words(text: str) -> tuple[str, ...]:
+    words = tuple(part.strip() for part in text.split(","))
+    if not all(words):
+        raise ValueError(f"{text!r}: expected names, with commas between them")
+    return words
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(parse_whole(part) for part in text.split(","))
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"{text}: expected calls a second, above 0")
+    return rate
+
+
 def _revision(text: str) -> int:
     number = parse_whole(text)
     if number < 0:
@@ -78,6 +103,11 @@ Condition = Parameter(group=CONDITIONS)
 Whole = Annotated[int, read_by(parse_whole, "N")]
 """A whole number of 64 bits; cyclopts's own conversion rounds."""
 Positive = Annotated[int, read_by(_positive, "N")]
+Words = Annotated[tuple[str, ...], read_by(_words, "NAME,…"), Parameter(negative="")]
+Numbers = Annotated[tuple[int, ...], read_by(_numbers, "N,…"), Parameter(negative="")]
+Counts = Annotated[tuple[int, ...], read_by(_counts, "N,…"), Parameter(negative="")]
+"""Numbers above 0."""
+Rate = Annotated[float, read_by(_rate, "N")]
 Revision = Annotated[int, read_by(_revision, "N")]
 Seconds = Annotated[float, read_by(parse_seconds, "DURATION")]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]

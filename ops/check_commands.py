@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from bench.checker.record import History, HistoryFormatError, parse
 from ops.arguments import GLOBAL, Positive, Seconds
 from ops.exits import DONE, FAILED, USAGE, Failure, one_line
 from ops.output import Format, Row, printable, write_answer, write_line, write_rows
+from ops.pages import check_writable, save
 
 app: Final = App("check", help="Judge what was recorded: whether a correct cluster can have answered so.")
 
@@ -50,7 +50,7 @@ def history(
     """
     found = _read(file)
     if html is not None:
-        _try(html)
+        check_writable(html)
     try:
         verdict = check(found, seconds=seconds, memory_mb=memory_mb, progress=_progress())
     except HistoryFormatError as error:
@@ -75,22 +75,9 @@ def _read(file: Path) -> History:
         raise Failure(one_line(error), USAGE) from None
 
 
-def _try(file: Path) -> None:
-    """Whether the page can be written is found out before anything is judged; what is there stays as yet, and
-    what is not is not left behind."""
-    is_there = os.path.lexists(file)
-    try:
-        with file.open("ab"):
-            pass
-        if not is_there:
-            file.unlink()
-    except OSError as error:
-        raise Failure(f"the page cannot be written: {one_line(error)}", USAGE) from None
-
-
 def _save(file: Path, text: str, told: str) -> None:
     try:
-        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+        save(file, text)
     except OSError as error:
         reason = one_line(error)
         raise Failure(f"{told}; but the page could not be written to {file}: {reason}", FAILED) from None

@@ -16,10 +16,10 @@ from bench.world.outcomes import Outcome, play, play_many
 from bench.world.seedfile import SeedFile, SeedFileError, decode
 from bench.world.setting import Setting, repeat_command
 from bench.world.shrinking import shrink
-from ops.arguments import Flag, Positive, read_by
+from ops.arguments import Flag, Numbers, Positive, read_by
 from ops.exits import DONE, FAILED, Failure, UsageError
 from ops.output import Format, Row, Rows, write_result
-from ops.simulate_progress import Progress
+from ops.progress import Progress
 from ops.values import parse_whole
 from ops.versions import product_version
 
@@ -33,10 +33,6 @@ _UNREADABLE: Final = re.compile(r" hears (n\d|on )")
 
 def _names(text: str) -> tuple[str, ...]:
     return () if text == "none" else tuple(text.split(","))
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(parse_whole(part) for part in text.split(","))
 
 
 def _count(text: str) -> int:
@@ -59,7 +55,6 @@ def _range(text: str) -> range:
 
 Count = Annotated[int, read_by(_count, "N")]
 Names = Annotated[tuple[str, ...], read_by(_names, "NAME,…"), Parameter(negative="")]
-Numbers = Annotated[tuple[int, ...], read_by(_numbers, "N,…"), Parameter(negative="")]
 Seeds = Annotated[range, read_by(_range, "COUNT|FIRST-LAST")]
 Written = Annotated[Format, Parameter(name=["--write", "-w"])]
 

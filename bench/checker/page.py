@@ -14,6 +14,7 @@ from unicodedata import east_asian_width
 
 from bench.checker.check import VALID, Judgement, Verdict
 from bench.checker.record import Call, to_plain
+from bench.pages import document
 
 LEFT: Final = 132
 TOP: Final = 44
@@ -81,13 +82,7 @@ def page(verdict: Verdict, judgement: Judgement | None, title: str) -> str:
         parts += _judged(judgement)
     else:
         parts.append("<p>Every call has its place in an order that agrees with what all were told.</p>")
-    body = "\n".join(parts)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}: {verdict.outcome}</title>\n<style>{_STYLE}</style></head>\n"
-        f"<body><main>\n{body}\n</main></body></html>\n"
-    )
+    return document(f"{title}: {verdict.outcome}", _STYLE, "\n".join(parts))
 
 
 def _judged(judgement: Judgement) -> list[str]:

@@ -25,30 +25,6 @@ _HUES: Final = {
     "clocks": "#77b300",
 }  # fmt: skip
 
-CSS: Final = """
-:root{--ink:#1d232b;--soft:#5d6773;--line:#dde2e8;--good:#1b7f4b;--bad:#c0392b;--open:#a06a00;--paper:#fff}
-body{margin:0;background:#f5f6f8;color:var(--ink);font:14px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:1120px;margin:0 auto;padding:24px 20px 60px;background:var(--paper)}
-h1{font-size:25px;margin:0 0 6px}h2{font-size:18px;margin:34px 0 6px}h3{font-size:14px;margin:0 0 2px}
-p{color:var(--soft);margin:4px 0 12px;max-width:900px}
-em{font-style:normal;font-size:.8em;font-weight:600;margin-left:8px}em.good{color:var(--good)}em.bad{color:var(--bad)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:8px;margin:14px 0}
-.tiles div{border:1px solid var(--line);border-radius:6px;padding:8px 12px}
-.tiles b{display:block;font-size:19px}.tiles span{color:var(--soft);font-size:12px}
-.legend{display:flex;flex-wrap:wrap;gap:4px 16px;margin:8px 0;font-size:12px}
-i{display:inline-block;width:11px;height:11px;border-radius:2px;margin-right:6px;vertical-align:-1px}
-table{border-collapse:collapse;font-size:13px;margin:6px 0}
-th,td{padding:3px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th{font-weight:400}
-tr:first-child th{color:var(--soft)}th:first-child{text-align:left}
-.pair{display:flex;flex-wrap:wrap;gap:0 48px}
-td.text,th.text{text-align:left;white-space:normal}
-td.good{color:var(--good)}td.bad{color:#fff;background:var(--bad)}td.open{color:var(--open)}
-section{margin:14px 0 18px}svg{display:block;width:100%;height:auto}
-svg text{font:10px system-ui,sans-serif;fill:#5d6773}
-ul{margin:2px 0 0;padding-left:46px;color:var(--soft);font-size:12px}summary{color:var(--soft);cursor:pointer}
-"""
-
 
 def colour(name: str) -> str:
     """Of a fault's bands."""

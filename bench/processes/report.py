@@ -13,10 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from bench.pages import CSS, document
 from bench.processes.calls import ALL, GAP_SECONDS, WORKLOAD_GAP_SECONDS
 from bench.processes.episode import Happened, Outcome
 from bench.processes.gaps import gaps_of
-from bench.processes.pictures import CSS, colour, episode_picture, overview
+from bench.processes.pictures import colour, episode_picture, overview
 
 GAPS_SHOWN: Final = 20
 
@@ -57,13 +58,7 @@ def page(run: Run) -> str:
     pair = f"<div>{_matrix(run.outcomes)}</div><div>{_by_fault(run.outcomes)}</div>"
     parts.append(f'<div class="pair">{pair}</div>')
     parts += [part(run.outcomes) for part in (_slowest, _episodes, _verdicts)]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Faults on real processes</title><style>{CSS}</style></head><body><main>\n"
-        + "\n".join(parts)
-        + "\n</main></body></html>\n"
-    )
+    return document("Faults on real processes", CSS, "\n".join(parts))
 
 
 def _head(run: Run) -> str:

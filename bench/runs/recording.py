@@ -40,34 +40,38 @@ BEGUN: Final = "measuring"
 """The line by which a loader says so."""
 
 
+class LoadFailed(ValueError):
+    """There is no figure, and the text says why."""
+
+
 class Latencies:
     """How long calls took. Noting one is cheap; they are counted up only in the end. Threads may share it."""
 
     def __init__(self) -> None:
-        self._seconds: Final = array("d")
-        self.record: Final = self._seconds.append
+        self.seconds: Final = array("d")
+        self.record: Final = self.seconds.append
         """Notes one call, in seconds."""
 
     def __len__(self) -> int:
-        return len(self._seconds)
+        return len(self.seconds)
 
     def load(
         self, operations: int, seconds: float, errors: int = 0, cpu_seconds: float | None = None,
         extra: Mapping[str, float] | None = None,
     ) -> Load:  # fmt: skip
         """What the process saw. ``operations`` may be another number than that of the latencies, where one
-        call does many. Raises ValueError if no call was answered."""
-        if not self._seconds:
-            raise ValueError(f"no call was answered, and {errors} failed")
+        call does many. Raises LoadFailed if no call was answered."""
+        if not self.seconds:
+            raise LoadFailed(f"no call was answered, and {errors} failed")
         from hdrh.histogram import HdrHistogram  # Which whoever only plans a run need not have.
 
         histogram: Any = HdrHistogram(1, LATENCY_US_MAX, 3)
-        for latency_us, calls in Counter(round(one * 1e6) for one in self._seconds).items():
+        for latency_us, calls in Counter(round(one * 1e6) for one in self.seconds).items():
             histogram.record_value(min(max(latency_us, 1), LATENCY_US_MAX), calls)
         p50, p90, p99, p999 = (histogram.get_value_at_percentile(at) / 1e3 for at in (50, 90, 99, 99.9))
         return Load(
             operations=operations, seconds=seconds, errors=errors, latencies=histogram.encode().decode(),
-            p50_ms=p50, p90_ms=p90, p99_ms=p99, p999_ms=p999, longest_ms=max(self._seconds) * 1e3,
+            p50_ms=p50, p90_ms=p90, p99_ms=p99, p999_ms=p999, longest_ms=max(self.seconds) * 1e3,
             cpu_seconds=cpu_seconds, peak_mb=peak_mb(), extra=dict(extra or {}),
         )  # fmt: skip
 

@@ -7,12 +7,14 @@ it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 VERSION: Final = 1
 """Of the files. A file of another version is refused."""
+
+Duration = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,18 +37,18 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What the process that made a load saw."""
 
-    operations: int
-    seconds: float
-    errors: int = 0
+    operations: Annotated[int, msgspec.Meta(ge=0)]
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
+    errors: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Calls that failed; they are not among the operations."""
     latencies: str | None = None
     """An encoded HdrHistogram, of microseconds; None where a foreign load generator tells percentiles
     alone."""
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
+    p50_ms: Duration
+    p90_ms: Duration
+    p99_ms: Duration
     p999_ms: float | None = None
-    longest_ms: float
+    longest_ms: Duration
     cpu_seconds: float | None = None
     """Processor time of the process during the measurement."""
     peak_mb: float | None = None
@@ -144,6 +146,9 @@ def read(path: Path) -> Run:
     data = path.read_bytes()
     try:
         head = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} is no file of quorate bench run: {error}") from error
+    try:
         if not isinstance(head, dict) or head.get("format") != "quorate-bench":
             raise ValueError(f"{path} is no file of quorate bench run")
         if head.get("version") != VERSION:

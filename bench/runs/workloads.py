@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-SWEEP: Final = (1, 16, 64, 256)
-"""Callers, where more of them do more at once."""
+USUAL: Final = (1, 64)
+"""Callers, where more of them do more at once; a sweep is asked for."""
 OPEN_CALLERS: Final = 1024
 """The most calls that may be under way at a rate, unless said otherwise."""
 
@@ -19,7 +19,7 @@ class Workload:
     """For people: what one operation is."""
     unit: str = "calls"
     """What is counted."""
-    callers: tuple[int, ...] = SWEEP
+    callers: tuple[int, ...] = USUAL
     """How many, unless asked otherwise."""
     fixed_callers: bool = False
     """That number belongs to the workload, and cannot be chosen."""
@@ -60,8 +60,9 @@ WORKLOADS: Final[dict[str, Workload]] = {
         callers=(1, 16), has_values=True,
     ),
     "fanout": Workload(
-        title="a change of one entry is told to 1,000 watchers, each on a connection of its own; an operation"
-        " is an event that arrived, a latency from the call of a put until the last watcher has it",
+        title="one writer puts entries, each when the one before is acknowledged, and 1,000 watchers, each on"
+        " a connection of its own, are told; an operation is an event that arrived, a latency from the call"
+        " of a put until the last watcher has it",
         unit="events", callers=(1,), at_rate=False, has_values=True,
     ),
     "sessions": Workload(

@@ -16,9 +16,10 @@ EVERY_S: Final = 10.0
 
 
 class Progress:
-    """Steps of a known or unknown number. ``what`` they are."""
+    """Steps of a known or unknown number. ``what`` they are. ``guesses``: on a terminal, tells how long the
+    rest takes, if all steps take as long as those before."""
 
-    def __init__(self, what: str, total: int | None = None) -> None:
+    def __init__(self, what: str, total: int | None = None, *, guesses: bool = True) -> None:
         self._what: Final = what
         self._total: Final = total
         self._done = 0
@@ -27,8 +28,9 @@ class Progress:
         self._bar: Bar | None = None
         self._task = TaskID(0)
         if sys.stderr.isatty():
+            remaining = (TimeRemainingColumn(),) if guesses else ()
             columns = (
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *remaining,
                 TextColumn("{task.fields[more]}"),
             )  # fmt: skip
             self._bar = Bar(*columns, console=self._console, transient=True)
@@ -46,8 +48,15 @@ class Progress:
     def advance(self, more: str = "") -> None:
         """One step more; ``more`` is shown with it."""
         self._done += 1
+        self._show(more, 1)
+
+    def doing(self, more: str) -> None:
+        """What the step that is under way does."""
+        self._show(more, 0)
+
+    def _show(self, more: str, steps: int) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, more=more)
+            self._bar.update(self._task, advance=steps, more=more)
         elif time.monotonic() - self._told >= EVERY_S:
             self._told = time.monotonic()
             of = f"{self._done}" if self._total is None else f"{self._done} of {self._total}"
