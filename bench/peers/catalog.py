@@ -6,7 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from bench.peers import etcd_server, nats_server, native_programs, pipeline_server, pysyncobj_server, zookeeper_server
+from bench.peers import (
+    etcd_server,
+    native_programs,
+    nats_server,
+    pipeline_server,
+    pysyncobj_server,
+    zookeeper_server,
+)
 from bench.peers.installing import first, missing_file, missing_module, missing_program, package_version
 from bench.peers.peer import Peer
 from bench.runs.recording import LoaderArguments
@@ -25,19 +32,20 @@ PIPELINE_WORKLOADS: Final = frozenset({"write"})
 
 ETCD_NOTE: Final = "syncs each write before it is acknowledged; callers are connected to the leader"
 ZOOKEEPER_NOTE: Final = (
-    "syncs each write before it is acknowledged; callers are connected to the leader; a linearizable read is a sync"
-    " and a get, and ZooKeeper's sync asks the leader, not a quorum"
+    "syncs each write before it is acknowledged; callers are connected to the leader; a linearizable read is"
+    " a sync and a get, and ZooKeeper's sync asks the leader, not a quorum"
 )
 NATS_NOTE: Final = (
-    "does not sync each write: JetStream syncs every two minutes; reads ask the leader of the bucket's stream, not a"
-    " quorum"
+    "does not sync each write: JetStream syncs every two minutes; reads ask the leader of the bucket's"
+    " stream, not a quorum"
 )
 PYSYNCOBJ_NOTE: Final = (
-    "does not sync: its journal is a mapped file; the load runs inside the leader's process, whose processor time is"
-    " the servers'"
+    "does not sync: its journal is a mapped file; the load runs inside the leader's process, whose processor"
+    " time counts as the servers'"
 )
 PIPELINE_NOTE: Final = (
-    "a measuring stick, not a system: no elections, sessions, groups or reads, and no safety; syncs each write"
+    "a measuring stick, not a system: it syncs each write, and has no elections, sessions, groups, reads or"
+    " safety"
 )
 
 
@@ -71,7 +79,8 @@ def _pysyncobj(name: str, title: str, tick_seconds: float) -> Peer:
     return Peer(
         name=name, title=title, server=name, workloads=PYSYNCOBJ_WORKLOADS, note=PYSYNCOBJ_NOTE,
         starter=pysyncobj_server.starter(tick_seconds), loader=python("bench.peers.pysyncobj_load"),
-        lacks=partial(missing_module, "pysyncobj", "pysyncobj"), versions=partial(package_version, "pysyncobj"),
+        lacks=partial(missing_module, "pysyncobj", "pysyncobj"),
+        versions=partial(package_version, "pysyncobj"),
     )  # fmt: skip
 
 
@@ -90,8 +99,9 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
         lacks=reasons(_ETCD, native_programs.missing_etcd_program), versions=etcd_server.version_with_go,
     ),
     Peer(
-        name="zookeeper", title="ZooKeeper (Python, kazoo)", server="zookeeper", workloads=ZOOKEEPER_WORKLOADS,
-        note=ZOOKEEPER_NOTE, starter=zookeeper_server.start, loader=python("bench.peers.zookeeper_load"),
+        name="zookeeper", title="ZooKeeper (Python, kazoo)", server="zookeeper",
+        workloads=ZOOKEEPER_WORKLOADS, note=ZOOKEEPER_NOTE,
+        starter=zookeeper_server.start, loader=python("bench.peers.zookeeper_load"),
         lacks=reasons(zookeeper_servers, partial(missing_module, "kazoo", "kazoo")),
         versions=with_client(zookeeper_server.version, "kazoo"),
     ),
@@ -103,8 +113,9 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
         versions=zookeeper_server.version,
     ),
     Peer(
-        name="nats", title="NATS JetStream key-value (Python, nats-py)", server="nats", workloads=NATS_WORKLOADS,
-        note=NATS_NOTE, starter=nats_server.start, loader=python("bench.peers.nats_load"),
+        name="nats", title="NATS JetStream key-value (Python, nats-py)", server="nats",
+        workloads=NATS_WORKLOADS, note=NATS_NOTE,
+        starter=nats_server.start, loader=python("bench.peers.nats_load"),
         lacks=reasons(
             partial(missing_program, "nats-server", "nats-server"), partial(missing_module, "nats", "nats-py")
         ),

@@ -47,7 +47,9 @@ class Found:
     def load(self, seconds: float, cpu_seconds: float | None, operations: int | None = None) -> Load:
         """The figures; raises RuntimeError if no call was answered."""
         if not len(self.latencies):
-            raise RuntimeError(f"no call was answered; {self.errors} failed, the last with: {self.last_error!r}")
+            raise RuntimeError(
+                f"no call was answered; {self.errors} failed, the last with: {self.last_error!r}"
+            )
         count = len(self.latencies) if operations is None else operations
         extra = {"given_up_calls": float(self.pace.given_up)} if self.pace.given_up else {}
         return self.latencies.load(count, seconds, self.errors, cpu_seconds, extra)

@@ -1,4 +1,4 @@
-"""The load generators that are built from sources of ours against the systems' own clients: Go's and Java's."""
+"""The load generators that are built from sources of ours, with the systems' own clients in Go and Java."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ HEAP: Final = "-Xmx1000m"
 
 def missing_etcd_program() -> str | None:
     """Why the program in Go cannot be used; None if it can."""
-    return missing_file(ETCD_PROGRAM, "the load generator in Go is not built", f"install Go and {HOW_CLIENTS}")
+    what = "the load generator in Go is not built"
+    return missing_file(ETCD_PROGRAM, what, f"install Go 1.21 or newer and {HOW_CLIENTS}")
 
 
 def missing_zookeeper_program() -> str | None:

@@ -1,4 +1,4 @@
-"""A load on NATS from Python: nats-py, on a JetStream key-value bucket of as many replicas as there are nodes.
+"""A load on NATS from Python: nats-py, on a key-value bucket of JetStream with a replica on each node.
 
 ``python -m bench.peers.nats_load --target 127.0.0.1:4222 --workload write``
 """
@@ -13,7 +13,6 @@ from typing import Any, Final
 import nats
 from nats.errors import Error
 from nats.js.api import RetentionPolicy, StreamConfig
-from nats.js.errors import BadRequestError
 
 from bench.peers.loading import (
     WATCHERS,

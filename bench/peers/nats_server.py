@@ -1,4 +1,4 @@
-"""NATS servers with JetStream, as Debian packages them. They sync every two minutes, not before they acknowledge."""
+"""NATS servers with JetStream, as Debian packages them. They sync every two minutes, not each write."""
 
 from __future__ import annotations
 

@@ -38,15 +38,16 @@ class Peer:
         return self.versions()
 
     def start(self, directory: Path, nodes: int, groups: int) -> Cluster:
-        """Starts a fresh cluster. Peers have one group, whatever ``groups`` says. Raises RuntimeError that says
-        what the servers said."""
+        """Starts a fresh cluster. Peers have one group, whatever ``groups`` says. Raises RuntimeError that
+        says what the servers said."""
         directory.mkdir(parents=True, exist_ok=True)
         return self.starter(directory, nodes)
 
     def load(self, cluster: Cluster, shape: Shape, seconds: float, warm_up: float) -> list[str]:
         """The command line of the load. Raises ValueError for a workload that it cannot do."""
         if shape.workload not in self.workloads:
-            raise ValueError(f"{self.name} cannot do {shape.workload}: it does {', '.join(sorted(self.workloads))}")
+            able = ", ".join(sorted(self.workloads))
+            raise ValueError(f"{self.name} cannot do {shape.workload}: it does {able}")
         return self.loader(
             LoaderArguments(
                 target=cluster.target, shape=shape, seconds=seconds, warm_up=warm_up, pids=tuple(cluster.pids)

@@ -1,12 +1,12 @@
-"""A bare replication pipeline in our shape: a measuring stick for what Python, trio, CBOR and RocksDB leave to win.
+"""A bare replication pipeline in our shape: a measuring stick, the ceiling for Python with trio and RocksDB.
 
-A fixed leader and its followers, each with a synced log and a dictionary. Like our nodes it takes many calls into
-one entry, sends that before its own sync, syncs on a thread for all that came meanwhile, and answers what a
-majority has synced. Unlike them it has no terms, elections, sessions, groups or reads, and no safety at all: a
-node that dies ends it.
+A fixed leader and its followers, each with a synced log and a dictionary. Like our nodes it takes many calls
+into one entry, sends that before its own sync, syncs on a thread for all that came meanwhile, and answers
+what a majority has synced. Unlike them it has no terms, elections, sessions, groups or reads, and no safety:
+a node that dies ends it.
 
-``python -m bench.peers.pipeline --directory DIRECTORY --port 7002`` is a follower; with ``--followers 7001,7002``
-it leads.
+``python -m bench.peers.pipeline --directory DIRECTORY --port 7002`` is a follower; it leads with
+``--followers 7000,7001``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Call = tuple[int, bytes, bytes]
 
 
 class Connection:
-    """CBOR objects in frames with their length in front. What is sent in one turn of the loop goes together."""
+    """CBOR objects in frames, their length in front. What is sent in one turn of the loop goes together."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream: Final = stream
@@ -78,7 +78,7 @@ class Connection:
 
 
 class Log:
-    """Entries in RocksDB's write-ahead log, synced by a thread: one sync for all that were written before it."""
+    """Entries in RocksDB's write-ahead log, synced by a thread: one sync for all written before it."""
 
     def __init__(self, directory: Path) -> None:
         options = Options(raw_mode=True)
@@ -128,7 +128,7 @@ class Log:
 
 
 async def follow(log: Log, stream: trio.SocketStream) -> None:
-    """Appends what the leader sends, and says when it is durable. It applies at once, as nothing is ever undone."""
+    """Appends what the leader sends, and says when it is durable. Applies at once, as nothing is undone."""
     connection, entries = Connection(stream), {}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.write)
@@ -215,6 +215,11 @@ async def run(directory: Path, port: int, followers: Sequence[int] | None) -> No
         await Leader(log).run(port, followers)
 
 
+def ports(text: str | None) -> list[int] | None:
+    """``7000,7001`` as numbers; empty of a leader without followers."""
+    return None if text is None else [int(port) for port in text.split(",") if port]
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers.pipeline")
@@ -222,9 +227,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--followers", default=None, help="their ports, by commas, of the leader")
     given = parser.parse_args()
-    followers = None if given.followers is None else [int(port) for port in given.followers.split(",") if port]
     settle_process()
-    trio.run(run, given.directory, given.port, followers)
+    trio.run(run, given.directory, given.port, ports(given.followers))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -19,6 +19,7 @@ from bench.runs.recording import LoaderArguments, Pace, print_begun, print_load,
 from bench.runs.results import Load, Shape
 
 NAMES: Final = frozenset({"write"})
+Call = Callable[[], Awaitable[object]]
 
 
 class Client:
@@ -57,11 +58,11 @@ class Client:
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
 
-async def measure(call: Callable[[int], Callable[[], Awaitable[None]]], shape: Shape, seconds: float) -> Found:
+async def measure(call: Callable[[int], Call], shape: Shape, seconds: float) -> Found:
     """Lets every caller call again and again for so long, or when a call is due."""
     found = Found(Pace(shape.rate, perf_counter(), seconds))
 
-    async def repeat(one: Callable[[], Awaitable[None]]) -> None:
+    async def repeat(one: Call) -> None:
         pace, record = found.pace, found.latencies.record
         now = perf_counter()
         while (due := pace.next(now)) is not None:
@@ -85,7 +86,7 @@ async def run(arguments: LoaderArguments) -> Load:
     host, _, port = arguments.target.rpartition(":")
     shape, value = arguments.shape, value_of(arguments.shape)
 
-    def call(caller: int) -> Callable[[], Any]:
+    def call(caller: int) -> Call:
         keys = Keys(shape, caller)
         return lambda: client.put(keys.name().encode(), value)
 

@@ -29,7 +29,8 @@ def start(directory: Path, nodes: int) -> Servers:
 
 def command(data: Path, port: int, followers: list[int] | None = None) -> list[str]:
     """The command line of a follower, or of the leader of ``followers``."""
-    found = [sys.executable, "-P", "-m", "bench.peers.pipeline", "--directory", str(data), "--port", f"{port}"]
+    module = "bench.peers.pipeline"
+    found = [sys.executable, "-P", "-m", module, "--directory", str(data), "--port", f"{port}"]
     return found if followers is None else [*found, "--followers", ",".join(map(str, followers))]
 
 

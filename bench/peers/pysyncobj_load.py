@@ -34,7 +34,8 @@ def run(arguments: LoaderArguments) -> Load:
     asked = {
         "ask": "load", "shape": arguments.shape, "seconds": arguments.seconds, "warm_up": arguments.warm_up,
     }  # fmt: skip
-    with socket.create_connection(leader(arguments.target)) as connection, connection.makefile("rb") as answers:
+    address = leader(arguments.target)
+    with socket.create_connection(address) as connection, connection.makefile("rb") as answers:
         connection.settimeout(arguments.seconds + arguments.warm_up + 3 * GRACE_SECONDS)
         connection.sendall(msgspec.json.encode(asked) + b"\n")
         for line in answers:

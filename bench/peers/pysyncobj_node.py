@@ -1,8 +1,8 @@
-"""One node of PySyncObj, which is a library: an application of its own that replicates a dictionary, a counter and
-a queue, and makes the load where a user of the library would call it, in the leader's process.
+"""One node of PySyncObj, which is a library: a program that replicates a dictionary, a counter and a queue,
+and makes the load where a user of the library would call it, in the leader's process.
 
-It is asked by lines of JSON on its control port: ``{"ask": "status"}``, or for a load. It keeps its journal and
-dumps in files, and never syncs them.
+It is asked by lines of JSON on its control port: ``{"ask": "status"}``, or for a load. It keeps its journal
+and its dumps in files, and the library never syncs those.
 """
 
 from __future__ import annotations

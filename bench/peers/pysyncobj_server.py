@@ -44,8 +44,9 @@ def command(data: Path, members: list[int], control: int, number: int, tick_seco
     addresses = [f"127.0.0.1:{port}" for port in members]
     own = addresses.pop(number)
     return [
-        sys.executable, "-P", "-m", "bench.peers.pysyncobj_node", "--own", own, "--others", ",".join(addresses),
-        "--control", f"{control}", "--directory", str(data), "--tick-seconds", f"{tick_seconds:g}",
+        sys.executable, "-P", "-m", "bench.peers.pysyncobj_node",
+        "--own", own, "--others", ",".join(addresses), "--control", f"{control}",
+        "--directory", str(data), "--tick-seconds", f"{tick_seconds:g}",
     ]  # fmt: skip
 
 

@@ -56,8 +56,8 @@ class Servers:
                 raise RuntimeError(f"{name} cannot be started: {error}") from error
 
     def wait(self, is_ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-        """Asks until the answer is yes. An OSError counts as no. Raises RuntimeError, all servers being stopped,
-        if a server ends or the time does."""
+        """Asks until the answer is yes. An OSError counts as no. Raises RuntimeError, all servers being
+        stopped, if a server ends or the time does."""
         deadline = time.monotonic() + seconds
         why = f"not all of {', '.join(self._processes)} served within {seconds:.0f} s"
         while time.monotonic() < deadline:
@@ -131,12 +131,9 @@ def make_directory(parent: Path, name: str) -> Path:
     return path.resolve()
 
 
-def find_program(name: str, *more: str) -> str | None:
-    """Where a program is: on the path, or where Debian keeps what only root is to run."""
-    return shutil.which(name) or next(
-        (found for place in ("/usr/sbin", "/usr/local/sbin", *more) if (found := shutil.which(name, path=place))),
-        None,
-    )
+def find_program(name: str) -> str | None:
+    """Where a program is: on the path, or where Debian keeps servers, which is on root's path alone."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 
 def said(command: Sequence[str]) -> str:

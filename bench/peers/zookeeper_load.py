@@ -149,7 +149,7 @@ def sessions(target: str, shape: Shape, caller: int) -> Call:
 
 
 class HandOvers:
-    """Two who campaign by kazoo's recipe, each with a client: who leads resigns as soon as the other waits."""
+    """Two who campaign by kazoo's recipe, each a client: who leads resigns as soon as the other waits."""
 
     def __init__(self, seconds: float) -> None:
         self.found: Final = Found(Pace(None, perf_counter(), seconds))
@@ -199,12 +199,11 @@ def run(arguments: LoaderArguments) -> Load:
                 hand_over([client, *others], arguments.warm_up)
             print_begun()
             return hand_over([client, *others], arguments.seconds)
-        make = (
-            (lambda caller: sessions(arguments.target, shape, caller))
-            if shape.workload == "sessions"
-            else (lambda caller: WORKLOADS[shape.workload](client, shape, caller))
-        )
-        return measure_threads(arguments, [make(caller) for caller in range(shape.callers)], FAILURES)
+        if shape.workload == "sessions":
+            calls = [sessions(arguments.target, shape, caller) for caller in range(shape.callers)]
+        else:
+            calls = [WORKLOADS[shape.workload](client, shape, caller) for caller in range(shape.callers)]
+        return measure_threads(arguments, calls, FAILURES)
     finally:
         for one in (client, *others):
             one.stop()
@@ -213,7 +212,9 @@ def run(arguments: LoaderArguments) -> Load:
 
 def main() -> None:
     """The command line."""
-    arguments = LoaderArguments.parse("bench.peers.zookeeper_load", "Load on ZooKeeper by kazoo.", sorted(NAMES))
+    arguments = LoaderArguments.parse(
+        "bench.peers.zookeeper_load", "Load on ZooKeeper by kazoo.", sorted(NAMES)
+    )
     logging.getLogger("kazoo").setLevel(logging.ERROR)
     settle_process()
     try:

@@ -1,4 +1,4 @@
-"""ZooKeeper's servers, as Debian packages them: forceSync is on by default, with the log in a directory of its own."""
+"""ZooKeeper's servers, as Debian packages them: forceSync is their default, the log's directory its own."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def configuration(data: Path, client: int, quorum: list[int], election: list[int
 def command(file: Path) -> list[str]:
     """The command line of one server."""
     return [
-        find_program("java") or "java", HEAP, "-cp", CLASSPATH, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-        "-Dzookeeper.jmx.log4j.disable=true", MAIN, str(file),
+        find_program("java") or "java", HEAP, "-cp", CLASSPATH,
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dzookeeper.jmx.log4j.disable=true",
+        MAIN, str(file),
     ]  # fmt: skip
 
 
