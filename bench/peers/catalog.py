@@ -6,16 +6,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from bench.peers import (
-    etcd_server,
-    native_programs,
-    nats_server,
-    pipeline_server,
-    pysyncobj_server,
-    zookeeper_server,
-)
+from bench.peers.etcd_server import etcd_go_version, etcd_version, start_etcd
 from bench.peers.installing import first, missing_file, missing_module, missing_program, package_version
+from bench.peers.native_programs import (
+    ETCD_NATIVE_WORKLOADS,
+    ZOOKEEPER_NATIVE_WORKLOADS,
+    etcd_command,
+    missing_etcd_program,
+    missing_zookeeper_program,
+    zookeeper_command,
+)
+from bench.peers.nats_server import nats_version, start_nats
 from bench.peers.peer import Peer
+from bench.peers.pipeline_server import start_pipeline
+from bench.peers.pysyncobj_server import SHORT_TICK_SECONDS, TICK_SECONDS, start_pysyncobj
+from bench.peers.zookeeper_server import JARS, start_zookeeper, zookeeper_version
 from bench.runs.recording import LoaderArguments
 from bench.runs.subjects import Subject
 
@@ -54,7 +59,7 @@ def zookeeper_servers() -> str | None:
     return first((
         missing_program("java", "default-jre-headless"),
         missing_file(
-            zookeeper_server.JARS / "zookeeper.jar", "ZooKeeper is not installed",
+            JARS / "zookeeper.jar", "ZooKeeper is not installed",
             "run `make install-peers` as root, or `apt-get install zookeeper`",
         ),
     ))  # fmt: skip
@@ -78,7 +83,8 @@ def with_client(server: Callable[[], str], *packages: str) -> Callable[[], str]:
 def _pysyncobj(name: str, title: str, tick_seconds: float) -> Peer:
     return Peer(
         name=name, title=title, server=name, workloads=PYSYNCOBJ_WORKLOADS, note=PYSYNCOBJ_NOTE,
-        starter=pysyncobj_server.starter(tick_seconds), loader=python("bench.peers.pysyncobj_load"),
+        starter=partial(start_pysyncobj, tick_seconds=tick_seconds),
+        loader=python("bench.peers.pysyncobj_load"),
         lacks=partial(missing_module, "pysyncobj", "pysyncobj"),
         versions=partial(package_version, "pysyncobj"),
     )  # fmt: skip
@@ -88,44 +94,44 @@ _ETCD: Final = partial(missing_program, "etcd", "etcd-server")
 SUBJECTS: Final[tuple[Subject, ...]] = (
     Peer(
         name="etcd", title="etcd (Python, aetcd)", server="etcd", workloads=ETCD_WORKLOADS, note=ETCD_NOTE,
-        starter=etcd_server.start, loader=python("bench.peers.etcd_load"),
+        starter=start_etcd, loader=python("bench.peers.etcd_load"),
         lacks=reasons(_ETCD, partial(missing_module, "aetcd", "aetcd")),
-        versions=with_client(etcd_server.version, "aetcd", "grpcio"),
+        versions=with_client(etcd_version, "aetcd", "grpcio"),
     ),
     Peer(
-        name="etcd-native", title="etcd (Go)", server="etcd", workloads=native_programs.ETCD_WORKLOADS,
+        name="etcd-native", title="etcd (Go)", server="etcd", workloads=ETCD_NATIVE_WORKLOADS,
         note=f"{ETCD_NOTE}, 64 on a connection",
-        starter=etcd_server.start, loader=native_programs.etcd_command,
-        lacks=reasons(_ETCD, native_programs.missing_etcd_program), versions=etcd_server.version_with_go,
+        starter=start_etcd, loader=etcd_command,
+        lacks=reasons(_ETCD, missing_etcd_program), versions=etcd_go_version,
     ),
     Peer(
         name="zookeeper", title="ZooKeeper (Python, kazoo)", server="zookeeper",
         workloads=ZOOKEEPER_WORKLOADS, note=ZOOKEEPER_NOTE,
-        starter=zookeeper_server.start, loader=python("bench.peers.zookeeper_load"),
+        starter=start_zookeeper, loader=python("bench.peers.zookeeper_load"),
         lacks=reasons(zookeeper_servers, partial(missing_module, "kazoo", "kazoo")),
-        versions=with_client(zookeeper_server.version, "kazoo"),
+        versions=with_client(zookeeper_version, "kazoo"),
     ),
     Peer(
         name="zookeeper-native", title="ZooKeeper (Java, asynchronous)", server="zookeeper",
-        workloads=native_programs.ZOOKEEPER_WORKLOADS, note=f"{ZOOKEEPER_NOTE}; 64 callers on a connection",
-        starter=zookeeper_server.start, loader=native_programs.zookeeper_command,
-        lacks=reasons(zookeeper_servers, native_programs.missing_zookeeper_program),
-        versions=zookeeper_server.version,
+        workloads=ZOOKEEPER_NATIVE_WORKLOADS, note=f"{ZOOKEEPER_NOTE}; 64 callers on a connection",
+        starter=start_zookeeper, loader=zookeeper_command,
+        lacks=reasons(zookeeper_servers, missing_zookeeper_program),
+        versions=zookeeper_version,
     ),
     Peer(
         name="nats", title="NATS JetStream key-value (Python, nats-py)", server="nats",
         workloads=NATS_WORKLOADS, note=NATS_NOTE,
-        starter=nats_server.start, loader=python("bench.peers.nats_load"),
+        starter=start_nats, loader=python("bench.peers.nats_load"),
         lacks=reasons(
             partial(missing_program, "nats-server", "nats-server"), partial(missing_module, "nats", "nats-py")
         ),
-        versions=with_client(nats_server.version, "nats-py"),
+        versions=with_client(nats_version, "nats-py"),
     ),
-    _pysyncobj("pysyncobj", "PySyncObj", pysyncobj_server.TICK_SECONDS),
-    _pysyncobj("pysyncobj-tuned", "PySyncObj, ticks of 2 ms", pysyncobj_server.SHORT_TICK_SECONDS),
+    _pysyncobj("pysyncobj", "PySyncObj", TICK_SECONDS),
+    _pysyncobj("pysyncobj-tuned", "PySyncObj, ticks of 2 ms", SHORT_TICK_SECONDS),
     Peer(
         name="floor", title="bare pipeline", server="floor", workloads=PIPELINE_WORKLOADS, note=PIPELINE_NOTE,
-        starter=pipeline_server.start, loader=python("bench.peers.pipeline_load"), lacks=lambda: None,
+        starter=start_pipeline, loader=python("bench.peers.pipeline_load"), lacks=lambda: None,
         versions=with_client(lambda: "the pipeline of this checkout", "rocksdict"),
     ),
 )  # fmt: skip

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,12 +17,13 @@ from bench.peers.loading import (
     AsyncCall,
     Fanout,
     Keys,
+    conclude,
     key_name,
     measure_async,
     measure_fanout,
     value_of,
 )
-from bench.runs.recording import LoaderArguments, print_load, settle_process
+from bench.runs.recording import LoaderArguments, settle_process
 from bench.runs.results import Load, Shape
 
 PREFIX: Final = "bench/entries/"
@@ -176,10 +176,7 @@ def main() -> None:
     """The command line."""
     arguments = LoaderArguments.parse("bench.peers.etcd_load", "Load on etcd by aetcd.", sorted(NAMES))
     settle_process()
-    try:
-        print_load(asyncio.run(run(arguments)))
-    except (RuntimeError, ClientError, TimeoutError) as error:
-        sys.exit(f"etcd: {error!r}")
+    conclude("etcd", lambda: asyncio.run(run(arguments)), (ClientError,))
 
 
 if __name__ == "__main__":

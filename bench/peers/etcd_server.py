@@ -13,7 +13,7 @@ QUOTA_BYTES: Final = 8 << 30
 """Of the database; the default of 2 GB would end long loads of large values."""
 
 
-def start(directory: Path, nodes: int) -> Servers:
+def start_etcd(directory: Path, nodes: int) -> Servers:
     """Starts a cluster; its target is the client addresses by commas, the leader's first."""
     names = node_names(nodes)
     ports = free_ports(2 * nodes)
@@ -49,13 +49,13 @@ def _leads(port: int) -> bool:
     return bool(status["leader"] == status["header"]["member_id"])
 
 
-def version() -> str:
+def etcd_version() -> str:
     """``etcd 3.4.23``, or without the number where it is not installed."""
     found = re.search(r"etcd Version: (\S+)", said([find_program("etcd") or "etcd", "--version"]))
     return f"etcd {found[1]}" if found else "etcd"
 
 
-def version_with_go() -> str:
+def etcd_go_version() -> str:
     """The same, with the client that is in the module's requirements."""
     found = re.search(r"^\s*go\.etcd\.io/etcd/client/v3 v(\S+)", GO_MODULE.read_text(), re.MULTILINE)
-    return f"{version()}, client/v3{f' {found[1]}' if found else ''}"
+    return f"{etcd_version()}, client/v3{f' {found[1]}' if found else ''} (Go)"

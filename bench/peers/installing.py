@@ -13,7 +13,6 @@ from bench.peers.serving import find_program
 HOW: Final = "run `make install-peers` as root"
 """How everything of every peer is installed at once."""
 HOW_CLIENTS: Final = "run `make install-peers`"
-ROOT: Final = Path(__file__).resolve().parents[2]
 NATIVE: Final = Path(sys.prefix) / "peers"
 """Where ``make install-peers`` puts the native load generators: in the virtual environment."""
 
@@ -36,7 +35,7 @@ def missing_file(path: Path, what: str, how: str = HOW_CLIENTS) -> str | None:
     """Why something that is built or packaged cannot be used; None if it can."""
     if path.exists():
         return None
-    return f"{what} is not there ({path}): {how}"
+    return f"{what} ({path}): {how}"
 
 
 def first(reasons: Iterable[str | None]) -> str | None:

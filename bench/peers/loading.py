@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final
 
-from bench.runs.recording import Latencies, LoaderArguments, Pace, print_begun
+from bench.runs.alarm import Alarm
+from bench.runs.recording import Latencies, LoaderArguments, LoadFailed, Pace, print_begun, print_load
 from bench.runs.results import Load, Shape
 
 AsyncCall = Callable[[], Awaitable[object]]
@@ -45,11 +48,9 @@ class Found:
         self.last_error = error
 
     def load(self, seconds: float, cpu_seconds: float | None, operations: int | None = None) -> Load:
-        """The figures; raises RuntimeError if no call was answered."""
+        """The figures; raises LoadFailed if no call was answered."""
         if not len(self.latencies):
-            raise RuntimeError(
-                f"no call was answered; {self.errors} failed, the last with: {self.last_error!r}"
-            )
+            raise LoadFailed(f"no call was answered; {self.errors} failed, the last: {self.last_error!r}")
         count = len(self.latencies) if operations is None else operations
         extra = {"given_up_calls": float(self.pace.given_up)} if self.pace.given_up else {}
         return self.latencies.load(count, seconds, self.errors, cpu_seconds, extra)
@@ -70,19 +71,57 @@ async def _run_async(
 ) -> Found:
     found = Found(Pace(rate, perf_counter(), seconds))
     async with asyncio.timeout(seconds + GRACE_SECONDS), asyncio.TaskGroup() as group:
-        for call in calls:
-            group.create_task(_repeat_async(call, found, failures))
+        if rate is None:
+            for call in calls:
+                group.create_task(_again_and_again(call, found, failures))
+        else:
+            due: asyncio.Queue[float | None] = asyncio.Queue()
+            for call in calls:
+                group.create_task(_when_due(call, due, found, failures))
+            await _dispatch(found.pace, due)
+            for _ in calls:
+                due.put_nowait(None)
     return found
 
 
-async def _repeat_async(call: AsyncCall, found: Found, failures: Failures) -> None:
+async def _dispatch(pace: Pace, due: asyncio.Queue[float | None]) -> None:
+    """Hands each call, when it is due, to whichever caller is idle, or is the first to be so."""
+    loop, rung = asyncio.get_running_loop(), asyncio.Event()
+    with closing(Alarm()) as alarm:
+
+        def ring() -> None:
+            alarm.clear()
+            rung.set()
+
+        loop.add_reader(alarm.fileno(), ring)
+        try:
+            while (moment := pace.next(perf_counter())) is not None:
+                rung.clear()
+                if alarm.arm(moment):
+                    await rung.wait()
+                due.put_nowait(moment)
+        finally:
+            loop.remove_reader(alarm.fileno())
+
+
+async def _when_due(
+    call: AsyncCall, due: asyncio.Queue[float | None], found: Found, failures: Failures
+) -> None:
+    while (moment := await due.get()) is not None:
+        if found.pace.gives_up(perf_counter()):
+            continue
+        try:
+            await call()
+        except failures as error:
+            found.failed(error)
+        else:
+            found.latencies.record(perf_counter() - moment)
+
+
+async def _again_and_again(call: AsyncCall, found: Found, failures: Failures) -> None:
     pace, record = found.pace, found.latencies.record
     now = perf_counter()
     while (due := pace.next(now)) is not None:
-        if due > now:
-            await asyncio.sleep(due - now)
-        elif pace.gives_up(now):
-            continue
         try:
             await call()
         except failures as error:
@@ -122,7 +161,7 @@ def _run_threads(calls: Sequence[Call], rate: float | None, seconds: float, fail
     if broken:
         raise broken[0]
     if any(thread.is_alive() for thread in threads):
-        raise RuntimeError(f"calls were not answered within {GRACE_SECONDS:.0f} s after the measurement")
+        raise LoadFailed(f"calls were not answered within {GRACE_SECONDS:.0f} s after the measurement")
     return found
 
 
@@ -211,3 +250,18 @@ async def measure_fanout(arguments: LoaderArguments, fanout: Fanout, put: AsyncC
     told, spent, began = fanout.events, time.process_time(), perf_counter()
     found = await _run_async([change], None, arguments.seconds, ())
     return found.load(perf_counter() - began, time.process_time() - spent, fanout.events - told)
+
+
+def conclude(peer: str, make: Callable[[], Load], failures: Failures) -> None:
+    """Makes a load and prints it, or exits after one line that says why there is none."""
+    try:
+        load = make()
+    except Exception as error:
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if not isinstance(cause, (*failures, LoadFailed, OSError, TimeoutError)):
+            raise
+        words = " ".join(str(cause).split())
+        sys.exit(f"{peer}: {type(cause).__name__}{f': {words}' if words else ''}")
+    print_load(load)

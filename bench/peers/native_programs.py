@@ -12,11 +12,11 @@ from bench.runs.recording import LoaderArguments
 ETCD_PROGRAM: Final = NATIVE / "etcd-load"
 ZOOKEEPER_CLASSES: Final = NATIVE / "zookeeper-load"
 ZOOKEEPER_MAIN: Final = "ZookeeperLoad"
-ETCD_WORKLOADS: Final = frozenset({
+ETCD_NATIVE_WORKLOADS: Final = frozenset({
     "write", "read", "read-sequential", "mixed", "counter", "lock", "lock-contended", "election", "sessions",
     "fanout",
 })  # fmt: skip
-ZOOKEEPER_WORKLOADS: Final = frozenset({"write", "read", "read-sequential", "mixed", "fanout"})
+ZOOKEEPER_NATIVE_WORKLOADS: Final = frozenset({"write", "read", "read-sequential", "mixed", "fanout"})
 HEAP: Final = "-Xmx1000m"
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,12 +19,13 @@ from bench.peers.loading import (
     AsyncCall,
     Fanout,
     Keys,
+    conclude,
     key_name,
     measure_async,
     measure_fanout,
     value_of,
 )
-from bench.runs.recording import LoaderArguments, print_load, settle_process
+from bench.runs.recording import LoaderArguments, settle_process
 from bench.runs.results import Load, Shape
 
 BUCKET: Final = "bench"
@@ -35,7 +36,8 @@ TIMEOUT_SECONDS: Final = 30.0
 async def connect(target: str, number: int = 0) -> Any:
     """A client of one of the addresses."""
     addresses = target.split(",")
-    return await nats.connect(f"nats://{addresses[number % len(addresses)]}", allow_reconnect=False)
+    address = addresses[number % len(addresses)]
+    return await nats.connect(f"nats://{address}", allow_reconnect=False, max_reconnect_attempts=1)
 
 
 async def prepare(context: Any, shape: Shape) -> Any:
@@ -145,11 +147,10 @@ async def run(arguments: LoaderArguments) -> Load:
 def main() -> None:
     """The command line."""
     arguments = LoaderArguments.parse("bench.peers.nats_load", "Load on NATS by nats-py.", sorted(NAMES))
+    # What cannot be done is raised as well; the client would log it with where in its code that was.
+    logging.getLogger("nats").setLevel(logging.CRITICAL)
     settle_process()
-    try:
-        print_load(asyncio.run(run(arguments)))
-    except (RuntimeError, ValueError, TimeoutError, Error) as error:
-        sys.exit(f"nats: {error!r}")
+    conclude("nats", lambda: asyncio.run(run(arguments)), (Error,))
 
 
 if __name__ == "__main__":

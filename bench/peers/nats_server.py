@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.peers.serving import Servers, ask, find_program, free_ports, make_directory, node_names, said
 
 
-def start(directory: Path, nodes: int) -> Servers:
+def start_nats(directory: Path, nodes: int) -> Servers:
     """Starts a cluster; its target is the client addresses by commas."""
     names = node_names(nodes)
     ports = free_ports(3 * nodes)
@@ -44,7 +44,7 @@ def _serves(port: int, nodes: int) -> bool:
     return nodes == 1 or (bool(cluster.get("leader")) and cluster.get("cluster_size") == nodes)
 
 
-def version() -> str:
+def nats_version() -> str:
     """``nats-server 2.9.10``, or without the number where it is not installed."""
     found = re.search(r"v(\d\S*)", said([find_program("nats-server") or "nats-server", "--version"]))
     return f"nats-server {found[1]}" if found else "nats-server"

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -13,9 +12,9 @@ from typing import Final
 
 import trio
 
-from bench.peers.loading import GRACE_SECONDS, Found, Keys, value_of
+from bench.peers.loading import GRACE_SECONDS, Found, Keys, conclude, value_of
 from bench.peers.pipeline import Connection
-from bench.runs.recording import LoaderArguments, Pace, print_begun, print_load, settle_process
+from bench.runs.recording import LoaderArguments, LoadFailed, Pace, print_begun, settle_process
 from bench.runs.results import Load, Shape
 
 NAMES: Final = frozenset({"write"})
@@ -40,7 +39,7 @@ class Client:
             async for answers in self._connection.messages():
                 for call, _ in answers:
                     trio.lowlevel.reschedule(self._waiting.pop(call))
-            raise RuntimeError("the leader closed the connection")
+            raise LoadFailed("the leader closed the connection")
 
     async def _send(self) -> None:
         while True:
@@ -108,10 +107,7 @@ def main() -> None:
         "bench.peers.pipeline_load", "Load on the bare pipeline.", sorted(NAMES)
     )
     settle_process()
-    try:
-        print_load(trio.run(run, arguments))
-    except OSError as error:
-        sys.exit(f"floor: {error}")
+    conclude("floor", lambda: trio.run(run, arguments), (trio.TooSlowError,))
 
 
 if __name__ == "__main__":

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from pathlib import Path
 
-from bench.peers.installing import ROOT
 from bench.peers.serving import Servers, free_ports, make_directory, node_names
+from bench.processes.nodes import environment
 
 
-def start(directory: Path, nodes: int) -> Servers:
+def start_pipeline(directory: Path, nodes: int) -> Servers:
     """Starts a cluster; its target is the leader's address. The leader is the last of its processes."""
     names = node_names(nodes)
     ports = free_ports(nodes)
     servers = Servers(directory)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for name, port in zip(names[:-1], ports[:-1], strict=True):
-        servers.start(name, command(make_directory(directory, name), port), environment)
+        servers.start(name, command(make_directory(directory, name), port), environment())
     servers.wait(lambda: all(_listens(port) for port in ports[:-1]))
-    last = command(make_directory(directory, names[-1]), ports[-1], ports[:-1])
-    servers.start(names[-1], last, environment)
+    leader = command(make_directory(directory, names[-1]), ports[-1], ports[:-1])
+    servers.start(names[-1], leader, environment())
     servers.wait(lambda: _listens(ports[-1]))
     servers.target = f"127.0.0.1:{ports[-1]}"
     return servers

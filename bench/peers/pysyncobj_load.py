@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import socket
-import sys
 from typing import Final
 
 import msgspec
 
-from bench.peers.loading import GRACE_SECONDS
+from bench.peers.loading import GRACE_SECONDS, conclude
 from bench.peers.pysyncobj_server import status
-from bench.runs.recording import BEGUN, LoaderArguments, print_begun, print_load
+from bench.runs.recording import BEGUN, LoaderArguments, LoadFailed, print_begun
 from bench.runs.results import Load
 
 NAMES: Final = frozenset({"write", "counter", "queue"})
@@ -21,12 +20,12 @@ NAMES: Final = frozenset({"write", "counter", "queue"})
 
 
 def leader(target: str) -> tuple[str, int]:
-    """Where the node listens that leads; raises RuntimeError, OSError."""
+    """Where the node listens that leads; raises LoadFailed, OSError."""
     for one in target.split(","):
         host, _, port = one.rpartition(":")
         if status((host, int(port)))["leads"]:
             return host, int(port)
-    raise RuntimeError(f"none of {target} leads")
+    raise LoadFailed(f"none of {target} leads")
 
 
 def run(arguments: LoaderArguments) -> Load:
@@ -45,17 +44,14 @@ def run(arguments: LoaderArguments) -> Load:
             answer = msgspec.json.decode(line)
             if "load" in answer:
                 return msgspec.convert(answer["load"], Load)
-            raise RuntimeError(answer.get("failed", "the node answered nothing"))
-    raise RuntimeError("the node that leads ended")
+            raise LoadFailed(answer.get("failed", "the node answered nothing"))
+    raise LoadFailed("the node that leads ended")
 
 
 def main() -> None:
     """The command line."""
     arguments = LoaderArguments.parse("bench.peers.pysyncobj_load", "Load on PySyncObj.", sorted(NAMES))
-    try:
-        print_load(run(arguments))
-    except (RuntimeError, OSError) as error:
-        sys.exit(f"pysyncobj: {error}")
+    conclude("pysyncobj", lambda: run(arguments), ())
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.batteries import ReplCounter, ReplDict, ReplQueue
 
 from bench.peers.loading import GRACE_SECONDS, Found, Keys, key_name, value_of
-from bench.runs.recording import BEGUN, Pace
+from bench.runs.recording import BEGUN, LoadFailed, Pace
 from bench.runs.results import Load, Shape
 
 Done = Callable[[Any, Any], None]
@@ -91,10 +91,10 @@ class Node:
         return then
 
     def load(self, asked: Ask, begun: Callable[[], None]) -> Load:
-        """Makes a load; raises RuntimeError if nothing is answered."""
+        """Makes a load; raises LoadFailed if nothing is answered."""
         shape = asked.shape
         if shape is None:
-            raise RuntimeError("a load has a shape")
+            raise LoadFailed("a load has a shape")
         self._prepare(shape)
         calls = [self.begin(shape, caller) for caller in range(shape.callers)]
         if asked.warm_up:
@@ -111,7 +111,7 @@ class Node:
             self.entries.set(key_name(number), value, callback=lambda result, error: written.release())
         for _ in range(shape.keys):
             if not written.acquire(timeout=GRACE_SECONDS):
-                raise RuntimeError("what the load needs is not written")
+                raise LoadFailed("what the load needs is not written")
 
 
 def run(calls: list[Begin], rate: float | None, seconds: float) -> Found:
@@ -143,7 +143,7 @@ def run(calls: list[Begin], rate: float | None, seconds: float) -> Found:
         _dispatch(calls, found, over)
     for _ in calls:
         if not over.acquire(timeout=seconds + GRACE_SECONDS):
-            raise RuntimeError(f"calls were not answered within {GRACE_SECONDS:.0f} s after the measurement")
+            raise LoadFailed(f"calls were not answered within {GRACE_SECONDS:.0f} s after the measurement")
     return found
 
 
@@ -198,7 +198,7 @@ class Questions(socketserver.StreamRequestHandler):
             return self.server.node.status()
         try:
             return Answer(load=self.server.node.load(asked, lambda: self._say(BEGUN.encode())))
-        except (RuntimeError, ValueError) as error:
+        except LoadFailed as error:
             return Answer(failed=str(error))
 
     def _say(self, line: bytes) -> None:

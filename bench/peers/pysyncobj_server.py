@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from bench.peers.installing import ROOT
 from bench.peers.serving import Servers, free_ports, make_directory, node_names
+from bench.processes.nodes import environment
 
 TICK_SECONDS: Final = 0.05
-"""Of the default configuration."""
+"""Of the default configuration: so often a node looks at its queues."""
 SHORT_TICK_SECONDS: Final = 0.002
 
 
-def starter(tick_seconds: float) -> partial[Servers]:
-    """Of clusters whose nodes look at their queues so often."""
-    return partial(start, tick_seconds=tick_seconds)
-
-
-def start(directory: Path, nodes: int, tick_seconds: float = TICK_SECONDS) -> Servers:
+def start_pysyncobj(directory: Path, nodes: int, tick_seconds: float = TICK_SECONDS) -> Servers:
     """Starts a cluster; its target is the control addresses by commas."""
     names = node_names(nodes)
     ports = free_ports(2 * nodes)
     members, controls = ports[:nodes], ports[nodes:]
     servers = Servers(directory)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for number, name in enumerate(names):
         data = make_directory(directory, name)
-        servers.start(name, command(data, members, controls[number], number, tick_seconds), environment)
+        servers.start(name, command(data, members, controls[number], number, tick_seconds), environment())
     servers.wait(lambda: _serve(controls))
     servers.target = ",".join(f"127.0.0.1:{port}" for port in controls)
     return servers

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import random
 import shlex
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+
+from bench.runs.ports import free_port
 
 START_SECONDS: Final = 60.0
 """For all servers of a cluster to serve."""
@@ -99,22 +99,9 @@ class Servers:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nothing listens on, in a row, below those that the kernel hands out."""
-    while True:
-        low = random.randrange(20_000, 32_700 - count)
-        sockets: list[socket.socket] = []
-        try:
-            for port in range(low, low + count):
-                one = socket.socket()
-                sockets.append(one)
-                one.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        else:
-            return list(range(low, low + count))
-        finally:
-            for one in sockets:
-                one.close()
+    """Ports on loopback that nothing listens on, in a row. Raises OSError if there are none."""
+    low = free_port(range(count))
+    return list(range(low, low + count))
 
 
 def node_names(nodes: int) -> list[str]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +16,8 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
-from bench.peers.loading import Call, Found, Keys, key_name, measure_threads, value_of
-from bench.runs.recording import LoaderArguments, Pace, print_begun, print_load, settle_process
+from bench.peers.loading import Call, Found, Keys, conclude, key_name, measure_threads, value_of
+from bench.runs.recording import LoaderArguments, Pace, print_begun, settle_process
 from bench.runs.results import Load, Shape
 
 PREFIX: Final = "/bench/entries"
@@ -26,13 +25,14 @@ BATCH: Final = 100
 """Creations in a transaction."""
 BATCH_BYTES_MAX: Final = 500_000
 """ZooKeeper refuses a request of more than 1 MiB."""
+CONNECT_SECONDS: Final = 10
 FAILURES: Final = (KazooException, KazooTimeoutError)
 
 
 def connect(target: str) -> Any:
     """A client of the first address, the leader's."""
     client = KazooClient(hosts=target.partition(",")[0])
-    client.start(timeout=30)
+    client.start(timeout=CONNECT_SECONDS)
     return client
 
 
@@ -217,10 +217,7 @@ def main() -> None:
     )
     logging.getLogger("kazoo").setLevel(logging.ERROR)
     settle_process()
-    try:
-        print_load(run(arguments))
-    except (RuntimeError, ValueError, *FAILURES) as error:
-        sys.exit(f"zookeeper: {error!r}")
+    conclude("zookeeper", lambda: run(arguments), FAILURES)
 
 
 if __name__ == "__main__":

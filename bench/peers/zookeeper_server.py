@@ -18,7 +18,7 @@ HEAP: Final = "-Xmx1000m"
 MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 
 
-def start(directory: Path, nodes: int) -> Servers:
+def start_zookeeper(directory: Path, nodes: int) -> Servers:
     """Starts a cluster; its target is the client addresses by commas, the leader's first."""
     names = node_names(nodes)
     ports = free_ports(3 * nodes)
@@ -26,7 +26,8 @@ def start(directory: Path, nodes: int) -> Servers:
     servers = Servers(directory)
     for number, name in enumerate(names):
         data = make_directory(directory, name)
-        (data / "myid").write_text(f"{number + 1}\n")
+        (data / "snapshots").mkdir()
+        (data / "snapshots" / "myid").write_text(f"{number + 1}\n")
         file = data / "zoo.cfg"
         file.write_text(configuration(data, clients[number], ports[nodes : 2 * nodes], ports[2 * nodes :]))
         servers.start(name, command(file))
@@ -48,8 +49,6 @@ def configuration(data: Path, client: int, quorum: list[int], election: list[int
             f"server.{number + 1}=127.0.0.1:{ports[0]}:{ports[1]}"
             for number, ports in enumerate(zip(quorum, election, strict=True))
         ]
-        (data / "snapshots").mkdir(exist_ok=True)
-        (data / "snapshots" / "myid").write_text((data / "myid").read_text())
     return "\n".join(lines) + "\n"
 
 
@@ -71,7 +70,7 @@ def _mode(port: int) -> str | None:
     return found[1].decode() if found else None
 
 
-def version() -> str:
+def zookeeper_version() -> str:
     """``ZooKeeper 3.8.0, java 17.0.15``, or without the numbers where they are not installed."""
     names = " ".join(path.name for path in JARS.glob("zookeeper-[0-9]*.jar"))
     found = re.search(r"zookeeper-(\d[\d.]*\d)\.jar", names)
