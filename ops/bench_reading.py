@@ -28,6 +28,7 @@ from bench.runs.merging import merge
 from bench.runs.results import Run, Shape, read
 from bench.runs.shapes import loads_told
 from bench.runs.summary import figure_told, show
+from bench.runs.targets import BASE
 from ops.arguments import GLOBAL, Flag, read_by
 from ops.exits import DONE, FAILED, USAGE, Failure, UsageError, one_line
 from ops.output import Column, Columns, Format, printable, write_answer, write_line, write_rows
@@ -85,7 +86,9 @@ def compare(
     if new is not None and base is None:
         found = compare_runs(_read(old), _read(new), threshold)
     elif base is not None and new is None:
-        found = compare_subjects(_having(old, base), base, threshold)
+        run = _read(old)
+        _check_base([run], base)
+        found = compare_subjects(run, base, threshold)
     else:
         raise UsageError("either a second run is needed, or --base SUBJECT to compare the systems of one")
     loads = loads_told([*(line.shape for line in found.lines), *(one.shape for one in found.alone)])
@@ -93,7 +96,7 @@ def compare(
     return _judged(found, loads, base)
 
 
-def report(*runs: Path, output: Output = None, base: str = "quorate") -> int:
+def report(*runs: Path, output: Output = None, base: str | None = None) -> int:
     """Show runs: as tables on standard output, or as one HTML page with plots.
 
     Parameters
@@ -103,18 +106,20 @@ def report(*runs: Path, output: Output = None, base: str = "quorate") -> int:
     output
         Write the page to this file.
     base
-        The system that the others are compared with.
+        The system that the others are compared with; quorate unless said.
     """
     if not runs:
         raise UsageError("a file of quorate bench run is needed")
     kept = [_read(file) for file in runs]
     if not any(run.measurements for run in kept):
-        raise Failure(f"{runs[0]}: there are no figures in it", USAGE)
+        raise Failure(printable(f"{runs[0]}: there are no figures in it"), USAGE)
+    if base is not None:
+        _check_base(kept, base)
     if output is None:
         width = None if sys.stdout.isatty() else WIDTH
-        show(kept, Console(file=sys.stdout, highlight=False, width=width), base)
+        show(kept, Console(file=sys.stdout, highlight=False, width=width), base or BASE)
     else:
-        _write_page(kept, output, base)
+        _write_page(kept, output, base or BASE)
     return DONE
 
 
@@ -127,14 +132,11 @@ def _read(file: Path) -> Run:
         raise Failure(one_line(error), USAGE) from None
 
 
-def _having(file: Path, subject: str) -> Run:
-    """The run, if it has figures of that system."""
-    run = _read(file)
-    known = dict.fromkeys(one.subject for one in run.measurements)
-    if subject not in known:
+def _check_base(runs: Iterable[Run], base: str) -> None:
+    known = dict.fromkeys(one.subject for run in runs for one in run.measurements)
+    if base not in known:
         having = ", ".join(known) or "no system at all"
-        raise UsageError(printable(f"{file}: there are no figures of {subject}, only of {having}"))
-    return run
+        raise UsageError(printable(f"--base {base}: there are no figures of it, only of {having}"))
 
 
 def _judged(found: Comparison, loads: Mapping[Shape, str], base: str | None) -> int:

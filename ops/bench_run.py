@@ -38,13 +38,19 @@ WIDTH: Final = 200
 """Of the summary, in characters, where there is no terminal."""
 _HISTOGRAMS: Final = "hdrh"
 
+def _by_commas(words: Any) -> str:
+    return ",".join(map(str, words))
+
+
+Workloads = Annotated[Words, Parameter(show_default=_by_commas)]
+Groups = Annotated[Counts, Parameter(show_default=_by_commas)]
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 
 
 def run(
-    *, subjects: Words | None = None, workloads: Words = ("write", "read"), callers: Counts | None = None,
-    rate: Rate | None = None, seconds: Seconds = 3.0, warm_up: Seconds = 1.0, repeats: Positive = 1,
-    groups: Counts = (16,), value_bytes: Counts | None = None, keys: Positive = 1000, nodes: Positive = 3,
+    *, subjects: Words | None = None, workloads: Workloads = ("write", "read"), callers: Counts | None = None,
+    rate: Rate | None = None, seconds: Seconds = 2.0, warm_up: Seconds = 1.0, repeats: Positive = 1,
+    groups: Groups = (16,), value_bytes: Counts | None = None, keys: Positive = 1000, nodes: Positive = 3,
     data: Path | None = None, output: Output = None,
 ) -> int:  # fmt: skip
     """Measure systems side by side: each is started, loaded and stopped, in turn.
@@ -58,7 +64,8 @@ def run(
     subjects
         Systems to measure; else all that are installed here.
     workloads
-        What callers do.
+        What callers do: write, read, read-sequential, mixed, counter, lock, lock-contended, election, queue,
+        fanout, sessions, recovery or values.
     callers
         How many calls are under way at once; else as is usual for the workload.
     rate
@@ -175,7 +182,8 @@ def _execute(plan: Plan, known: Run, path: Path, data: Path | None) -> None:
         try:
             Runner(plan, known, path, data, _Shown(progress)).execute()
         except KeyboardInterrupt:
-            progress.say(f"quorate: interrupted; {len(known.measurements)} measurements are in {path}")
+            done = f"{len(known.measurements)} of {plan.count} measurements"
+            progress.say(printable(f"quorate: interrupted; {done} are in {path}"))
             raise
 
 

@@ -55,6 +55,10 @@ class Core(Protocol):
         """Where this round's effects go."""
 
     @property
+    def syncs(self) -> int:
+        """Syncs of the store's log that were done since this start."""
+
+    @property
     def snapshots(self) -> Snapshots:
         """Snapshots of the replicas here, on their way."""
 

@@ -209,6 +209,11 @@ class Engine:
         """Whether the node is about to stop, and leads something that another node could take."""
         return self._balancer.is_leaving
 
+    @property
+    def syncs(self) -> int:
+        """Syncs of the store's log that were done since this start."""
+        return self._writer.syncs
+
     def sync_done(self, round_number: int) -> None:
         """Everything written up to ``round_number`` is durable."""
         self._inbox.append(("synced", round_number))

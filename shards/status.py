@@ -34,6 +34,7 @@ def describe(engine: Core) -> dict[str, Any]:
         "map_version": None if shard_map is None else shard_map.version,
         "nodes": nodes,
         "usage": None if engine.usage is None else engine.usage.describe(len(engine.groups)),
+        "syncs": engine.syncs,
         "snapshots": {"sent": engine.snapshots.sent, "installed": engine.snapshots.installed},
         "groups": [_group(engine, group, slots[group]) for group in sorted(engine.groups)],
     }

@@ -16,7 +16,7 @@ from shards.ports import Batch, Store
 class Writer:
     """Numbers batches, writes them in order and remembers who waits for their sync."""
 
-    __slots__ = ("_next", "_refused", "_requested", "_store", "_synced", "_waits", "_written")
+    __slots__ = ("_next", "_refused", "_requested", "_store", "_synced", "_waits", "_written", "syncs")
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -27,6 +27,8 @@ class Writer:
         self._synced = -1
         self._refused: deque[tuple[int, Batch]] = deque()
         self._waits: deque[tuple[int, list[SyncWait]]] = deque()
+        self.syncs = 0
+        """Those of the store's log that were done."""
 
     @property
     def next_round(self) -> int:
@@ -93,6 +95,7 @@ class Writer:
         """Everything up to ``number`` is durable."""
         if number > self._written:
             raise InvariantViolation(f"round {number} is synced, but {self._written} is the last written")
+        self.syncs += 1
         if number > self._synced:
             self._synced = number
             self._store.synced(number)

@@ -8,6 +8,7 @@ on each side, 0.6 with four; with fewer than three nothing can be told.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -81,7 +82,7 @@ def judge(name: str, old: Spread, new: Spread, threshold: float = THRESHOLD) -> 
     noise = ((old.high - old.low) + (new.high - new.low)) / 4
     if gap <= noise or abs(new.median - old.median) <= threshold * old.median:
         return Verdict.SAME
-    return Verdict.BETTER if (new.median > old.median) is more_is_better(name) else Verdict.WORSE
+    return Verdict.BETTER if (new.median > old.median) is bool(more_is_better(name)) else Verdict.WORSE
 
 
 def compare_runs(old: Run, new: Run, threshold: float = THRESHOLD) -> Comparison:
@@ -108,16 +109,21 @@ def _add(
     found: Comparison, subject: str, shape: Shape, old: tuple[str, Medians | None],
     new: tuple[str, Medians | None], threshold: float,
 ) -> None:  # fmt: skip
-    """Puts the figures of one load where they belong. That no call failed at all is not worth a line."""
-    olds, news = (side[1].figures if side[1] else {} for side in (old, new))
+    """Puts the figures of one load where they belong."""
+    olds, news = (_judgeable(side[1]) for side in (old, new))
     for name in (name for name in olds if name in news):
         if name != FAILED.name or olds[name].high or news[name].high:
             verdict = judge(name, olds[name], news[name], threshold)
             found.lines.append(Line(subject, shape, name, olds[name], news[name], verdict))
     for (side, _), mine, others in ((old, olds, news), (new, news, olds)):
-        only = tuple(name for name in mine if name not in others and (name != FAILED.name or mine[name].high))
-        if only:
+        if only := tuple(name for name in mine if name not in others and name != FAILED.name):
             found.alone.append(Alone(subject, shape, side, only))
+
+
+def _judgeable(one: Medians | None) -> dict[str, Spread]:
+    """The figures of which more, or less, is better."""
+    figures = one.figures if one else {}
+    return {name: spread for name, spread in figures.items() if more_is_better(name) is not None}
 
 
 def _place(key: tuple[str, Shape]) -> tuple[Any, ...]:
@@ -140,6 +146,10 @@ def _differences(old: Run, new: Run) -> Iterable[str]:
         was = versions.get(one.name, one.version)
         if was != one.version:
             yield f"{one.name}: version {was or 'unknown'} before, {one.version or 'unknown'} now"
+    for side, run in (("old", old), ("new", new)):
+        counted = Counter((one.subject, one.shape.workload) for one in run.failed)
+        for (subject, workload), count in counted.items():
+            yield f"{side}: measurements of {subject}, {workload} that failed: {count}"
 
 
 def counts(comparison: Comparison) -> str:

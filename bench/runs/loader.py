@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
 
@@ -20,13 +21,17 @@ from bench.runs.operations import operation, prepare
 from bench.runs.recording import LoaderArguments, LoadFailed, print_begun, print_load, settle_process
 from bench.runs.results import Load
 from primitives.errors import QuorateError
-from router.client import connect
+from router.client import Client, connect
+from shards.embedding import embedded
 
 MODULE: Final = "bench.runs.loader"
-WORKLOADS: Final = (
-    "write", "read", "read-sequential", "mixed", "counter", "lock", "lock-contended", "election", "queue",
-    "fanout", "sessions", "recovery",
+CALLS: Final = (
+    "write", "read", "read-sequential", "mixed", "counter", "lock", "lock-contended", "queue", "sessions",
 )  # fmt: skip
+"""Workloads that callers make, each again and again."""
+WORKLOADS: Final = (*CALLS, "election", "fanout", "recovery")
+EMBEDDED: Final = "embedded:"
+"""What a target begins with that is the directory of a node which is to run in this process."""
 FAILURES: Final = (QuorateError, OSError, LoadFailed, trio.TooSlowError)
 BEYOND_SECONDS: Final = 120.0
 """How long a load may take besides warming up and measuring."""
@@ -50,13 +55,19 @@ async def measure(arguments: LoaderArguments, begun: Callable[[], None]) -> Load
 async def _calls(arguments: LoaderArguments, begun: Callable[[], None]) -> Load:
     """A load that is made of calls."""
     shape, url = arguments.shape, arguments.target
-    async with connect(url) as client:
+    async with _client(url, shape.groups) as client:
         await prepare(client, shape)
         operations = [operation(client, url, shape, caller) for caller in range(shape.callers)]
         run = partial(drive, operations, shape.rate)
         await run(arguments.warm_up)
         begun()
         return (await run(arguments.seconds)).load()
+
+
+def _client(target: str, groups: int) -> AbstractAsyncContextManager[Client]:
+    if target.startswith(EMBEDDED):
+        return embedded(target.removeprefix(EMBEDDED), groups=groups)
+    return connect(target)
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -65,9 +65,9 @@ FIGURES: Final = (
     THROUGHPUT, P50, P99, SERVER_CPU, CLIENT_CPU, MEMORY, CLIENT_MEMORY, WRITTEN, SYNCS, FAILED,
 )  # fmt: skip
 """That every workload has; some have more, which their loads name."""
-_RATES: Final = ("_per_s", "_per_second", "/s")
-"""With one of these at its end, a figure that a load names is the better the more it is; all others are
-times and sizes."""
+_ENDINGS: Final = {"_per_s": True, "_s": False, "_ms": False, "_us": False, "_mb": False, "_bytes": False}
+"""Units by which a figure that a load names is known to be better if it is more, or less. Others only say
+what was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,9 @@ def _spreads(measurements: Iterable[Measurement]) -> dict[str, Spread]:
     return {name: Spread(tuple(sorted(found))) for name, found in values.items()}
 
 
-def more_is_better(name: str) -> bool:
-    """Of a figure by its name."""
+def more_is_better(name: str) -> bool | None:
+    """Of a figure by its name; None if neither is better."""
     known = next((figure for figure in FIGURES if figure.name == name), None)
-    return name.endswith(_RATES) if known is None else known.more_is_better
+    if known is not None:
+        return known.more_is_better
+    return next((better for ending, better in _ENDINGS.items() if name.endswith(ending)), None)

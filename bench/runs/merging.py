@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from bench.runs.medians import Medians, group
-from bench.runs.results import Measurement, Run, Shape, SubjectInfo
+from bench.runs.results import Failed, Measurement, Run, Shape, SubjectInfo
 from bench.runs.shapes import order
 
 
@@ -22,24 +22,31 @@ class Merged:
     subjects: Sequence[SubjectInfo]
     """Those that have figures; the base first."""
     missing: Sequence[SubjectInfo]
-    medians: Sequence[Medians]
+    by_load: Mapping[tuple[str, Shape], Medians]
+    """By the system's name and the shape."""
+    failed: Sequence[Failed]
+
+    @property
+    def medians(self) -> list[Medians]:
+        """All of them, in the order in which they were first measured."""
+        return list(self.by_load.values())
 
     @property
     def workloads(self) -> list[str]:
         """In the order in which they were run."""
-        return list(dict.fromkeys(one.shape.workload for one in self.medians))
+        return list(dict.fromkeys(shape.workload for _, shape in self.by_load))
 
     def shapes(self, workload: str) -> list[Shape]:
         """Of a workload, in order."""
-        return sorted({one.shape for one in self.medians if one.shape.workload == workload}, key=order)
+        return sorted({shape for _, shape in self.by_load if shape.workload == workload}, key=order)
 
     def find(self, subject: str, shape: Shape) -> Medians | None:
         """The figures of one load on one system."""
-        return next((one for one in self.medians if (one.subject, one.shape) == (subject, shape)), None)
+        return self.by_load.get((subject, shape))
 
     def of(self, workload: str) -> list[SubjectInfo]:
         """The systems that have figures of a workload."""
-        having = {one.subject for one in self.medians if one.shape.workload == workload}
+        having = {subject for subject, shape in self.by_load if shape.workload == workload}
         return [one for one in self.subjects if one.name in having]
 
 
@@ -48,6 +55,7 @@ def merge(runs: Sequence[Run], base: str) -> Merged:
     two systems; the later one is called by the number of its run, too."""
     subjects: dict[str, SubjectInfo] = {}
     measurements: list[Measurement] = []
+    failed: list[Failed] = []
     for number, run in enumerate(runs, 1):
         names = _names(number, run, subjects, measurements)
         for one in run.subjects:
@@ -59,10 +67,14 @@ def merge(runs: Sequence[Run], base: str) -> Merged:
             name = names.setdefault(taken.subject, taken.subject)
             subjects.setdefault(name, SubjectInfo(name=name, title=name))
             measurements.append(msgspec.structs.replace(taken, subject=name))
+        failed += [
+            msgspec.structs.replace(one, subject=names.get(one.subject, one.subject)) for one in run.failed
+        ]
     having = {one.subject for one in measurements}
     shown = sorted((one for one in subjects.values() if one.name in having), key=lambda one: one.name != base)
     missing = [one for one in subjects.values() if one.name not in having]
-    return Merged(list(runs), base, shown, missing, group(measurements))
+    by_load = {(one.subject, one.shape): one for one in group(measurements)}
+    return Merged(list(runs), base, shown, missing, by_load, failed)
 
 
 def _names(

@@ -14,12 +14,18 @@ from bench.runs.plots import COLOURS
 from bench.runs.ratios import headline, times_better
 from bench.runs.results import Run, SubjectInfo
 from bench.runs.shapes import loads_told, shared
-from bench.runs.summary import figure_told, times_told
-from bench.runs.targets import Reached, reached
+from bench.runs.summary import failure_told, figure_told, times_told
+from bench.runs.targets import BASE, Reached, reached
 from bench.runs.workloads import WORKLOADS
 
-_LIGHT: Final = ("#2563c9", "#d9662b", "#1f8a5b", "#8a4fbf", "#b8891a", "#c43d6b", "#2b93a8", "#707a85")
-_DARK: Final = ("#6ea5ff", "#f2935c", "#56c490", "#bb8bea", "#dcb65a", "#ee7fa3", "#63c3d6", "#a7b0ba")
+_LIGHT: Final = (
+    "#2563c9", "#d9662b", "#1f8a5b", "#8a4fbf", "#b8891a", "#c43d6b", "#2b93a8", "#707a85", "#7a9a1f",
+    "#8c5a3c", "#3b3f9e", "#d07fb0",
+)  # fmt: skip
+_DARK: Final = (
+    "#6ea5ff", "#f2935c", "#56c490", "#bb8bea", "#dcb65a", "#ee7fa3", "#63c3d6", "#a7b0ba", "#b3d158",
+    "#c99a7c", "#9096f0", "#f3b6d6",
+)  # fmt: skip
 STYLE: Final = (
     CSS
     + f":root{{color-scheme:light dark;{''.join(f'--s{at}:{one};' for at, one in enumerate(_LIGHT))}}}\n"
@@ -44,10 +50,11 @@ DASH: Final = "–"
 def page(merged: Merged, progress: Callable[[str], None] = lambda workload: None) -> str:
     """The page; ``progress`` is told each workload whose plots are drawn. Raises ValueError for a
     distribution that cannot be decoded."""
-    parts = [_head(merged), _systems(merged), _targets(list(reached(merged)), merged.base), _ratios(merged)]
+    parts = [_head(merged), _systems(merged), _targets(list(reached(merged))), _ratios(merged)]
     for workload in merged.workloads:
         parts.append(_workload(merged, workload, panels(merged, workload)))
         progress(workload)
+    parts.append(_failures(merged))
     parts.append(_origin(merged.runs))
     return document("Benchmark", STYLE, "\n".join(filter(None, parts)))
 
@@ -85,7 +92,8 @@ def _head(merged: Merged) -> str:
     tiles = [
         ("systems", f"{len(merged.subjects)}"), ("missing", f"{len(merged.missing)}"),
         ("workloads", f"{len(merged.workloads)}"), ("repeats of each load", spread),
-        ("calls answered", f"{sum(one.load.operations for one in taken):,}"), ("calls failed", f"{failed:,}"),
+        ("operations", f"{sum(one.load.operations for one in taken):,}"), ("calls failed", f"{failed:,}"),
+        ("measurements failed", f"{len(merged.failed)}"),
     ]  # fmt: skip
     shown = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in tiles)
     links = " · ".join(f'<a href="#{escape(one)}">{escape(one)}</a>' for one in merged.workloads)
@@ -117,13 +125,14 @@ def _systems(merged: Merged) -> str:
     return "<h2>Systems</h2>" + table(["", *words], rows)
 
 
-def _targets(found: Sequence[Reached], base: str) -> str:
+def _targets(found: Sequence[Reached]) -> str:
     if not found:
         return ""
     met = sum(one.is_met for one in found)
     rows = [
         (
-            _word(one.target.workload, "th"), f"{one.target.callers}", _word(one.target.figure),
+            _word(one.target.workload, "th"), f"{one.target.callers:,}", f"{one.target.groups}",
+            f"{one.target.nodes}", _word(one.target.figure),
             _text(one.target.limit_told), _word(one.peer or ""),
             times_told(one.value) if one.peer else figure_told(one.value),
             f'<td class="{"good" if one.is_met else "open"}">{"met" if one.is_met else "not yet"}</td>',
@@ -131,10 +140,10 @@ def _targets(found: Sequence[Reached], base: str) -> str:
         for one in found
     ]  # fmt: skip
     words = [_word(one, "th") for one in ("figure", "target", "best peer")]
-    head = ["workload", "callers", *words, "reached", ""]
+    head = ["workload", "callers", "groups", "nodes", *words, "reached", ""]
     return (
         f"<h2>Targets</h2><p>{met} of {len(found)} that these runs can tell of are met. A ratio says how "
-        f"many times better {escape(base)} is than the best of those peers that were measured.</p>"
+        f"many times better {BASE} is than the best of those peers that were measured.</p>"
         + table(head, rows)
     )
 
@@ -219,6 +228,13 @@ def _spread(spread: Spread | None) -> str:
     low, high = figure_told(spread.low), figure_told(spread.high)
     around = f" <small>{low} … {high}</small>" if low != high else ""
     return f"{figure_told(spread.median)}{around}"
+
+
+def _failures(merged: Merged) -> str:
+    if not merged.failed:
+        return ""
+    lines = "".join(f"<li>{escape(failure_told(one))}</li>" for one in merged.failed)
+    return f"<h2>Measurements that failed</h2><ul>{lines}</ul>"
 
 
 def _origin(runs: Sequence[Run]) -> str:

@@ -19,6 +19,7 @@ from bench.runs.medians import (
     Figure,
     Medians,
     Spread,
+    more_is_better,
 )
 from bench.runs.merging import Merged
 from bench.runs.plots import Axis, Bar, Point, Series, bars, curves
@@ -74,11 +75,12 @@ def panels(merged: Merged, workload: str) -> Iterator[Panel]:
 
 
 def _fullest(merged: Merged, shapes: Sequence[Shape]) -> Shape | None:
-    """The load that most systems have, and of those the heaviest."""
+    """The load that the base and most other systems have, and of those the heaviest."""
 
     def weight(shape: Shape) -> tuple[float, ...]:
-        systems = sum(one.shape == shape for one in merged.medians)
-        return systems, shape.rate or 0.0, shape.callers, -shape.value_bytes
+        systems = [name for name, one in merged.by_load if one == shape]
+        has_base = float(merged.base in systems)
+        return has_base, len(systems), shape.rate or 0.0, shape.callers, -shape.value_bytes
 
     return max(shapes, key=weight, default=None)
 
@@ -94,9 +96,9 @@ def _swept(merged: Merged, sweep: Sweep) -> Iterator[Panel]:
         (P99, "Latency, p99,", "ms"),
     ):  # fmt: skip
         lines = _lines(merged, sweep, figure)
-        if lines and (figure is not THROUGHPUT or over.name != "rate"):
+        if lines:
             name = f"{title} over {over.title}"
-            yield Panel(name, fixed, curves(f"{name}: {fixed}", x, Axis(unit, True), lines))
+            yield Panel(name, fixed, curves(f"{name}: {fixed}", x, Axis(unit), lines))
 
 
 def _lines(merged: Merged, sweep: Sweep, figure: Figure) -> list[Series]:
@@ -124,7 +126,8 @@ def _at(merged: Merged, shape: Shape, where: str, alone: bool) -> Iterator[Panel
     if alone:
         own = dict.fromkeys(name for _, one in known for name in one.figures)
         names = [THROUGHPUT.name, P50.name, P99.name]
-        names += [name for name in own if name not in {figure.name for figure in FIGURES}]
+        ours = {figure.name for figure in FIGURES}
+        names += [name for name in own if name not in ours and more_is_better(name) is not None]
         for name in names:
             yield from _bars(name, where, known, (name,))
     yield from _distributions(where, known)
@@ -145,7 +148,7 @@ def _distributions(where: str, known: Sequence[tuple[int, Medians]]) -> Iterator
         furthest = max(point.x for line in lines for point in line.points)
         x = Axis("part of all calls", False, range(int(furthest) + 1), lambda at: _NINES[int(at)])
         about = f"{where}; so many of all calls took no longer, of all repeats"
-        yield Panel(name, about, curves(f"{name}: {where}", x, Axis("ms", True), lines))
+        yield Panel(name, about, curves(f"{name}: {where}", x, Axis("ms"), lines))
 
 
 def _bars(

@@ -6,6 +6,7 @@ Colours are drawn as stand-ins, which become variables of the style sheet: so on
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from html import escape
 from io import StringIO
@@ -21,11 +22,14 @@ INK: Final = "#fd0001"
 SOFT: Final = "#fd0002"
 LINE: Final = "#fd0003"
 _VARIABLES: Final = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)"}
-COLOURS: Final = 8
+COLOURS: Final = 12
 """Series have so many colours; then they begin again."""
+WIDE: Final = 10.0
+"""A scale of values is logarithmic from this ratio of the greatest to the least on; others begin at 0."""
 _WIDTH: Final = 5.0
 _SETTINGS: Final[dict[Any, Any]] = {
-    "svg.fonttype": "none", "font.size": 9.0, "axes.spines.top": False, "axes.spines.right": False,
+    "svg.fonttype": "none", "text.parse_math": False, "font.size": 9.0,
+    "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": LINE, "axes.labelcolor": SOFT, "text.color": INK, "xtick.color": SOFT,
     "ytick.color": SOFT, "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": LINE,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
@@ -80,7 +84,7 @@ def stand_in(number: int) -> str:
 
 
 def curves(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
-    """Lines with their spreads as bands."""
+    """Lines with their spreads as bands. Which scale ``y`` has follows from the values."""
     with rc_context(_SETTINGS):
         figure, axes = _axes(3.0)
         for one in series:
@@ -92,7 +96,7 @@ def curves(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
             lows, highs = [point.low for point in points], [point.high for point in points]
             axes.fill_between(xs, lows, highs, color=colour, alpha=0.18, linewidth=0)
         _scale(axes, axes.xaxis, x, "x")
-        _scale(axes, axes.yaxis, y, "y")
+        _scale(axes, axes.yaxis, y._replace(logarithmic=_is_wide(series)), "y")
         axes.set_xlabel(x.title)
         axes.set_ylabel(y.title)
         return _svg(figure, title)
@@ -129,6 +133,12 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+def _is_wide(series: Sequence[Series]) -> bool:
+    """Whether the values are so far apart that a scale from 0 would not show them all."""
+    values = [point.y for one in series for point in one.points]
+    return max(values) >= WIDE * min(values) > 0
+
+
 def _scale(axes: Axes, direction: Any, axis: Axis, name: str) -> None:
     if axis.logarithmic:
         axes.set(**{f"{name}scale": "log"})
@@ -146,7 +156,10 @@ def _svg(figure: Figure, title: str) -> str:
     written = StringIO()
     with rc_context({"svg.hashsalt": title}):
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(written, format="svg", metadata=nothing)
+        with warnings.catch_warnings():
+            # Its own fonts only measure the text here: whoever shows the page has others.
+            warnings.filterwarnings("ignore", r"Glyph .* missing from")
+            figure.savefig(written, format="svg", metadata=nothing)
     text = written.getvalue()
     text = _UNUSED.sub("", text[text.index("<svg") :])
     head = f'role="img" aria-label="{escape(title)}">'

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+
+import trio
 
 from bench.processes.nodes import environment
 from bench.runs import loader
@@ -18,10 +21,15 @@ from bench.runs.ports import free_port
 from bench.runs.recording import LoaderArguments
 from bench.runs.results import Shape
 from bench.runs.subjects import Cluster
+from primitives.errors import QuorateError
+from router.client import connect
+from router.url import parse_url
 
 READY_SECONDS: Final = 120.0
 """For a cluster to serve."""
 STOP_SECONDS: Final = 30.0
+ANSWER_SECONDS: Final = 30.0
+"""For all nodes to tell their status."""
 _PEER_PORTS: Final = 100
 """From a node's client port to its peer port."""
 _NODE: Final = re.compile(r"node: (\S+) pid=(\d+) ")
@@ -71,6 +79,13 @@ class DevCluster:
         """The URL of all nodes."""
         return self._url
 
+    def syncs(self) -> int:
+        """Of the logs of all nodes since they began. Raises RuntimeError if a node does not tell."""
+        try:
+            return trio.run(_syncs, parse_url(self._url).addresses)
+        except (QuorateError, OSError, trio.TooSlowError) as error:
+            raise RuntimeError(f"a node does not tell its syncs: {error}") from None
+
     def wait(self) -> None:
         """Until all of it serves. Raises RuntimeError if it does not."""
         if not self._is_told.wait(READY_SECONDS):
@@ -96,6 +111,23 @@ class DevCluster:
             self._process.stdout.close()
 
 
+async def _syncs(addresses: Sequence[str]) -> int:
+    """Each node is asked by itself."""
+    total = 0
+    with trio.fail_after(ANSWER_SECONDS):
+        for address in addresses:
+            async with connect(f"quorate://{address}") as client:
+                total += (await client.status())["syncs"]
+    return total
+
+
+def product() -> str:
+    """The version of this program, and whether its core is compiled."""
+    core = find_spec("raftgroup.replica")
+    compiled = core is not None and core.origin is not None and not core.origin.endswith(".py")
+    return version("quorate") + (", core compiled" if compiled else ", interpreted")
+
+
 class QuorateSubject:
     """A cluster of ``quorate dev``, loaded by the Python client."""
 
@@ -114,10 +146,8 @@ class QuorateSubject:
         return None
 
     def version(self) -> str:
-        """Of both, and whether the core is compiled."""
-        core = find_spec("raftgroup.replica")
-        compiled = core is not None and core.origin is not None and not core.origin.endswith(".py")
-        return version("quorate") + (", core compiled" if compiled else ", interpreted")
+        """Of both."""
+        return product()
 
     def start(self, directory: Path, nodes: int, groups: int) -> DevCluster:
         """Starts it; see :class:`~bench.runs.subjects.Subject`."""

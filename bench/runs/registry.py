@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
 
+from bench.runs.embedded_subject import QUORATE_EMBEDDED
 from bench.runs.quorate_subject import QUORATE, QUORATE_ONE
 from bench.runs.subjects import Subject
 
@@ -18,6 +19,5 @@ def _peers() -> tuple[Subject, ...]:
     return found
 
 
-SUBJECTS: Final[dict[str, Subject]] = {
-    subject.name: subject for subject in (QUORATE, QUORATE_ONE, *_peers())
-}
+_OWN: Final[tuple[Subject, ...]] = (QUORATE, QUORATE_ONE, QUORATE_EMBEDDED)
+SUBJECTS: Final = {subject.name: subject for subject in (*_OWN, *_peers())}

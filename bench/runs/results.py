@@ -67,7 +67,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     written_bytes: int | None = None
     """To files, as the kernel counts what was written."""
     syncs: int | None = None
-    """System calls that make files durable; None where they cannot be counted."""
+    """Those of the servers' logs, as the servers count them; None where they do not."""
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):

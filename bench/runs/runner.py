@@ -18,7 +18,7 @@ import msgspec
 from bench.processes.nodes import environment
 from bench.runs.plan import START_S, Batch, Plan, Step
 from bench.runs.recording import BEGUN
-from bench.runs.results import Cost, Failed, Load, Measurement, Run, SubjectInfo, write
+from bench.runs.results import Cost, Failed, Load, Measurement, Run, Shape, SubjectInfo, write
 from bench.runs.sampling import Meter
 from bench.runs.subjects import Cluster, CountsSyncs, Subject
 
@@ -100,7 +100,7 @@ class Runner:
                         cluster.stop()
         self._clock.expected_s += START_S
         for step in left:
-            self._keep(step, _failed(step, self._broken[key]))
+            self._keep(step, _failed(step, step.shape, self._broken[key]))
 
     def _keep(self, step: Step, result: Measurement | Failed) -> None:
         self._clock.expected_s += self._plan.expected_s(step)
@@ -114,16 +114,16 @@ class Runner:
     def _measure(self, step: Step, cluster: Cluster) -> Measurement | Failed:
         self._follower.begins(describe(step), self._clock.left_s())
         # A system that always has one node is not to be taken for one of three.
-        shape = msgspec.structs.replace(step.shape, nodes=len(cluster.pids))
+        shape = msgspec.structs.replace(step.shape, nodes=len(cluster.pids) or 1)
         plan = self._plan
         try:
             command = step.subject.load(cluster, shape, plan.seconds, plan.warm_up)
             limit_s = plan.expected_s(step) + OVERTIME_SECONDS
             load, cost = _run(command, cluster, limit_s)
-            if cost is None and shape.workload != "recovery":
+            if cost is None and cluster.pids and shape.workload != "recovery":
                 raise StepFailed("a server ended meanwhile")
         except (StepFailed, RuntimeError, OSError) as error:
-            return _failed(step, str(error))
+            return _failed(step, shape, str(error))
         return Measurement(
             subject=step.subject.name, shape=shape, repeat=step.repeat, load=load, cost=cost
         )
@@ -155,10 +155,10 @@ def info(subject: Subject) -> SubjectInfo:
     )
 
 
-def _failed(step: Step, reason: str) -> Failed:
+def _failed(step: Step, shape: Shape, reason: str) -> Failed:
     words = " ".join(reason.split())
     return Failed(
-        subject=step.subject.name, shape=step.shape, repeat=step.repeat, reason=words[:_REASON_CHARACTERS]
+        subject=step.subject.name, shape=shape, repeat=step.repeat, reason=words[:_REASON_CHARACTERS]
     )
 
 
@@ -179,7 +179,7 @@ def _run(command: list[str], cluster: Cluster, limit_s: float) -> tuple[Load, Co
                     meter = _meter(cluster)
                 elif line.strip():
                     last = line
-                    cost = meter.read(cluster.pids, _syncs(cluster))
+                    cost = meter.read(cluster.pids)
             code = process.wait()
         except ProcessLookupError:
             raise StepFailed("a server ended meanwhile") from None
@@ -214,11 +214,7 @@ def _lines(process: subprocess.Popen[bytes], limit_s: float) -> Iterator[bytes]:
 
 
 def _meter(cluster: Cluster) -> Meter:
-    return Meter(cluster.pids, _syncs(cluster))
-
-
-def _syncs(cluster: Cluster) -> int | None:
-    return cluster.syncs() if isinstance(cluster, CountsSyncs) else None
+    return Meter(cluster.pids, cluster.syncs if isinstance(cluster, CountsSyncs) else None)
 
 
 def _last_words(errors: IO[bytes]) -> str:

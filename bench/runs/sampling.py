@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ from bench.runs.results import Cost
 
 _PROC: Final = Path("/proc")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_USER, _SYSTEM, _STARTED = 11, 12, 19
+_STATE, _USER, _SYSTEM, _STARTED = 0, 11, 12, 19
 """Fields of ``stat``, counted behind the name of the program."""
 
 
@@ -27,12 +27,15 @@ class Spent:
 
 
 def spent(pid: int) -> Spent:
-    """What a process spent so far. Raises ProcessLookupError if there is none."""
+    """What a process spent so far. Raises ProcessLookupError if there is none, or it has ended and only its
+    parent has not noticed."""
     try:
         fields = _stat(pid)
         written = _written_bytes(pid)
     except FileNotFoundError:
-        raise ProcessLookupError(f"there is no process {pid}") from None
+        fields, written = ["X"], None
+    if fields[_STATE] in "ZX":
+        raise ProcessLookupError(f"there is no process {pid}")
     return Spent((int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS, written)
 
 
@@ -85,15 +88,17 @@ def _written_bytes(pid: int) -> int | None:
 class Meter:
     """What a cluster spends from here on."""
 
-    def __init__(self, pids: Sequence[int], syncs: int | None = None) -> None:
-        """``syncs``: those so far, if somebody counts them. Raises ProcessLookupError."""
+    def __init__(self, pids: Sequence[int], syncs: Callable[[], int] | None = None) -> None:
+        """``syncs`` tells those so far, if somebody counts them: what that takes is not counted. Raises
+        ProcessLookupError."""
+        self._count: Final = syncs
+        self._syncs: Final = 0 if syncs is None else syncs()
         self._first: Final = {pid: spent(pid) for pid in pids}
-        self._syncs: Final = syncs
 
-    def read(self, pids: Sequence[int], syncs: int | None = None) -> Cost | None:
-        """What all processes spent since; None if they are others now, of which one died with its accounts.
-        Raises ProcessLookupError."""
-        if set(pids) != self._first.keys():
+    def read(self, pids: Sequence[int]) -> Cost | None:
+        """What all processes spent since; None if there are none, or they are others now, of which one died
+        with its accounts. Raises ProcessLookupError."""
+        if not pids or set(pids) != self._first.keys():
             return None
         last = {pid: spent(pid) for pid in pids}
         written: int | None = 0
@@ -106,5 +111,5 @@ class Meter:
         return Cost(
             cpu_seconds=sum(now.cpu_seconds - self._first[pid].cpu_seconds for pid, now in last.items()),
             resident_mb=[round(resident_mb(pid), 1) for pid in pids], written_bytes=written,
-            syncs=None if syncs is None or self._syncs is None else syncs - self._syncs,
+            syncs=None if self._count is None else self._count() - self._syncs,
         )  # fmt: skip

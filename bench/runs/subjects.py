@@ -13,7 +13,8 @@ class Cluster(Protocol):
 
     @property
     def pids(self) -> list[int]:
-        """Processes of the servers, one for each node, in the order of the nodes."""
+        """Processes of the servers, one for each node, in the order of the nodes; none where the only node is
+        in the process that makes the load."""
 
     @property
     def target(self) -> str:
@@ -28,7 +29,8 @@ class CountsSyncs(Protocol):
     """A cluster whose servers count their syncs; most do not."""
 
     def syncs(self) -> int:
-        """System calls that made files durable, of all nodes together since they began."""
+        """Syncs of the logs of all nodes together, since they began. Raises RuntimeError if a node does not
+        tell."""
 
 
 class Subject(Protocol):

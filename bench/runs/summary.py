@@ -12,8 +12,8 @@ from rich.text import Text
 from bench.runs.medians import FAILED, FIGURES, P50, P99, THROUGHPUT, Medians
 from bench.runs.merging import Merged, merge
 from bench.runs.ratios import headline, times_better
-from bench.runs.results import Run, Shape
-from bench.runs.shapes import loads_told, shared, varying
+from bench.runs.results import Failed, Run, Shape
+from bench.runs.shapes import DIMENSIONS, loads_told, shared, told, varying
 
 
 def show(runs: Sequence[Run], console: Console, base: str = "quorate") -> None:
@@ -52,6 +52,12 @@ def times_told(ratio: float) -> str:
     return f"{figure_told(ratio)}×"
 
 
+def failure_told(one: Failed) -> str:
+    """Which measurement did not come about, and why."""
+    shape = f"{one.shape.workload}, {told(one.shape, DIMENSIONS)}"
+    return f"{one.subject}, {shape}, repeat {one.repeat + 1}: {one.reason}"
+
+
 def _cell(shape: Shape, one: Medians | None, base: Medians | None) -> Text:
     if one is None:
         return Text("–")
@@ -80,3 +86,5 @@ def _legend(merged: Merged) -> Iterator[str]:
         yield f"{one.name}: {about}"
     for one in merged.missing:
         yield f"{one.name}: not measured: {one.missing or 'it has no figures'}"
+    for failure in merged.failed:
+        yield f"failed: {failure_told(failure)}"

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from bench.runs.medians import P50, THROUGHPUT, more_is_better
 from bench.runs.merging import Merged
 from bench.runs.ratios import times_better
 from bench.runs.results import Shape
 
+BASE: Final = "quorate"
 NATIVE: Final = ("etcd-native", "zookeeper-native")
 PYTHON: Final = ("etcd", "zookeeper")
 SYNCING: Final = (*NATIVE, *PYTHON)
@@ -28,24 +31,31 @@ class Target:
     """None: ``value`` is the limit itself."""
     value: float
     nodes: int = 3
+    groups: int = 16
+    peer_groups: int | None = None
+    """Of the peers, if they are measured with another number."""
 
     @property
     def limit_told(self) -> str:
         """For people."""
         if not self.peers:
             return f"{'≥' if more_is_better(self.figure) else '≤'} {self.value:,g}"
-        alone = "" if self.nodes == 3 else f", nodes: {self.nodes}"
-        return f"≥ {self.value:g} × {', '.join(self.peers)}{alone}"
+        beside = f" with {self.peer_groups} group" if self.peer_groups else ""
+        return f"≥ {self.value:g} × {', '.join(self.peers)}{beside}"
 
     def fits(self, shape: Shape) -> bool:
         """Whether it speaks of such a load."""
         return (
             (shape.workload, shape.callers, shape.nodes) == (self.workload, self.callers, self.nodes)
-            and shape.rate is None and shape.value_bytes == 128 and shape.groups == 16
+            and shape.rate is None and shape.value_bytes == 128 and shape.groups == self.groups
         )  # fmt: skip
 
 
 TARGETS: Final = (
+    Target(workload="write", callers=64, peers=("floor",), value=0.7, groups=1),
+    Target(workload="write", callers=256, peers=("floor",), value=0.7, groups=1),
+    Target(workload="write", callers=256, peers=("quorate",), value=0.85, peer_groups=1),
+    Target(workload="write", callers=1024, peers=("quorate",), value=0.6, groups=64, peer_groups=1),
     Target(workload="write", callers=256, peers=NATIVE, value=4),
     Target(workload="write", callers=256, peers=PYTHON, value=7),
     Target(workload="write", callers=64, peers=NATIVE, value=2.5),
@@ -87,16 +97,17 @@ def reached(merged: Merged) -> Iterator[Reached]:
     """All targets that the figures speak of."""
     for target in TARGETS:
         shape = next((shape for shape in merged.shapes(target.workload) if target.fits(shape)), None)
-        ours = merged.find(merged.base, shape) if shape else None
+        ours = merged.find(BASE, shape) if shape else None
         if shape is None or ours is None or target.figure not in ours.figures:
             continue
         if not target.peers:
             yield Reached(target, ours.figures[target.figure].median, None)
             continue
+        beside = msgspec.structs.replace(shape, groups=target.peer_groups or shape.groups)
         ratios = {
             peer: ratio
             for peer in target.peers
-            if (ratio := times_better(target.figure, ours, merged.find(peer, shape))) is not None
+            if (ratio := times_better(target.figure, ours, merged.find(peer, beside))) is not None
         }
         if ratios:
             best = min(ratios, key=lambda peer: ratios[peer])

@@ -44,11 +44,11 @@ def say(process: subprocess.Popen[str]) -> None:
 
 
 def test_a_meter_tells_what_was_spent_since_it_was_made(burner: subprocess.Popen[str]) -> None:
-    meter = Meter([burner.pid], syncs=7)
+    meter = Meter([burner.pid], iter([7, 10]).__next__)
     say(burner)
     assert burner.stdout is not None
     assert burner.stdout.readline() == "burnt\n"
-    cost = meter.read([burner.pid], syncs=10)
+    cost = meter.read([burner.pid])
     assert cost is not None
     assert 0.2 <= cost.cpu_seconds <= 0.5
     assert cost.written_bytes is not None
@@ -69,6 +69,9 @@ def test_of_processes_that_took_the_place_of_others_no_cost_is_told(burner: subp
 def test_a_process_that_has_ended_is_no_figure(burner: subprocess.Popen[str]) -> None:
     meter = Meter([burner.pid])
     burner.kill()
+    os.waitid(os.P_PID, burner.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ProcessLookupError):
+        meter.read([burner.pid])  # Its parent has not asked for it yet.
     burner.wait()
     with pytest.raises(ProcessLookupError):
         meter.read([burner.pid])
