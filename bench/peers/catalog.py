@@ -19,7 +19,7 @@ from bench.peers.native_programs import (
 from bench.peers.nats_server import nats_version, start_nats
 from bench.peers.peer import Peer
 from bench.peers.pipeline_server import start_pipeline
-from bench.peers.pysyncobj_server import SHORT_TICK_SECONDS, TICK_SECONDS, start_pysyncobj
+from bench.peers.pysyncobj_server import DEFAULT, SHORT, Periods, start_pysyncobj
 from bench.peers.zookeeper_server import JARS, start_zookeeper, zookeeper_version
 from bench.runs.recording import LoaderArguments
 from bench.runs.subjects import Subject
@@ -80,10 +80,10 @@ def with_client(server: Callable[[], str], *packages: str) -> Callable[[], str]:
     return lambda: ", ".join([server(), *map(package_version, packages)])
 
 
-def _pysyncobj(name: str, title: str, tick_seconds: float) -> Peer:
+def _pysyncobj(name: str, title: str, periods: Periods) -> Peer:
     return Peer(
         name=name, title=title, server=name, workloads=PYSYNCOBJ_WORKLOADS, note=PYSYNCOBJ_NOTE,
-        starter=partial(start_pysyncobj, tick_seconds=tick_seconds),
+        starter=partial(start_pysyncobj, periods=periods),
         loader=python("bench.peers.pysyncobj_load"),
         lacks=partial(missing_module, "pysyncobj", "pysyncobj"),
         versions=partial(package_version, "pysyncobj"),
@@ -127,8 +127,8 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
         ),
         versions=with_client(nats_version, "nats-py"),
     ),
-    _pysyncobj("pysyncobj", "PySyncObj", TICK_SECONDS),
-    _pysyncobj("pysyncobj-tuned", "PySyncObj, ticks of 2 ms", SHORT_TICK_SECONDS),
+    _pysyncobj("pysyncobj", "PySyncObj", DEFAULT),
+    _pysyncobj("pysyncobj-tuned", "PySyncObj, every 2 ms", SHORT),
     Peer(
         name="floor", title="bare pipeline", server="floor", workloads=PIPELINE_WORKLOADS, note=PIPELINE_NOTE,
         starter=start_pipeline, loader=python("bench.peers.pipeline_load"), lacks=lambda: None,

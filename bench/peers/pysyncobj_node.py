@@ -24,6 +24,7 @@ from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.batteries import ReplCounter, ReplDict, ReplQueue
 
 from bench.peers.loading import GRACE_SECONDS, Found, Keys, key_name, value_of
+from bench.peers.pysyncobj_server import DEFAULT, Periods
 from bench.runs.recording import BEGUN, LoadFailed, Pace
 from bench.runs.results import Load, Shape
 
@@ -55,13 +56,13 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Node:
     """What is replicated, and who calls it."""
 
-    def __init__(self, own: str, others: list[str], directory: Path, tick_seconds: float) -> None:
+    def __init__(self, own: str, others: list[str], directory: Path, periods: Periods) -> None:
         self.entries: Final[Any] = ReplDict()
         self.count: Final[Any] = ReplCounter()
         self.queue: Final[Any] = ReplQueue()
         configuration = SyncObjConf(
-            autoTickPeriod=tick_seconds, journalFile=str(directory / "journal"),
-            fullDumpFile=str(directory / "dump"),
+            autoTickPeriod=periods.tick_seconds, appendEntriesPeriod=periods.append_seconds,
+            journalFile=str(directory / "journal"), fullDumpFile=str(directory / "dump"),
         )  # fmt: skip
         consumers = [self.entries, self.count, self.queue]
         self.replication: Final[Any] = SyncObj(own, others, conf=configuration, consumers=consumers)
@@ -213,11 +214,13 @@ def main() -> None:
     parser.add_argument("--others", default="", help="theirs, by commas")
     parser.add_argument("--control", type=int, required=True, help="port of questions")
     parser.add_argument("--directory", type=Path, required=True)
-    parser.add_argument("--tick-seconds", type=float, default=0.05)
+    parser.add_argument("--tick-seconds", type=float, default=DEFAULT.tick_seconds)
+    parser.add_argument("--append-seconds", type=float, default=DEFAULT.append_seconds)
     given = parser.parse_args()
     others = [one for one in given.others.split(",") if one]
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    node = Node(given.own, others, given.directory, given.tick_seconds)
+    periods = Periods(given.tick_seconds, given.append_seconds)
+    node = Node(given.own, others, given.directory, periods)
     with Control(given.control, node) as control:
         try:
             control.serve_forever(poll_interval=0.1)

@@ -1,23 +1,33 @@
-"""Nodes of PySyncObj, with its default configuration or with shorter ticks; see ``pysyncobj_node``."""
+"""Nodes of PySyncObj, with its default configuration or with shorter periods; see ``pysyncobj_node``."""
 
 from __future__ import annotations
 
 import socket
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from bench.peers.serving import Servers, free_ports, make_directory, node_names
 from bench.processes.nodes import environment
 
-TICK_SECONDS: Final = 0.05
-"""Of the default configuration: so often a node looks at its queues."""
-SHORT_TICK_SECONDS: Final = 0.002
+
+class Periods(NamedTuple):
+    """How often a node does what it does."""
+
+    tick_seconds: float
+    """It looks at its queues."""
+    append_seconds: float
+    """It sends what is new to its followers."""
 
 
-def start_pysyncobj(directory: Path, nodes: int, tick_seconds: float = TICK_SECONDS) -> Servers:
+DEFAULT: Final = Periods(0.05, 0.1)
+"""Of the library."""
+SHORT: Final = Periods(0.002, 0.002)
+
+
+def start_pysyncobj(directory: Path, nodes: int, periods: Periods = DEFAULT) -> Servers:
     """Starts a cluster; its target is the control addresses by commas."""
     names = node_names(nodes)
     ports = free_ports(2 * nodes)
@@ -25,20 +35,21 @@ def start_pysyncobj(directory: Path, nodes: int, tick_seconds: float = TICK_SECO
     servers = Servers(directory)
     for number, name in enumerate(names):
         data = make_directory(directory, name)
-        servers.start(name, command(data, members, controls[number], number, tick_seconds), environment())
+        servers.start(name, command(data, members, controls[number], number, periods), environment())
     servers.wait(lambda: _serve(controls))
     servers.target = ",".join(f"127.0.0.1:{port}" for port in controls)
     return servers
 
 
-def command(data: Path, members: list[int], control: int, number: int, tick_seconds: float) -> list[str]:
+def command(data: Path, members: list[int], control: int, number: int, periods: Periods) -> list[str]:
     """The command line of one node."""
     addresses = [f"127.0.0.1:{port}" for port in members]
     own = addresses.pop(number)
     return [
         sys.executable, "-P", "-m", "bench.peers.pysyncobj_node",
         "--own", own, "--others", ",".join(addresses), "--control", f"{control}",
-        "--directory", str(data), "--tick-seconds", f"{tick_seconds:g}",
+        "--directory", str(data), "--tick-seconds", f"{periods.tick_seconds:g}",
+        "--append-seconds", f"{periods.append_seconds:g}",
     ]  # fmt: skip
 
 

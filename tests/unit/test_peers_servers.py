@@ -12,6 +12,7 @@ from bench.peers.etcd_server import command as etcd_command
 from bench.peers.installing import first, missing_file, missing_module, missing_program
 from bench.peers.nats_server import configuration as nats_configuration
 from bench.peers.pipeline_server import command as pipeline_command
+from bench.peers.pysyncobj_server import Periods
 from bench.peers.pysyncobj_server import command as pysyncobj_command
 from bench.peers.serving import Servers, make_directory
 from bench.peers.zookeeper_server import configuration as zookeeper_configuration
@@ -53,10 +54,11 @@ def test_nats_of_three_is_a_cluster_and_of_one_is_not(tmp_path: Path) -> None:
 
 
 def test_a_pysyncobj_node_is_told_of_all_others_but_itself(tmp_path: Path) -> None:
-    command = pysyncobj_command(tmp_path, [4, 5, 6], 7, 1, 0.002)
+    command = pysyncobj_command(tmp_path, [4, 5, 6], 7, 1, Periods(0.002, 0.003))
     assert option(command, "--own") == "127.0.0.1:5"
     assert option(command, "--others") == "127.0.0.1:4,127.0.0.1:6"
     assert option(command, "--tick-seconds") == "0.002"
+    assert option(command, "--append-seconds") == "0.003"
 
 
 def test_the_pipeline_is_led_by_whoever_is_given_followers(tmp_path: Path) -> None:
