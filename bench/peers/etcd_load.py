@@ -12,17 +12,8 @@ from typing import Any, Final
 import aetcd
 from aetcd.exceptions import ClientError
 
-from bench.peers.loading import (
-    WATCHERS,
-    AsyncCall,
-    Fanout,
-    Keys,
-    conclude,
-    key_name,
-    measure_async,
-    measure_fanout,
-    value_of,
-)
+from bench.peers.fanout import Board, measure_fanout, watchers
+from bench.peers.loading import AsyncCall, Keys, conclude, key_name, measure_async, value_of
 from bench.runs.recording import LoaderArguments, settle_process
 from bench.runs.results import Load, Shape
 
@@ -35,10 +26,16 @@ BATCH_BYTES_MAX: Final = 1_000_000
 """etcd refuses a request of more than 1.5 MiB."""
 
 
-def connect(target: str, **options: Any) -> Any:
-    """A client of the first address, the leader's."""
-    host, _, port = target.partition(",")[0].rpartition(":")
+def connect(target: str, number: int = 0, **options: Any) -> Any:
+    """A client of one of the addresses; of the first, the leader's, unless said otherwise."""
+    addresses = target.split(",")
+    host, _, port = addresses[number % len(addresses)].rpartition(":")
     return aetcd.Client(host=host, port=int(port), options=options)
+
+
+def connect_apart(target: str, number: int = 0) -> Any:
+    """A client with a connection of its own; gRPC shares them otherwise."""
+    return connect(target, number, **{"grpc.use_local_subchannel_pool": 1})
 
 
 def key(name: str) -> bytes:
@@ -118,7 +115,7 @@ def sessions(target: str, shape: Shape, caller: int) -> AsyncCall:
     keys = Keys(shape, caller)
 
     async def session() -> None:
-        async with connect(target, **{"grpc.use_local_subchannel_pool": 1}) as own:
+        async with connect_apart(target) as own:
             await own.get(key(keys.name()))
 
     return session
@@ -132,26 +129,24 @@ NAMES: Final = frozenset({*WORKLOADS, "sessions", "fanout"})
 
 
 async def fan_out(client: Any, arguments: LoaderArguments) -> Load:
-    """Watchers, each on a connection of its own, and one who puts."""
-    fanout, name = Fanout(WATCHERS), key(key_name(0))
-    clients = [
-        connect(arguments.target, **{"grpc.use_local_subchannel_pool": 1}) for _ in range(WATCHERS)
-    ]
+    """Watchers, each on a connection of its own to one of the servers, and one who puts."""
+    numbers, name, value = watchers(), key(key_name(0)), value_of(arguments.shape)
+    board, ready = Board(len(numbers)), asyncio.Semaphore(0)
+    clients = [connect_apart(arguments.target, number) for number in numbers]
 
-    async def watch(own: Any) -> None:
-        await own.connect()
-        watching = await own.watch(name)
+    async def watch(number: int) -> None:
+        await clients[number].connect()
+        changes = await clients[number].watch(name)
         ready.release()
-        async for _ in watching:
-            fanout.told()
+        async for _ in changes:
+            board.told(number)
 
-    ready = asyncio.Semaphore(0)
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(watch(own)) for own in clients]
-        for _ in clients:
+        watching = [group.create_task(watch(number)) for number in numbers]
+        for _ in numbers:
             await ready.acquire()
-        load = await measure_fanout(arguments, fanout, lambda: client.put(name, value_of(arguments.shape)))
-        for task in tasks:
+        load = await measure_fanout(arguments, board, lambda: client.put(name, value))
+        for task in watching:
             task.cancel()
     for own in clients:
         await own.close()

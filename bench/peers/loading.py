@@ -28,7 +28,6 @@ Failures = tuple[type[Exception], ...]
 """What a client raises for a call that failed; anything else is a mistake of the load, and ends it."""
 GRACE_SECONDS: Final = 60.0
 """After the time of a measurement, for calls under way to be answered."""
-WATCHERS: Final = 1000
 MIXED_READS: Final = 9
 """To one write."""
 
@@ -47,13 +46,12 @@ class Found:
         self.errors += 1
         self.last_error = error
 
-    def load(self, seconds: float, cpu_seconds: float | None, operations: int | None = None) -> Load:
+    def load(self, seconds: float, cpu_seconds: float | None) -> Load:
         """The figures; raises LoadFailed if no call was answered."""
         if not len(self.latencies):
             raise LoadFailed(f"no call was answered; {self.errors} failed, the last: {self.last_error!r}")
-        count = len(self.latencies) if operations is None else operations
         extra = {"given_up_calls": float(self.pace.given_up)} if self.pace.given_up else {}
-        return self.latencies.load(count, seconds, self.errors, cpu_seconds, extra)
+        return self.latencies.load(len(self.latencies), seconds, self.errors, cpu_seconds, extra)
 
 
 async def measure_async(arguments: LoaderArguments, calls: Sequence[AsyncCall], failures: Failures) -> Load:
@@ -207,49 +205,6 @@ def key_name(number: int) -> str:
 def value_of(shape: Shape) -> bytes:
     """The value that is written."""
     return b"x" * shape.value_bytes
-
-
-class Fanout:
-    """Who has been told of the change that is under way: one at a time, its latency until the last knows."""
-
-    def __init__(self, watchers: int) -> None:
-        self._watchers: Final = watchers
-        self._missing = 0
-        self._all: Final = asyncio.Event()
-        self.events = 0
-        """Told so far."""
-
-    def begin(self) -> None:
-        """A change is about to be made."""
-        self._missing = self._watchers
-        self._all.clear()
-
-    def told(self) -> None:
-        """One watcher knows."""
-        self.events += 1
-        self._missing -= 1
-        if self._missing == 0:
-            self._all.set()
-
-    async def everyone(self) -> None:
-        """Until all of them know."""
-        await self._all.wait()
-
-
-async def measure_fanout(arguments: LoaderArguments, fanout: Fanout, put: AsyncCall) -> Load:
-    """Puts again and again, each when all watchers know of the one before; counts events."""
-
-    async def change() -> None:
-        fanout.begin()
-        await put()
-        await fanout.everyone()
-
-    if arguments.warm_up:
-        await _run_async([change], None, arguments.warm_up, ())
-    print_begun()
-    told, spent, began = fanout.events, time.process_time(), perf_counter()
-    found = await _run_async([change], None, arguments.seconds, ())
-    return found.load(perf_counter() - began, time.process_time() - spent, fanout.events - told)
 
 
 def conclude(peer: str, make: Callable[[], Load], failures: Failures) -> None:

@@ -7,24 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import nats
 from nats.errors import Error
 from nats.js.api import RetentionPolicy, StreamConfig
 
-from bench.peers.loading import (
-    WATCHERS,
-    AsyncCall,
-    Fanout,
-    Keys,
-    conclude,
-    key_name,
-    measure_async,
-    measure_fanout,
-    value_of,
-)
+from bench.peers.fanout import Board, measure_fanout, watchers
+from bench.peers.loading import AsyncCall, Keys, conclude, key_name, measure_async, value_of
 from bench.runs.recording import LoaderArguments, settle_process
 from bench.runs.results import Load, Shape
 
@@ -108,17 +99,21 @@ def session(target: str, shape: Shape, caller: int) -> AsyncCall:
 
 
 async def fan_out(bucket: Any, arguments: LoaderArguments) -> Load:
-    """Watchers, each on a connection of its own, and one who puts."""
-    fanout, name = Fanout(WATCHERS), key_name(0)
-    clients = [await connect(arguments.target, number) for number in range(WATCHERS)]
+    """Watchers, each on a connection of its own to one of the servers, and one who puts."""
+    numbers, name, value = watchers(), key_name(0), value_of(arguments.shape)
+    board = Board(len(numbers))
+    clients = [await connect(arguments.target, number) for number in numbers]
 
-    async def told(message: Any) -> None:
-        fanout.told()
+    def hears(number: int) -> Callable[[Any], Awaitable[None]]:
+        async def told(message: Any) -> None:
+            board.told(number)
 
-    for own in clients:
-        await own.subscribe(f"$KV.{BUCKET}.{name}", cb=told)
+        return told
+
+    for number, own in enumerate(clients):
+        await own.subscribe(f"$KV.{BUCKET}.{name}", cb=hears(number))
         await own.flush()
-    load = await measure_fanout(arguments, fanout, lambda: bucket.put(name, value_of(arguments.shape)))
+    load = await measure_fanout(arguments, board, lambda: bucket.put(name, value))
     for own in clients:
         await own.close()
     return load

@@ -34,7 +34,7 @@ type shape struct {
 
 func parse() shape {
 	var s shape
-	flag.StringVar(&s.target, "target", "", "endpoints by commas; the first is used")
+	flag.StringVar(&s.target, "target", "", "endpoints by commas, the leader's first")
 	flag.StringVar(&s.workload, "workload", "write", "one of "+strings.Join(names(), ", "))
 	flag.IntVar(&s.callers, "callers", 1, "calls under way at once")
 	flag.IntVar(&s.valueBytes, "value-bytes", 128, "size of the values")
@@ -100,10 +100,16 @@ func begun() {
 
 // connect makes a connection to the first endpoint: the leader, where the client in Python connects too.
 func connect(s shape) (*clientv3.Client, error) {
-	first, _, _ := strings.Cut(s.target, ",")
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{first}, DialTimeout: 10 * time.Second})
+	return connectTo(s, 0)
+}
+
+// connectTo makes a connection to one of the endpoints.
+func connectTo(s shape, number int) (*clientv3.Client, error) {
+	endpoints := strings.Split(s.target, ",")
+	endpoint := endpoints[number%len(endpoints)]
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: 10 * time.Second})
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to %s: %w", first, err)
+		return nil, fmt.Errorf("cannot connect to %s: %w", endpoint, err)
 	}
 	return client, nil
 }

@@ -28,59 +28,54 @@ func sessions(_ context.Context, _ *clientv3.Client, s shape, caller int) (call,
 	}, nil
 }
 
-// fanout puts again and again, each when all watchers, each on a connection of its own, know of the one before.
+// fanout puts again when it is answered, while watchers, each on a connection of its own to one of the servers,
+// are told: an operation is an event that arrived, a latency that of a put until the last watcher has it.
 func fanout(ctx context.Context, client *clientv3.Client, s shape) (load, error) {
+	if s.callers != 1 {
+		return load{}, fmt.Errorf("fanout is written by one caller here: only then is a change known by its number")
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	told := make(chan error, watchers)
-	for range watchers {
-		own, err := connect(s)
+	told := newBoard()
+	ready := make(chan error, watchers)
+	for number := range watchers {
+		own, err := connectTo(s, number)
 		if err != nil {
 			return load{}, err
 		}
 		defer own.Close()
-		go watch(ctx, own, told)
+		go watch(ctx, own, number, told, ready)
 	}
-	everyone := func(ctx context.Context) error {
-		for range watchers {
-			select {
-			case err := <-told:
-				if err != nil {
-					return err
-				}
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+	for range watchers {
+		if err := <-ready; err != nil {
+			return load{}, fmt.Errorf("not everyone watches: %w", err)
 		}
-		return nil
-	}
-	if err := everyone(ctx); err != nil {
-		return load{}, fmt.Errorf("not everyone watches: %w", err)
 	}
 	value := strings.Repeat("x", s.valueBytes)
-	change := func(ctx context.Context) error {
-		if _, err := client.Put(ctx, key(0), value); err != nil {
-			return err
-		}
-		return everyone(ctx)
+	put := func() error {
+		_, err := client.Put(ctx, key(0), value)
+		return err
 	}
-	found, err := warmUpAndMeasure(ctx, []call{change}, s)
-	found.Operations *= watchers
-	return found, err
+	if s.warmUp > 0 {
+		if _, err := told.run(put, s.warmUp); err != nil {
+			return load{}, err
+		}
+	}
+	begun()
+	return told.run(put, s.seconds)
 }
 
-// watch says so when it watches, and then of each change.
-func watch(ctx context.Context, own *clientv3.Client, told chan<- error) {
+// watch says so when it watches, and then tells the board of each change.
+func watch(ctx context.Context, own *clientv3.Client, number int, told *board, ready chan<- error) {
 	for answer := range own.Watch(ctx, key(0), clientv3.WithCreatedNotify()) {
-		if err := answer.Err(); err != nil {
-			told <- err
-			return
-		}
 		if answer.Created {
-			told <- nil
+			ready <- nil
+		}
+		if answer.Err() != nil {
+			return // The changes that are missed then are waited for in vain, and that is said.
 		}
 		for range answer.Events {
-			told <- nil
+			told.told(number)
 		}
 	}
 }

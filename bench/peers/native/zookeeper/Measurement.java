@@ -1,7 +1,5 @@
-import java.lang.management.ManagementFactory;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Locale;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
@@ -15,7 +13,7 @@ final class Measurement {
     private final List<Calls.Call> calls;
     private final double rate;
     private final Pace pace;
-    private final double spentBefore = processorTime();
+    private final double spentBefore = Figures.processorTime();
     private double spent;
     private double elapsed;
     private long[] latencies = new long[1 << 16];
@@ -44,7 +42,7 @@ final class Measurement {
                     "calls were not answered within " + GRACE_SECONDS + " s after the measurement");
         }
         elapsed = (System.nanoTime() - pace.began) / 1e9;
-        spent = processorTime() - spentBefore;
+        spent = Figures.processorTime() - spentBefore;
         if (count == 0) {
             throw new IllegalStateException(
                     "no call was answered; " + errors + " failed, the last with " + KeeperException.Code.get(lastError));
@@ -101,25 +99,9 @@ final class Measurement {
         latencies[count++] = latency;
     }
 
-    /** As bench.runs.results.Load, with percentiles alone; each call does so many operations. */
-    String json(int operationsEach) {
-        Arrays.sort(latencies, 0, count);
+    /** As bench.runs.results.Load. */
+    String json() {
         String extra = pace.givenUp.get() == 0 ? "" : "\"given_up_calls\": " + pace.givenUp.get();
-        return String.format(
-                Locale.ROOT,
-                "{\"operations\": %d, \"seconds\": %.6f, \"errors\": %d, \"p50_ms\": %.3f, \"p90_ms\": %.3f,"
-                        + " \"p99_ms\": %.3f, \"p999_ms\": %.3f, \"longest_ms\": %.3f, \"cpu_seconds\": %.3f,"
-                        + " \"extra\": {%s}}",
-                (long) count * operationsEach, elapsed, errors, at(0.5), at(0.9), at(0.99), at(0.999), at(1), spent,
-                extra);
-    }
-
-    private double at(double share) {
-        return latencies[Math.min((int) (share * count), count - 1)] / 1e6;
-    }
-
-    private static double processorTime() {
-        var system = (com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
-        return system.getProcessCpuTime() / 1e9;
+        return new Figures(latencies, count).json(count, elapsed, errors, spent, extra);
     }
 }

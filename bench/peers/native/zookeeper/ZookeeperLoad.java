@@ -87,15 +87,22 @@ public final class ZookeeperLoad {
 
     /** A client of the first address: the leader, where the client in Python connects too. */
     static ZooKeeper connect(Shape shape) throws Exception {
+        return connect(shape, 0);
+    }
+
+    /** A client of one of the addresses. */
+    static ZooKeeper connect(Shape shape, int number) throws Exception {
+        String[] addresses = shape.target.split(",");
+        String address = addresses[number % addresses.length];
         CountDownLatch connected = new CountDownLatch(1);
-        ZooKeeper client = new ZooKeeper(shape.target.split(",")[0], SESSION_MS, event -> {
+        ZooKeeper client = new ZooKeeper(address, SESSION_MS, event -> {
             if (event.getState() == KeeperState.SyncConnected) {
                 connected.countDown();
             }
         });
         if (!connected.await(CONNECT_SECONDS, TimeUnit.SECONDS)) {
             client.close();
-            throw new IllegalStateException("cannot connect to " + shape.target + " within " + CONNECT_SECONDS + " s");
+            throw new IllegalStateException("cannot connect to " + address + " within " + CONNECT_SECONDS + " s");
         }
         return client;
     }
@@ -143,7 +150,7 @@ public final class ZookeeperLoad {
                 new Measurement(calls, shape.rate, shape.warmUp).run();
             }
             begun();
-            return new Measurement(calls, shape.rate, shape.seconds).run().json(1);
+            return new Measurement(calls, shape.rate, shape.seconds).run().json();
         } finally {
             for (ZooKeeper client : clients) {
                 client.close();
