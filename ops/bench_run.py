@@ -21,12 +21,12 @@ from rich.console import Console
 from bench.runs.machine import describe
 from bench.runs.plan import Plan, shapes
 from bench.runs.registry import SUBJECTS
-from bench.runs.results import Failed, Measurement, Run, Shape
+from bench.runs.results import Failed, Machine, Measurement, Run, Shape
 from bench.runs.runner import Runner, info
 from bench.runs.subjects import Subject
 from bench.runs.workloads import WORKLOADS
 from ops.arguments import Counts, Positive, Rate, Seconds, Words
-from ops.exits import DONE, FAILED, Failure, UsageError
+from ops.exits import DONE, FAILED, Failure, UsageError, one_line
 from ops.output import printable
 from ops.pages import check_writable
 from ops.progress import Progress
@@ -37,6 +37,8 @@ MOST: Final = {"callers": 10_000, "groups": 1024, "value_bytes": 1 << 20, "keys"
 WIDTH: Final = 200
 """Of the summary, in characters, where there is no terminal."""
 _HISTOGRAMS: Final = "hdrh"
+_IN_MEMORY: Final = ("tmpfs", "ramfs")
+"""File systems."""
 
 def _by_commas(words: Any) -> str:
     return ",".join(map(str, words))
@@ -110,7 +112,7 @@ def run(
     path = output or Path(f"bench-{began:%Y%m%d-%H%M%S}.json")
     check_writable(path, "the file for the results")
     known = Run(
-        began=began.isoformat(timespec="seconds"), machine=describe(_directory(data)),
+        began=began.isoformat(timespec="seconds"), machine=_machine(data),
         subjects=[info(subject) for subject in asked], measurements=[],
         command=_command(
             subjects=[subject.name for subject in asked], workloads=workloads, callers=callers, rate=rate,
@@ -136,10 +138,19 @@ def _check_names(what: str, given: Sequence[str], known: Mapping[str, object]) -
             raise UsageError(printable(f"there is no {what} {name!r}; there are {', '.join(known)}"))
 
 
-def _directory(data: Path | None) -> Path:
+def _machine(data: Path | None) -> Machine:
+    """With the disk where clusters will have their data."""
     if data is not None and not data.is_dir():
         raise UsageError(printable(f"--data {data}: there is no such directory"))
-    return data or Path(tempfile.gettempdir())
+    directory = data or Path(tempfile.gettempdir())
+    try:
+        found = describe(directory)
+    except OSError as error:
+        raise UsageError(printable(f"{directory} cannot have the data: {one_line(error)}")) from None
+    if found.disk.startswith(_IN_MEMORY):
+        hint = "the figures will be those of no disk; --data names a directory on one"
+        sys.stderr.write(printable(f"quorate: {directory} is in memory: {hint}") + "\n")
+    return found
 
 
 def _command(**options: Any) -> str:

@@ -185,9 +185,8 @@ async def measure(
         latencies, elapsed = await fanout.run(seconds)
         cpu = time.process_time() - cpu
         nursery.cancel_scope.cancel()
-    return latencies.load(
-        len(latencies) * watchers, elapsed, cpu_seconds=cpu, extra={"writes": float(len(latencies))}
-    )
+    extra = {"writes_per_s": len(latencies) / elapsed}
+    return latencies.load(len(latencies) * watchers, elapsed, cpu_seconds=cpu, extra=extra)
 
 
 def allow_files(count: int) -> None:

@@ -7,12 +7,15 @@ from typing import Final
 
 from bench.runs.loops import Operation
 from bench.runs.results import Shape
-from primitives.handle import LINEARIZABLE, SEQUENTIAL
+from primitives.handle import LINEARIZABLE, SEQUENTIAL, ReadLevel
+from primitives.limits import PARTITIONS_DEFAULT, PARTITIONS_MAX
 from primitives.map import Map
 from router.client import Client, connect
 from router.openers import Openers
 
 ENTRIES: Final = "bench-entries"
+PARTITIONS_A_GROUP: Final = 4
+"""Partitions lie in groups by chance: with so many, one group of fifty has none."""
 WRITES_OF_TEN: Final = 1
 """Of ``mixed``."""
 _CHUNK_BYTES: Final = 1 << 18
@@ -32,19 +35,28 @@ def value(shape: Shape) -> bytes:
 async def prepare(client: Client, shape: Shape) -> None:
     """Creates what the workload needs, outside the measurement."""
     if shape.workload in ("write", "read", "read-sequential", "mixed", "sessions"):
-        await fill(client.map(ENTRIES), shape)
+        await fill(entries(client, shape), shape)
     elif shape.workload == "counter":
         await client.counter("bench-count").set(0)
     elif shape.workload == "queue":
         await client.queue("bench-queue").clear()
 
 
-async def fill(entries: Map, shape: Shape) -> None:
+def entries(client: Openers, shape: Shape, read: ReadLevel = LINEARIZABLE) -> Map:
+    """The map of all entries: as users make it, but with partitions enough that nearly every group has some,
+    where there are more groups than a map has partitions."""
+    if shape.groups <= PARTITIONS_DEFAULT:
+        return client.map(ENTRIES, read=read)
+    partitions = min(PARTITIONS_MAX, PARTITIONS_A_GROUP * shape.groups)
+    return client.map(f"{ENTRIES}-{partitions}", partitions=partitions, read=read)
+
+
+async def fill(target: Map, shape: Shape) -> None:
     """Puts every entry once."""
     chunk = max(1, min(_CHUNK_KEYS, _CHUNK_BYTES // shape.value_bytes))
     for low in range(0, shape.keys, chunk):
         numbers = range(low, min(low + chunk, shape.keys))
-        await entries.put_many({key(number): value(shape) for number in numbers})
+        await target.put_many({key(number): value(shape) for number in numbers})
 
 
 def operation(client: Openers, url: str, shape: Shape, caller: int) -> Operation:
@@ -59,13 +71,13 @@ def operation(client: Openers, url: str, shape: Shape, caller: int) -> Operation
 
 
 def _write(client: Openers, shape: Shape, caller: int) -> Operation:
-    draw, put, written = random.Random(caller).randrange, client.map(ENTRIES).put, value(shape)
+    draw, put, written = random.Random(caller).randrange, entries(client, shape).put, value(shape)
     return lambda: put(key(draw(shape.keys)), written)
 
 
 def _read(client: Openers, shape: Shape, caller: int) -> Operation:
     level = SEQUENTIAL if shape.workload == "read-sequential" else LINEARIZABLE
-    draw, get = random.Random(caller).randrange, client.map(ENTRIES, read=level).get
+    draw, get = random.Random(caller).randrange, entries(client, shape, level).get
     return lambda: get(key(draw(shape.keys)))
 
 
@@ -104,6 +116,6 @@ def _session(url: str, shape: Shape, caller: int) -> Operation:
 
     async def once() -> None:
         async with connect(url) as client:
-            await client.map(ENTRIES).get(key(draw(shape.keys)))
+            await entries(client, shape).get(key(draw(shape.keys)))
 
     return once

@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ class Runner:
 
     def _batch(self, batch: Batch) -> None:
         key = (batch.server.server, batch.nodes, batch.groups)
-        left = list(batch.steps)
-        if key not in self._broken:
+        left = deque(batch.steps)
+        while left and key not in self._broken:
             self._follower.begins(f"{batch.server.server} is started", self._clock.left_s())
             with _directory(self._data) as directory:
                 try:
@@ -92,15 +93,22 @@ class Runner:
                 except (RuntimeError, OSError) as error:
                     self._broken[key] = f"it did not start: {error}"
                 else:
-                    try:
-                        while left:
-                            self._keep(left[0], self._measure(left[0], cluster))
-                            left.pop(0)
-                    finally:
-                        cluster.stop()
+                    self._use(cluster, left)
         self._clock.expected_s += START_S
         for step in left:
             self._keep(step, _failed(step, step.shape, self._broken[key]))
+
+    def _use(self, cluster: Cluster, left: deque[Step]) -> None:
+        """Measures what is left, until something fails: who knows what state the cluster is in then."""
+        try:
+            while left:
+                step = left.popleft()
+                result = self._measure(step, cluster)
+                self._keep(step, result)
+                if isinstance(result, Failed):
+                    return
+        finally:
+            cluster.stop()
 
     def _keep(self, step: Step, result: Measurement | Failed) -> None:
         self._clock.expected_s += self._plan.expected_s(step)

@@ -11,8 +11,11 @@ import trio
 from bench.runs import fanout
 from bench.runs.embedded_subject import QUORATE_EMBEDDED
 from bench.runs.loader import WORKLOADS, measure
+from bench.runs.operations import ENTRIES, entries, prepare
+from bench.runs.quorate_subject import QUORATE
 from bench.runs.recording import LoaderArguments
 from bench.runs.results import Load, Shape, read
+from router.client import connect
 from tests.devprocess import Dev, environment, quorate
 
 pytestmark = pytest.mark.cluster
@@ -35,6 +38,16 @@ async def test_every_load_is_answered_without_an_error(dev: Dev, workload: str) 
     assert begun == [None]
 
 
+async def test_with_many_groups_entries_are_spread_over_nearly_all_of_them(dev: Dev) -> None:
+    shape = Shape(workload="write", callers=1, groups=64, keys=500)
+    name = f"{ENTRIES}-256"
+    async with connect(dev.url) as client:
+        with trio.fail_after(60):
+            await prepare(client, shape)
+        assert [one.partitions async for one in client.primitives(name)] == [256]
+        assert await entries(client, shape).size() == 500
+
+
 async def test_at_a_rate_as_many_calls_are_made_as_were_due(dev: Dev) -> None:
     load = await measure(asked(dev, "mixed", rate=100.0), lambda: None)
     assert load.operations == 30
@@ -44,7 +57,8 @@ async def test_at_a_rate_as_many_calls_are_made_as_were_due(dev: Dev) -> None:
 async def test_every_change_reaches_every_watcher_once(dev: Dev) -> None:
     shape = Shape(workload="fanout", callers=2)
     load = await fanout.measure(dev.url, shape, 0.05, 0.3, lambda: None, watchers=30)
-    assert load.operations == 30 * load.extra["writes"] > 0
+    assert load.operations > 0
+    assert load.operations == pytest.approx(30 * load.extra["writes_per_s"] * load.seconds)
 
 
 def test_a_run_keeps_what_a_cluster_was_measured_at_while_a_node_was_killed(tmp_path: Path) -> None:
@@ -85,6 +99,12 @@ async def test_the_same_load_runs_on_a_node_within_the_process(tmp_path: Path) -
         command = QUORATE_EMBEDDED.load(cluster, shape, 0.2, 0.05)
         done = await trio.run_process(command, capture_stdout=True, env=environment())
         assert msgspec.json.decode(done.stdout.splitlines()[-1], type=Load).operations > 10
+
+
+def test_a_cluster_that_does_not_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    with pytest.raises(RuntimeError, match=r"quorate dev ended instead of serving: quorate: .*data"):
+        QUORATE.start(tmp_path, 1, 2)
 
 
 async def test_a_load_on_nothing_says_so_and_ends(dev: Dev) -> None:

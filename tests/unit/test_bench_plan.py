@@ -56,6 +56,11 @@ def test_what_belongs_to_a_workload_is_not_asked_for() -> None:
     assert {one.value_bytes for one in shapes(["counter"], value_bytes=[16, 1024])} == {128}
 
 
+def test_recovery_comes_last_for_what_it_leaves_behind() -> None:
+    found = shapes(["recovery", "read", "values"], callers=[1], value_bytes=[16])
+    assert [one.workload for one in found] == ["read", "write", "recovery"]
+
+
 def test_at_a_rate_many_calls_may_be_under_way_unless_said_otherwise() -> None:
     assert [one.callers for one in shapes(["write"], rate=100.0)] == [OPEN_CALLERS]
     assert [one.callers for one in shapes(["write"], rate=100.0, callers=[8])] == [8]

@@ -176,13 +176,15 @@ def test_a_system_that_does_not_start_is_noted_and_not_tried_again_and_the_other
         ("pass", "the load told no figures"),
     ],
 )
-def test_a_load_that_fails_is_noted_with_its_last_words_and_the_rest_is_done(
+def test_a_load_that_fails_is_noted_with_its_last_words_and_the_rest_done_on_a_fresh_cluster(
     tmp_path: Path, program: str, reason: str
 ) -> None:
     def of(cluster: Any, shape: Shape) -> str:
         return program if shape.workload == "write" else PRINT
 
-    found = execute(tmp_path / "r.json", Pretended("a", of), workloads=["write", "read"])
+    a = Pretended("a", of)
+    found = execute(tmp_path / "r.json", a, workloads=["write", "read"])
+    assert a.starts == 2
     assert [(one.shape.workload, one.reason) for one in found.failed] == [("write", reason)]
     assert [one.shape.workload for one in found.measurements] == ["read"]
 

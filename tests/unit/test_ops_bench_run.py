@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from bench.runs.registry import SUBJECTS
-from bench.runs.results import Load, Measurement, Shape, read
+from bench.runs.results import Load, Machine, Measurement, Shape, read
 from bench.runs.runner import Runner
 from bench.runs.workloads import WORKLOADS
 from ops import bench_run, runner
@@ -68,6 +68,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         (["--output", "no/r.json"], "the file for the results cannot be written: no/r.json: no such file"),
         (["--output", "."], "the file for the results cannot be written: .: is a directory"),
         (["--data", "nowhere"], "--data nowhere: there is no such directory"),
+        (["--data", "/proc"], "/proc cannot have the data: "),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_one_line_before_anything_starts(
@@ -156,6 +157,16 @@ def test_what_was_found_before_an_interrupt_is_kept_and_said(
     assert "interrupted; 1 of 2 measurements are in r.json" in err
     assert [one.shape for one in read(Path("r.json")).measurements] == [Shape(workload="write", callers=1)]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_data_in_memory_are_warned_of(
+    run: Ran, pretended: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(cpu="", cores=2, memory_gb=1, system="", python="", disk="tmpfs on tmpfs, 1 µs a sync")
+    monkeypatch.setattr(bench_run, "describe", lambda directory: machine)
+    code, _, err = run("--subjects", "quorate", "--data", ".")
+    assert code == 0
+    assert err.startswith("quorate: . is in memory: the figures will be those of no disk; --data names")
 
 
 def test_help_names_every_workload(run: Ran) -> None:
