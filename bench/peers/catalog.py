@@ -26,10 +26,11 @@ from bench.runs.subjects import Subject
 
 ETCD_WORKLOADS: Final = frozenset({
     "write", "read", "read-sequential", "mixed", "counter", "lock", "lock-contended", "sessions", "fanout",
+    "recovery",
 })  # fmt: skip
 ZOOKEEPER_WORKLOADS: Final = frozenset({
     "write", "read", "read-sequential", "mixed", "counter", "lock", "lock-contended", "election", "queue",
-    "sessions",
+    "sessions", "recovery",
 })  # fmt: skip
 NATS_WORKLOADS: Final = frozenset({"write", "read", "mixed", "queue", "sessions", "fanout"})
 PYSYNCOBJ_WORKLOADS: Final = frozenset({"write", "counter", "queue"})

@@ -6,20 +6,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import aetcd
 from aetcd.exceptions import ClientError
 
+from bench.peers.etcd_server import etcd_leads, etcd_serves
 from bench.peers.fanout import Board, measure_fanout, watchers
 from bench.peers.loading import AsyncCall, Keys, conclude, key_name, measure_async, value_of
+from bench.peers.recovery import Side, measure_recovery
 from bench.runs.recording import LoaderArguments, settle_process
 from bench.runs.results import Load, Shape
 
 PREFIX: Final = "bench/entries/"
 COUNTER: Final = b"bench/count"
 LOCK_TTL_SECONDS: Final = 60
+RECOVERY_TIMEOUT_SECONDS: Final = 1
+"""Of a write, while servers die: etcd drops one that comes to a follower without a leader."""
 BATCH: Final = 100
 """Puts in a transaction; etcd takes 128."""
 BATCH_BYTES_MAX: Final = 1_000_000
@@ -125,7 +129,7 @@ WORKLOADS: Final[dict[str, Callable[[Any, Shape, int], AsyncCall]]] = {
     "write": write, "read": read, "read-sequential": read_sequential, "mixed": mixed, "counter": counter,
     "lock": lock, "lock-contended": lock_contended,
 }  # fmt: skip
-NAMES: Final = frozenset({*WORKLOADS, "sessions", "fanout"})
+NAMES: Final = frozenset({*WORKLOADS, "sessions", "fanout", "recovery"})
 
 
 async def fan_out(client: Any, arguments: LoaderArguments) -> Load:
@@ -153,8 +157,29 @@ async def fan_out(client: Any, arguments: LoaderArguments) -> Load:
     return load
 
 
+async def recover(arguments: LoaderArguments) -> Load:
+    """One writer who knows all servers, and goes on with another one where gRPC cannot reach the first."""
+    *most, last = arguments.target.split(",")
+    host, _, port = last.rpartition(":")
+    # The client takes one host and port, gRPC any number of addresses.
+    everywhere = ":".join(["ipv4", ",".join([*most, host])])
+    value = value_of(arguments.shape)
+    options = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
+    client = aetcd.Client(everywhere, int(port), timeout=RECOVERY_TIMEOUT_SECONDS, options=options)
+    async with client:
+
+        def put(number: int) -> Awaitable[object]:
+            written: Awaitable[object] = client.put(key(key_name(number)), value)
+            return written
+
+        side = Side(put, etcd_leads, etcd_serves, (ClientError,))
+        return await measure_recovery(arguments, side)
+
+
 async def run(arguments: LoaderArguments) -> Load:
     """Makes the load."""
+    if arguments.shape.workload == "recovery":
+        return await recover(arguments)
     shape = arguments.shape
     async with connect(arguments.target) as client:
         await prepare(client, shape)

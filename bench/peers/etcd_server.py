@@ -14,16 +14,17 @@ QUOTA_BYTES: Final = 8 << 30
 
 
 def start_etcd(directory: Path, nodes: int) -> Servers:
-    """Starts a cluster; its target is the client addresses by commas, the leader's first."""
+    """Starts a cluster; its target is the client addresses by commas, the leader's first. Servers that are
+    killed are started again."""
     names = node_names(nodes)
     ports = free_ports(2 * nodes)
     clients, peers = ports[:nodes], ports[nodes:]
-    servers = Servers(directory)
+    servers = Servers(directory, etcd_leads)
     for number, name in enumerate(names):
         servers.start(name, command(names, clients, peers, number, make_directory(directory, name)))
-    servers.wait(lambda: all(_is_healthy(port) for port in clients))
-    ordered = sorted(clients, key=lambda port: not _leads(port))
-    servers.target = ",".join(f"127.0.0.1:{port}" for port in ordered)
+    servers.addresses = [f"127.0.0.1:{port}" for port in clients]
+    servers.wait(lambda: all(map(etcd_serves, servers.addresses)))
+    servers.keep()
     return servers
 
 
@@ -40,12 +41,14 @@ def command(names: list[str], clients: list[int], peers: list[int], number: int,
     ]  # fmt: skip
 
 
-def _is_healthy(port: int) -> bool:
-    return bool(ask(f"http://127.0.0.1:{port}/health").get("health") == "true")
+def etcd_serves(address: str) -> bool:
+    """Whether a server answers a linearizable read; raises OSError."""
+    return bool(ask(f"http://{address}/health").get("health") == "true")
 
 
-def _leads(port: int) -> bool:
-    status = ask(f"http://127.0.0.1:{port}/v3/maintenance/status", {})
+def etcd_leads(address: str) -> bool:
+    """Whether a server leads; raises OSError."""
+    status = ask(f"http://{address}/v3/maintenance/status", {})
     return bool(status["leader"] == status["header"]["member_id"])
 
 

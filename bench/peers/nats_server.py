@@ -20,7 +20,7 @@ def start_nats(directory: Path, nodes: int) -> Servers:
         file.write_text(configuration(name, data, clients[number], monitors[number], routes[number], routes))
         servers.start(name, [find_program("nats-server") or "nats-server", "--config", str(file)])
     servers.wait(lambda: all(_serves(port, nodes) for port in monitors))
-    servers.target = ",".join(f"127.0.0.1:{port}" for port in clients)
+    servers.addresses = [f"127.0.0.1:{port}" for port in clients]
     return servers
 
 

@@ -48,8 +48,9 @@ class Peer:
         if shape.workload not in self.workloads:
             able = ", ".join(sorted(self.workloads))
             raise ValueError(f"{self.name} cannot do {shape.workload}: it does {able}")
+        placed = cluster.placed() if isinstance(cluster, Servers) else []
+        target = ",".join(address for address, _ in placed) or cluster.target
+        pids = tuple(pid for _, pid in placed if pid is not None)
         return self.loader(
-            LoaderArguments(
-                target=cluster.target, shape=shape, seconds=seconds, warm_up=warm_up, pids=tuple(cluster.pids)
-            )
+            LoaderArguments(target=target, shape=shape, seconds=seconds, warm_up=warm_up, pids=pids)
         )

@@ -21,7 +21,7 @@ def start_pipeline(directory: Path, nodes: int) -> Servers:
     leader = command(make_directory(directory, names[-1]), ports[-1], ports[:-1])
     servers.start(names[-1], leader, environment())
     servers.wait(lambda: _listens(ports[-1]))
-    servers.target = f"127.0.0.1:{ports[-1]}"
+    servers.addresses = [f"127.0.0.1:{ports[-1]}"]
     return servers
 
 

@@ -37,7 +37,7 @@ def start_pysyncobj(directory: Path, nodes: int, periods: Periods = DEFAULT) -> 
         data = make_directory(directory, name)
         servers.start(name, command(data, members, controls[number], number, periods), environment())
     servers.wait(lambda: _serve(controls))
-    servers.target = ",".join(f"127.0.0.1:{port}" for port in controls)
+    servers.addresses = [f"127.0.0.1:{port}" for port in controls]
     return servers
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import atexit
 import shlex
 import shutil
+import signal
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +33,21 @@ class Servers:
     Each says what it has to say to ``NAME.log`` in the directory, where its data are too.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, leads: Callable[[str], bool] = lambda address: False,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:  # fmt: skip
+        """``leads``: whether the server at an address leads, or OSError; left out where none is preferred."""
+        self._stop_seconds: Final = stop_seconds
         self.directory: Final = directory
-        self.target = ""
+        self.addresses: Sequence[str] = ()
+        """Where clients connect to, of each node, or of that alone which they may connect to."""
+        self._leads: Final = leads
         self._processes: Final[dict[str, subprocess.Popen[bytes]]] = {}
+        self._commands: Final[dict[str, tuple[Sequence[str], Mapping[str, str] | None]]] = {}
+        self._lock: Final = threading.Lock()
+        self._is_stopped = False
+        """No server is started any more."""
         atexit.register(self.stop)
 
     @property
@@ -41,19 +55,50 @@ class Servers:
         """Of the processes, in the order in which they were started."""
         return [process.pid for process in self._processes.values()]
 
+    @property
+    def target(self) -> str:
+        """The addresses by commas, that of whoever leads now first."""
+        return ",".join(address for address, _ in self.placed())
+
+    def placed(self) -> list[tuple[str, int | None]]:
+        """Addresses with the processes there, that of whoever leads now first."""
+        return sorted(zip_longest(self.addresses, self.pids[: len(self.addresses)]), key=self._follows)
+
+    def _follows(self, placed: tuple[str, int | None]) -> bool:
+        try:
+            return not self._leads(placed[0])
+        except OSError:
+            return True
+
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Starts a server; does not wait for it. Raises RuntimeError if there is no such program."""
-        with self._log(name).open("wb") as log:
-            log.write(f"$ {shlex.join(command)}\n".encode())
-            log.flush()
-            try:
-                # In a session of its own, an interrupt at the terminal leaves it to be stopped in order.
-                self._processes[name] = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                    cwd=self.directory, start_new_session=True,
-                )  # fmt: skip
-            except OSError as error:
-                raise RuntimeError(f"{name} cannot be started: {error}") from error
+        self._commands[name] = command, environment
+        self._log(name).write_text(f"$ {shlex.join(command)}\n")
+        try:
+            self._spawn(name)
+        except OSError as error:
+            raise RuntimeError(f"{name} cannot be started: {error}") from error
+
+    def _spawn(self, name: str) -> None:
+        command, environment = self._commands[name]
+        with self._log(name).open("ab") as log:
+            # In a session of its own, an interrupt at the terminal leaves it to be stopped in order.
+            self._processes[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                cwd=self.directory, start_new_session=True,
+            )  # fmt: skip
+
+    def keep(self) -> None:
+        """From here on, a server that is killed by KILL is started again; one that ends otherwise is not."""
+        for name in self._processes:
+            threading.Thread(target=self._keep, args=(name,), daemon=True).start()
+
+    def _keep(self, name: str) -> None:
+        while self._processes[name].wait() == -signal.SIGKILL:
+            with self._lock:
+                if self._is_stopped:
+                    return
+                self._spawn(name)
 
     def wait(self, is_ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         """Asks until the answer is yes. An OSError counts as no. Raises RuntimeError, all servers being
@@ -78,10 +123,12 @@ class Servers:
 
     def stop(self) -> None:
         """Ends the servers, and waits until they have ended. Safe to repeat."""
+        with self._lock:
+            self._is_stopped = True
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self._stop_seconds
         for process in self._processes.values():
             try:
                 process.wait(max(deadline - time.monotonic(), 0.1))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -17,6 +18,8 @@ from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
 from bench.peers.loading import Call, Found, Keys, conclude, key_name, measure_threads, value_of
+from bench.peers.recovery import Side, measure_recovery
+from bench.peers.zookeeper_server import zookeeper_leads, zookeeper_serves
 from bench.runs.recording import LoaderArguments, Pace, print_begun, settle_process
 from bench.runs.results import Load, Shape
 
@@ -29,9 +32,9 @@ CONNECT_SECONDS: Final = 10
 FAILURES: Final = (KazooException, KazooTimeoutError)
 
 
-def connect(target: str) -> Any:
-    """A client of the first address, the leader's."""
-    client = KazooClient(hosts=target.partition(",")[0])
+def connect(target: str, everywhere: bool = False) -> Any:
+    """A client of the first address, the leader's, or of all."""
+    client = KazooClient(hosts=target if everywhere else target.partition(",")[0])
     client.start(timeout=CONNECT_SECONDS)
     return client
 
@@ -183,16 +186,28 @@ def hand_over(clients: list[Any], seconds: float) -> Load:
     return held.found.load(perf_counter() - began, time.process_time() - spent)
 
 
-NAMES: Final = frozenset({*WORKLOADS, "sessions", "election"})
+def recover(client: Any, arguments: LoaderArguments) -> Load:
+    """One writer, whose client goes on with another server where it loses one."""
+    value = value_of(arguments.shape)
+    side = Side(
+        lambda number: asyncio.to_thread(client.set, path(key_name(number)), value), zookeeper_leads,
+        zookeeper_serves, FAILURES,
+    )  # fmt: skip
+    return asyncio.run(measure_recovery(arguments, side))
+
+
+NAMES: Final = frozenset({*WORKLOADS, "sessions", "election", "recovery"})
 
 
 def run(arguments: LoaderArguments) -> Load:
     """Makes the load."""
     shape = arguments.shape
-    client = connect(arguments.target)
+    client = connect(arguments.target, everywhere=shape.workload == "recovery")
     others: list[Any] = []
     try:
         prepare(client, shape)
+        if shape.workload == "recovery":
+            return recover(client, arguments)
         if shape.workload == "election":
             others.append(connect(arguments.target))
             if arguments.warm_up:

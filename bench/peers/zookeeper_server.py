@@ -19,11 +19,12 @@ MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 
 
 def start_zookeeper(directory: Path, nodes: int) -> Servers:
-    """Starts a cluster; its target is the client addresses by commas, the leader's first."""
+    """Starts a cluster; its target is the client addresses by commas, the leader's first. Servers that are
+    killed are started again."""
     names = node_names(nodes)
     ports = free_ports(3 * nodes)
     clients = ports[:nodes]
-    servers = Servers(directory)
+    servers = Servers(directory, zookeeper_leads)
     for number, name in enumerate(names):
         data = make_directory(directory, name)
         (data / "snapshots").mkdir()
@@ -31,9 +32,9 @@ def start_zookeeper(directory: Path, nodes: int) -> Servers:
         file = data / "zoo.cfg"
         file.write_text(configuration(data, clients[number], ports[nodes : 2 * nodes], ports[2 * nodes :]))
         servers.start(name, command(file))
-    servers.wait(lambda: all(_mode(port) is not None for port in clients))
-    ordered = sorted(clients, key=lambda port: _mode(port) == "follower")
-    servers.target = ",".join(f"127.0.0.1:{port}" for port in ordered)
+    servers.addresses = [f"127.0.0.1:{port}" for port in clients]
+    servers.wait(lambda: all(map(zookeeper_serves, servers.addresses)))
+    servers.keep()
     return servers
 
 
@@ -61,9 +62,20 @@ def command(file: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _mode(port: int) -> str | None:
+def zookeeper_serves(address: str) -> bool:
+    """Whether a server is part of the cluster; raises OSError."""
+    return _mode(address) is not None
+
+
+def zookeeper_leads(address: str) -> bool:
+    """Whether a server leads; raises OSError."""
+    return _mode(address) in ("leader", "standalone")
+
+
+def _mode(address: str) -> str | None:
     """``leader``, ``follower`` or ``standalone``; None of a server that does not serve. Raises OSError."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(b"srvr")
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     found = re.search(rb"^Mode: (\w+)$", answer, re.MULTILINE)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,63 @@ def test_a_server_that_refuses_at_first_is_asked_again(tmp_path: Path) -> None:
     servers.stop()
     with pytest.raises(ProcessLookupError):
         os.kill(servers.pids[0], 0)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_server_that_is_killed_is_started_again_and_one_that_ends_is_not(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    servers.start("n1", SLEEPER)
+    servers.start("n2", SLEEPER)
+    servers.keep()
+    killed, ended = servers.pids
+    os.kill(killed, signal.SIGKILL)
+    os.kill(ended, signal.SIGTERM)
+    until(lambda: servers.pids[0] != killed)
+    until(lambda: not Path(f"/proc/{ended}").exists())
+    again = servers.pids[0]
+    assert Path(f"/proc/{again}").exists()
+    assert servers.pids[1] == ended
+    servers.stop()
+    until(lambda: not Path(f"/proc/{again}").exists())
+    assert servers.pids[0] == again
+
+
+def test_no_server_is_started_again_after_the_stop(tmp_path: Path) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); "
+    servers = Servers(tmp_path, stop_seconds=0.5)
+    servers.start("n1", [sys.executable, "-c", deaf + "time.sleep(60)"])
+    servers.wait(lambda: "\ndeaf" in (tmp_path / "n1.log").read_text())
+    servers.keep()
+    servers.stop()
+    (pid,) = servers.pids
+    time.sleep(0.2)
+    assert servers.pids == [pid]
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_target_begins_with_whoever_leads_now(tmp_path: Path) -> None:
+    leading = "b"
+
+    def leads(address: str) -> bool:
+        if address == "c":
+            raise ConnectionRefusedError
+        return address == leading
+
+    servers = Servers(tmp_path, leads)
+    for name in ("n1", "n2", "n3"):
+        servers.start(name, SLEEPER)
+    servers.addresses = ["a", "b", "c"]
+    one, two, three = servers.pids
+    assert servers.placed() == [("b", two), ("a", one), ("c", three)]
+    leading = "a"
+    assert servers.target == "a,b,c"
+    servers.stop()
 
 
 def test_a_program_that_is_not_there_is_said(tmp_path: Path) -> None:
