@@ -155,7 +155,9 @@ class LoaderArguments:
         parser.add_argument("--rate", type=float, default=None, help="calls a second; default: a closed loop")
         parser.add_argument("--seconds", type=float, default=4.0, help="of the measurement (4)")
         parser.add_argument("--warm-up", type=float, default=1.0, help="seconds before it (1)")
-        parser.add_argument("--pids", default="", help="of the servers, by commas, in the order of the nodes")
+        parser.add_argument(
+            "--pids", type=_numbers, default=(), help="of the servers, by commas, in the order of the nodes"
+        )
         given = parser.parse_args(arguments)
         callers = given.callers if given.callers is not None else WORKLOADS[given.workload].callers[-1]
         if not 1 <= callers <= CALLERS_MAX:
@@ -170,8 +172,12 @@ class LoaderArguments:
         )  # fmt: skip
         return cls(
             target=given.target, shape=shape, seconds=given.seconds, warm_up=max(given.warm_up, 0.0),
-            pids=tuple(int(pid) for pid in given.pids.split(",") if pid),
+            pids=given.pids,
         )  # fmt: skip
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 def peak_mb() -> float:

@@ -71,6 +71,7 @@ def test_a_loader_reads_what_the_command_line_of_it_says(rate: float | None) -> 
         (["--workload", "nonsense"], "invalid choice: 'nonsense'"),
         (["--workload", "write", "--callers", "0"], "--callers 0: expected 1 to 10,000"),
         (["--workload", "write", "--value-bytes", "-1"], "--value-bytes -1: expected a number above 0"),
+        (["--workload", "write", "--pids", "1,x"], "argument --pids: invalid"),
         (["--workload", "write", "--rate", "0"], "--rate 0.0: expected a number above 0"),
     ],
 )
