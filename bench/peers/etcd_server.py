@@ -6,9 +6,22 @@ import re
 from pathlib import Path
 from typing import Final
 
-from bench.peers.serving import Servers, ask, find_program, free_ports, make_directory, node_names, said
+from bench.peers.serving import (
+    CountingServers,
+    Servers,
+    ask,
+    ask_text,
+    find_program,
+    free_ports,
+    make_directory,
+    node_names,
+    said,
+)
 
 GO_MODULE: Final = Path(__file__).parent / "native" / "etcd" / "go.mod"
+SYNCS: Final = re.compile(
+    r"^etcd_disk_(?:wal_fsync|backend_commit)_duration_seconds_count (\S+)$", re.MULTILINE
+)
 QUOTA_BYTES: Final = 8 << 30
 """Of the database; the default of 2 GB would end long loads of large values."""
 
@@ -19,7 +32,7 @@ def start_etcd(directory: Path, nodes: int) -> Servers:
     names = node_names(nodes)
     ports = free_ports(2 * nodes)
     clients, peers = ports[:nodes], ports[nodes:]
-    servers = Servers(directory, etcd_leads)
+    servers = CountingServers(directory, etcd_leads, etcd_syncs)
     for number, name in enumerate(names):
         servers.start(name, command(names, clients, peers, number, make_directory(directory, name)))
     servers.addresses = [f"127.0.0.1:{port}" for port in clients]
@@ -50,6 +63,12 @@ def etcd_leads(address: str) -> bool:
     """Whether a server leads; raises OSError."""
     status = ask(f"http://{address}/v3/maintenance/status", {})
     return bool(status["leader"] == status["header"]["member_id"])
+
+
+def etcd_syncs(address: str) -> int:
+    """Syncs of a server's log and commits of its database since it began; raises OSError."""
+    found = SYNCS.findall(ask_text(f"http://{address}/metrics"))
+    return sum(int(float(count)) for count in found)
 
 
 def etcd_version() -> str:

@@ -11,7 +11,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,8 +60,9 @@ class Servers:
         return ",".join(address for address, _ in self.placed())
 
     def placed(self) -> list[tuple[str, int | None]]:
-        """Addresses with the processes there, that of whoever leads now first."""
-        return sorted(zip_longest(self.addresses, self.pids[: len(self.addresses)]), key=self._follows)
+        """Addresses with the processes there, if there is one for each, that of whoever leads now first."""
+        pids = self.pids if len(self.addresses) == len(self._processes) else [None] * len(self.addresses)
+        return sorted(zip(self.addresses, pids, strict=True), key=self._follows)
 
     def _follows(self, placed: tuple[str, int | None]) -> bool:
         try:
@@ -71,12 +71,13 @@ class Servers:
             return True
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        """Starts a server; does not wait for it. Raises RuntimeError if there is no such program."""
+        """Starts a server; does not wait for it. Raises RuntimeError, all being stopped, if it cannot."""
         self._commands[name] = command, environment
         self._log(name).write_text(f"$ {shlex.join(command)}\n")
         try:
             self._spawn(name)
         except OSError as error:
+            self.stop()
             raise RuntimeError(f"{name} cannot be started: {error}") from error
 
     def _spawn(self, name: str) -> None:
@@ -145,6 +146,24 @@ class Servers:
         return "\n".join(f"  {line}" for line in lines[-WORDS_LINES:])
 
 
+class CountingServers(Servers):
+    """Servers that count the system calls by which they make files durable."""
+
+    def __init__(
+        self, directory: Path, leads: Callable[[str], bool], counts: Callable[[str], int]
+    ) -> None:
+        """``counts``: those of the server at an address since it began; raises OSError."""
+        super().__init__(directory, leads)
+        self._counts: Final = counts
+
+    def syncs(self) -> int:
+        """Of all servers since they began. Raises RuntimeError if one does not tell."""
+        try:
+            return sum(map(self._counts, self.addresses))
+        except OSError as error:
+            raise RuntimeError(f"a server does not tell its syncs: {error}") from None
+
+
 def free_ports(count: int) -> list[int]:
     """Ports on loopback that nothing listens on, in a row. Raises OSError if there are none."""
     low = free_port(range(count))
@@ -184,6 +203,11 @@ def said(command: Sequence[str]) -> str:
 
 def ask(url: str, body: object = None) -> Any:
     """A JSON answer to a GET, or to a POST of ``body``; raises OSError."""
-    data = None if body is None else msgspec.json.encode(body)
-    with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=5) as answer:
-        return msgspec.json.decode(answer.read())
+    return msgspec.json.decode(ask_text(url, None if body is None else msgspec.json.encode(body)))
+
+
+def ask_text(url: str, body: bytes | None = None) -> str:
+    """An answer to a GET, or to a POST of ``body``; raises OSError."""
+    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text

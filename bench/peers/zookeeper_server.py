@@ -8,7 +8,15 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from bench.peers.serving import Servers, find_program, free_ports, make_directory, node_names, said
+from bench.peers.serving import (
+    CountingServers,
+    Servers,
+    find_program,
+    free_ports,
+    make_directory,
+    node_names,
+    said,
+)
 
 JARS: Final = Path(os.environ.get("ZOOKEEPER_JARS", "/usr/share/java"))
 """Where the packages put their jars, ``zookeeper.jar`` among them, which names those that it needs."""
@@ -24,7 +32,7 @@ def start_zookeeper(directory: Path, nodes: int) -> Servers:
     names = node_names(nodes)
     ports = free_ports(3 * nodes)
     clients = ports[:nodes]
-    servers = Servers(directory, zookeeper_leads)
+    servers = CountingServers(directory, zookeeper_leads, zookeeper_syncs)
     for number, name in enumerate(names):
         data = make_directory(directory, name)
         (data / "snapshots").mkdir()
@@ -43,7 +51,7 @@ def configuration(data: Path, client: int, quorum: list[int], election: list[int
     lines = [
         f"dataDir={data}/snapshots", f"dataLogDir={data}/log", f"clientPort={client}",
         "clientPortAddress=127.0.0.1", "tickTime=2000", "initLimit=10", "syncLimit=5", "maxClientCnxns=0",
-        "admin.enableServer=false", "4lw.commands.whitelist=srvr",
+        "admin.enableServer=false", "4lw.commands.whitelist=srvr,mntr",
     ]  # fmt: skip
     if len(quorum) > 1:
         lines += [
@@ -74,12 +82,22 @@ def zookeeper_leads(address: str) -> bool:
 
 def _mode(address: str) -> str | None:
     """``leader``, ``follower`` or ``standalone``; None of a server that does not serve. Raises OSError."""
+    found = re.search(r"^Mode: (\w+)$", _say(address, "srvr"), re.MULTILINE)
+    return found[1] if found else None
+
+
+def zookeeper_syncs(address: str) -> int:
+    """Syncs of a server's log since it began; raises OSError."""
+    found = re.search(r"^zk_cnt_fsynctime\s+(\d+)$", _say(address, "mntr"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _say(address: str, word: str) -> str:
+    """The answer to a command of four letters; raises OSError."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
-        connection.sendall(b"srvr")
-        answer = b"".join(iter(lambda: connection.recv(4096), b""))
-    found = re.search(rb"^Mode: (\w+)$", answer, re.MULTILINE)
-    return found[1].decode() if found else None
+        connection.sendall(word.encode())
+        return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
 
 
 def zookeeper_version() -> str:
