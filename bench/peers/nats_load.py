@@ -66,21 +66,24 @@ NAMES: Final = frozenset({*WORKLOADS, "queue", "sessions", "fanout"})
 
 
 async def queues(context: Any, shape: Shape) -> list[AsyncCall]:
-    """Callers who share a work queue: they publish a message, take one, and acknowledge that."""
+    """Callers who share a work queue: they publish a message, take one, and acknowledge that. Each takes by a
+    subscription of its own to one durable consumer: what one asked for is never another's."""
     await context.add_stream(
         StreamConfig(
             name=QUEUE, subjects=[QUEUE], retention=RetentionPolicy.WORK_QUEUE, num_replicas=shape.nodes
         )
     )
-    subscription = await context.pull_subscribe(QUEUE, durable="bench")
     value = value_of(shape)
 
-    async def pair() -> None:
-        await context.publish(QUEUE, value)
-        (message,) = await subscription.fetch(1, timeout=TIMEOUT_SECONDS)
-        await message.ack_sync()
+    def pairs(subscription: Any) -> AsyncCall:
+        async def pair() -> None:
+            await context.publish(QUEUE, value)
+            (message,) = await subscription.fetch(1, timeout=TIMEOUT_SECONDS)
+            await message.ack_sync()
 
-    return [pair] * shape.callers
+        return pair
+
+    return [pairs(await context.pull_subscribe(QUEUE, durable="bench")) for _ in range(shape.callers)]
 
 
 def session(target: str, shape: Shape, caller: int) -> AsyncCall:
