@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
-from time import perf_counter
 from typing import Final
 
 import trio
 
-from bench.peers.loading import GRACE_SECONDS, Found, Keys, conclude, value_of
+from bench.peers.loading import GRACE_SECONDS, Keys, conclude, value_of
 from bench.peers.pipeline import Connection
-from bench.runs.recording import LoaderArguments, LoadFailed, Pace, print_begun, settle_process
-from bench.runs.results import Load, Shape
+from bench.runs.loops import Operation, drive
+from bench.runs.recording import LoaderArguments, LoadFailed, print_begun, settle_process
+from bench.runs.results import Load
 
 NAMES: Final = frozenset({"write"})
-Call = Callable[[], Awaitable[object]]
 
 
 class Client:
@@ -57,48 +54,26 @@ class Client:
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
 
-async def measure(call: Callable[[int], Call], shape: Shape, seconds: float) -> Found:
-    """Lets every caller call again and again for so long, or when a call is due."""
-    found = Found(Pace(shape.rate, perf_counter(), seconds))
-
-    async def repeat(one: Call) -> None:
-        pace, record = found.pace, found.latencies.record
-        now = perf_counter()
-        while (due := pace.next(now)) is not None:
-            if due > now:
-                await trio.sleep(due - now)
-            elif pace.gives_up(now):
-                continue
-            await one()
-            now = perf_counter()
-            record(now - due)
-
-    with trio.fail_after(seconds + GRACE_SECONDS):
-        async with trio.open_nursery() as nursery:
-            for caller in range(shape.callers):
-                nursery.start_soon(repeat, call(caller))
-    return found
-
-
 async def run(arguments: LoaderArguments) -> Load:
     """Makes the load."""
     host, _, port = arguments.target.rpartition(":")
     shape, value = arguments.shape, value_of(arguments.shape)
 
-    def call(caller: int) -> Call:
+    def call(caller: int) -> Operation:
         keys = Keys(shape, caller)
         return lambda: client.put(keys.name().encode(), value)
 
-    async with trio.open_nursery() as nursery:
-        client = Client(await trio.open_tcp_stream(host, int(port)))
-        nursery.start_soon(client.run)
-        await measure(call, shape, arguments.warm_up)
-        print_begun()
-        spent, began = time.process_time(), perf_counter()
-        found = await measure(call, shape, arguments.seconds)
-        load = found.load(perf_counter() - began, time.process_time() - spent)
-        nursery.cancel_scope.cancel()
-    return load
+    with trio.fail_after(arguments.warm_up + arguments.seconds + GRACE_SECONDS):
+        async with trio.open_nursery() as nursery:
+            client = Client(await trio.open_tcp_stream(host, int(port)))
+            nursery.start_soon(client.run)
+            calls = [call(caller) for caller in range(shape.callers)]
+            if arguments.warm_up:
+                await drive(calls, shape.rate, arguments.warm_up, ())
+            print_begun()
+            seen = await drive(calls, shape.rate, arguments.seconds, ())
+            nursery.cancel_scope.cancel()
+    return seen.load()
 
 
 def main() -> None:
