@@ -83,10 +83,11 @@ class Servers:
     def _spawn(self, name: str) -> None:
         command, environment = self._commands[name]
         with self._log(name).open("ab") as log:
-            # In a session of its own, an interrupt at the terminal leaves it to be stopped in order.
+            # In a group of its own, an interrupt at the terminal leaves it to be stopped in order. A session
+            # of its own would do so too, but the kernel shares the processors among sessions, not processes.
             self._processes[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                cwd=self.directory, start_new_session=True,
+                cwd=self.directory, process_group=0,
             )  # fmt: skip
 
     def keep(self) -> None:
