@@ -8,7 +8,7 @@
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help dev test fast lint install install-dev install-bench install-faults lock clean
+.PHONY: help dev test fast lint install install-dev install-bench install-peers install-faults lock clean
 
 # The interpreter that makes .venv: the first of these that runs and is 3.11 or newer.
 CANDIDATES = python3.11 python3.12 python3.13 python3.14 python3
@@ -74,6 +74,11 @@ $(FAST)/.installed: $(SOURCES) setup.py pyproject.toml requirements.lock require
 install-bench: install
 	$(PIP_LOCKED) -r requirements-bench.lock
 
+# The systems that `quorate bench` compares with: clients, load generators, and as root the servers.
+install-peers: install-bench
+	$(PIP_LOCKED) -r requirements-peers.lock
+	bench/peers/install.sh $(VENV)
+
 # What slow and failing syncs in `python -m bench.processes` need; built here, with gcc, pkg-config and libfuse3-dev.
 install-faults: install-dev
 	$(PIP_LOCKED) -r requirements-faults.lock
@@ -89,6 +94,8 @@ lock: | $(BIN)/python
 		-o requirements-faults.lock
 	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra bench -c requirements-dev.lock pyproject.toml - \
 		-o requirements-bench.lock
+	printf 'setuptools>=77\nwheel\n' | $(UV_COMPILE) $(UPGRADE) --extra peers -c requirements-dev.lock pyproject.toml - \
+		-o requirements-peers.lock
 
 clean:
 	rm -rf $(VENV) $(FAST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

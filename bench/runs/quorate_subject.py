@@ -47,7 +47,7 @@ class DevCluster:
                 [sys.executable, "-P", "-m", "ops.main", "dev", "--nodes", f"{nodes}", "--port", f"{port}",
                  "--groups", f"{groups}", "--data", directory / "data"],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env=environment(), start_new_session=True,
+                env=environment(), process_group=0,
             )  # fmt: skip
         self._lock: Final = threading.Lock()
         self._pids: Final[dict[str, int]] = {}

@@ -178,7 +178,7 @@ def _run(command: list[str], cluster: Cluster, limit_s: float) -> tuple[Load, Co
     with TemporaryFile() as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment(),
-            start_new_session=True,
+            process_group=0,
         )  # fmt: skip
         try:
             meter, cost, last = _meter(cluster), None, b""
