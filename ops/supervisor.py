@@ -68,8 +68,10 @@ async def supervise(
     """
     pause = pause_s
     while True:
+        # A process group of its own, so that what interrupts the terminal leaves it alone; no session of its
+        # own, for the kernel may share the processors among sessions before it does among processes.
         process = await trio.lowlevel.open_process(
-            program.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            program.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
         )
         was_ready = False
         try:
