@@ -75,4 +75,5 @@ def test_a_planted_queue_that_is_full_for_good_is_noticed(monkeypatch: pytest.Mo
 
 def test_planted_reads_without_a_quorum_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch, "readindex-without-a-quorum")
-    assert "though it must hold" in noticed(DEPOSED, 4, 10)
+    said = noticed(DEPOSED, 4, 10)
+    assert "though it must hold" in said or "is ahead of the group" in said
