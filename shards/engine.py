@@ -481,6 +481,7 @@ class Engine:
             self._dispatch.lost(self.forwarding.down(node))
         self.forwarding.up[node] = boot_id
         self.snapshots.peer_up(now_ms, node, boot_id)
+        self._dispatch.markers.met(node)
 
     def _on_down(self, now_ms: int, node: NodeId) -> None:
         self._dispatch.lost(self.forwarding.down(node))

@@ -96,6 +96,12 @@ class Markers:
         if question is not None and question.number == request >> _GROUP_BITS and answer[0] != Code.OK:
             question.again.add(GroupId(request & (1 << _GROUP_BITS) - 1))
 
+    def met(self, node: NodeId) -> None:
+        """A peer is connected. What it hashed before found nobody to tell: it is asked again."""
+        question = self._question
+        if question is not None:
+            question.again.update(group for group, at in question.wanted if at == node)
+
     def hashed(self, group: GroupId, state: StateHash) -> None:
         """A replica here has its hash: tells the node that asked."""
         if len(state.nonce) != _NONCE.size:

@@ -117,6 +117,27 @@ def test_of_two_markers_of_a_question_the_later_one_counts() -> None:
     assert engine.answered == [(5, 1, 2, 0)]
 
 
+def test_who_comes_up_and_has_not_told_is_asked_again() -> None:
+    engine, markers = _made()
+    engine.shard_map.groups = {GroupId(1): SimpleNamespace(replicas=((1, NodeId(1)), (2, NodeId(2))))}
+    markers.ask(0, 5, 1)
+    (first,) = engine.requests
+    nonce = engine.proposed[-1][-28:]
+    engine.all_tell(markers, 1, revision=7)
+    markers.met(NodeId(3))  # It has no replica of the group.
+    markers.tick(50)
+    assert engine.requests == [first]
+    markers.met(NodeId(2))
+    markers.tick(100)
+    assert engine.requests == [first, first]
+    engine.all_tell(markers, 1, revision=9)
+    markers.on_section(pack([nonce, 1, 2, 9, b"d" * 16, 3]))
+    markers.met(NodeId(2))
+    markers.tick(150)
+    assert engine.answered == [(5, 1, 2, 0)]
+    assert len(engine.requests) == 2
+
+
 def test_a_client_that_asks_without_end_is_refused() -> None:
     engine, markers = _made()
     markers.ask(0, 5, 0)
