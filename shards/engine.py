@@ -39,8 +39,6 @@ TICKS_A_ROUND_MAX: Final = 2
 """After a pause of the process, ticks are not made up for: messages that waited come first."""
 PAUSE_TICKS: Final = 5
 """A longer pause does not count against leases, whose keepalives waited as well."""
-FLUSH_TURNS: Final = 10
-"""Groups take turns to be flushed, so many in a flush interval."""
 PREFERRED_MS: Final = 1500
 """How long the first replica of a new group tries to be its first leader."""
 SYSTEM_RETRY_TICKS: Final = 10
@@ -80,13 +78,11 @@ class Engine:
         self._ticks = 0
         self._phase = 0
         """Of the heartbeats: all groups led here beat at the same ticks, in one section for each peer."""
-        self._unflushed: dict[GroupId, None] = {}
-        """Groups of which something was applied since they were flushed."""
-        self._flush_turn = 0
+        self._dirty = False
+        """Whether something was applied since the last flush."""
         now_ms = clock.monotonic_ms()
         self._tick_at_ms = now_ms + settings.tick_ms
-        self._flush_step_ms = max(1, settings.flush_interval_ms // FLUSH_TURNS)
-        self._flush_at_ms = now_ms + self._flush_step_ms
+        self._flush_at_ms = now_ms + settings.flush_interval_ms
         self._cut_at_ms = now_ms
         self._handlers: Final[dict[str, Callable[..., None]]] = {
             "sections": self._on_sections, "frame": self._dispatch.frame, "synced": self._on_synced,
@@ -294,7 +290,7 @@ class Engine:
         for driver in active.values():
             if driver.applying.may_apply:
                 driver.apply(now_ms, self.out)
-                self._unflushed[driver.group] = None
+                self._dirty = True
             driver.serve(now_ms, self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
@@ -309,25 +305,16 @@ class Engine:
             self._map_changed(now_ms)
 
     def _flush(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
-        """Writes what was applied: of each group in its turn, so that no round has to write for all of them;
-        at once at a size, or when a marker or a snapshot asks."""
+        """Writes what was applied, of all groups together: in time, at a size, or when a marker asks."""
         size = self.settings.flush_bytes
-        due = [
-            group for group, driver in active.items()
-            if driver.applying.must_flush or driver.applier.overlay_bytes > size
-        ]  # fmt: skip
-        if self.snapshots.wants_flush:
-            due += self._unflushed
-        if now_ms >= self._flush_at_ms:
-            self._flush_at_ms = now_ms + self._flush_step_ms
-            self._flush_turn = (self._flush_turn + 1) % FLUSH_TURNS
-            due += [group for group in self._unflushed if group % FLUSH_TURNS == self._flush_turn]
-        if not due:
+        if now_ms < self._flush_at_ms and not self.snapshots.wants_flush and not any(
+            driver.applying.must_flush or driver.applier.overlay_bytes > size for driver in active.values()
+        ):
             return
+        self._flush_at_ms = now_ms + self.settings.flush_interval_ms
+        self._dirty = False
         batch = self._writer.batch()
-        for group in dict.fromkeys(due):
-            self._unflushed.pop(group, None)
-            driver = self.groups[group]
+        for driver in self.groups.values():
             if driver.applying.is_dirty or driver.applying.must_flush:
                 driver.flush(batch)
         if now_ms >= self._cut_at_ms:
@@ -432,7 +419,7 @@ class Engine:
         if self._active or self._hashing or self._inbox or self.out.internal:
             return 0
         at_ms = self._tick_at_ms
-        if self._unflushed and self._flush_at_ms < at_ms:
+        if self._dirty and self._flush_at_ms < at_ms:
             at_ms = self._flush_at_ms
         wait_ms = max(0, at_ms - now_ms)
         return wait_ms if self.snapshots.is_idle else min(wait_ms, self.snapshots.wake_in_ms(now_ms))

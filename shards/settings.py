@@ -15,7 +15,7 @@ class EngineSettings:
     """Unit of the groups' timeouts."""
     raft: Config = field(default_factory=Config)
     flush_interval_ms: int = 100
-    """Applied state of each group is written at least this often, while rounds come."""
+    """Applied state is written at least this often."""
     flush_bytes: int = 4 << 20
     """A group's unwritten state beyond this is written at once."""
     stall_retry_ms: int = 5

@@ -42,9 +42,21 @@ async def installed(cluster: Cluster, name: str) -> int:
         return found
 
 
+async def is_cut(cluster: Cluster, *names: str) -> bool:
+    """Whether nobody has the beginning of the data group's log any more: who lacks it needs a snapshot."""
+    firsts = []
+    for name in names:
+        async with quorate.connect(cluster.url(name)) as client:
+            told: dict[str, Any] = await client.status()
+            firsts += [group["first"] for group in told["groups"] if group["group"] == 1]
+    return min(firsts) > 1
+
+
 async def stop_and_catch_up(cluster: Cluster) -> int:
     cluster.kill("n3")
-    await write(cluster, "n1", "n2")
+    with trio.fail_after(60):
+        while not await is_cut(cluster, "n1", "n2"):
+            await write(cluster, "n1", "n2")
     cluster.start("n3")
     await trio.to_thread.run_sync(partial(cluster.wait_until_ready, "n3"))
     with trio.fail_after(60):
