@@ -45,7 +45,7 @@ def test_planted_clocks_that_stop_while_their_machine_sleeps_are_noticed(
     setting = replace(READS, callers=4, clients=5, groups=1, faults=("freeze",), fault_ms=6000,
                       sessions_ms=(5000, 20_000))  # fmt: skip
     with pytest.raises(HistoryViolation, match="though it must hold"):
-        for seed in (107, 110, *range(111, 140)):
+        for seed in (43, 154, 163, 261, 273, *range(100, 120)):  # About one in sixty notices.
             run_seed(seed, setting)
 
 
