@@ -86,6 +86,18 @@ async def within(ground: Ground, limit_ms: int | None, call: Callable[[], Awaita
     return await (call() if limit_ms is None else ground.within(limit_ms, call))
 
 
+async def attempt(ground: Ground, limit_ms: int | None, call: Callable[[], Awaitable[T]]) -> T | None:
+    """The result of ``call``, or None if it failed in a way that faults explain. Raises HistoryViolation."""
+    try:
+        return await within(ground, limit_ms, call)
+    except TimeLimit:
+        return None
+    except QuorateError as error:
+        if error.retry is Retry.NEVER:
+            raise HistoryViolation(f"{type(error).__name__}: {error}") from error
+        return None
+
+
 async def complete(
     operation: Operation, ground: Ground, call: Callable[[], Awaitable[T]],
     position: Callable[[T], int | None], limit_ms: int | None = None,

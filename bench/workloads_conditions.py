@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from bench.histories import Ground, HistoryViolation, TimeLimit, within
+from bench.histories import Ground, attempt
 from bench.workloads import LIMITS_MS, Workload
-from primitives.errors import QuorateError, Retry
 from router.openers import Openers
 
 Call = Callable[[], Awaitable[Any]]
@@ -36,13 +35,7 @@ class ConditionWorkload(Workload):
             made = self._of_map(client, ground)
         else:
             made = self._of_value(client, ground) if kind == 2 else self._of_counter(client, ground)
-        try:
-            await within(ground, ground.random.choice(LIMITS_MS), made)
-        except TimeLimit:
-            return
-        except QuorateError as error:
-            if error.retry is Retry.NEVER:
-                raise HistoryViolation(f"{self.name}: {type(error).__name__}: {error}") from error
+        await attempt(ground, ground.random.choice(LIMITS_MS), made)
 
     async def finish(self, client: Openers, ground: Ground) -> None:
         """See :class:`Workload`. Last looks, which the search has to explain."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, TypeVar
 
-from bench.histories import Ground, HistoryViolation, TimeLimit
+from bench.histories import Ground, HistoryViolation, attempt
 from bench.workloads import Workload
-from primitives.errors import QuorateError, Retry
 from primitives.handle import LINEARIZABLE, SEQUENTIAL, Causal, ReadLevel, Stale
 from primitives.map import Entry, Map
 from primitives.position import Position
@@ -136,12 +135,4 @@ class ReadWorkload(Workload):
 
 async def _within(ground: Ground, call: Callable[[], Awaitable[T]]) -> T | None:
     """What the call gives, or None if it failed in a way that faults explain."""
-    limit_ms = ground.random.choice(LIMITS_MS)
-    try:
-        return await (call() if limit_ms is None else ground.within(limit_ms, call))
-    except TimeLimit:
-        return None
-    except QuorateError as error:
-        if error.retry is Retry.NEVER:
-            raise HistoryViolation(f"{type(error).__name__}: {error}") from error
-        return None
+    return await attempt(ground, ground.random.choice(LIMITS_MS), call)

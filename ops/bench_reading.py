@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 
 from bench.runs.compare import (
     REPEATS_MIN,
@@ -27,7 +26,7 @@ from bench.runs.medians import THROUGHPUT, Spread
 from bench.runs.merging import merge
 from bench.runs.results import Run, Shape, read
 from bench.runs.shapes import loads_told
-from bench.runs.summary import figure_told, show
+from bench.runs.summary import figure_told, show_here
 from bench.runs.targets import BASE
 from ops.arguments import GLOBAL, Flag, read_by
 from ops.exits import DONE, FAILED, USAGE, Failure, UsageError, one_line
@@ -37,8 +36,6 @@ from ops.progress import Progress
 
 NAMED: Final = 3
 """Figures that became worse, which the line at the end names."""
-WIDTH: Final = 200
-"""Of the summary, in characters, where there is no terminal."""
 _CHANGED: Final = (Verdict.BETTER, Verdict.WORSE)
 
 
@@ -116,8 +113,7 @@ def report(*runs: Path, output: Output = None, base: str | None = None) -> int:
     if base is not None:
         _check_base(kept, base)
     if output is None:
-        width = None if sys.stdout.isatty() else WIDTH
-        show(kept, Console(file=sys.stdout, highlight=False, width=width), base or BASE)
+        show_here(kept, base or BASE)
     else:
         _write_page(kept, output, base or BASE)
     return DONE

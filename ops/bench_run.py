@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from bench.runs.machine import describe
 from bench.runs.plan import Plan, shapes
@@ -34,8 +33,6 @@ from ops.values import show_seconds
 
 MOST: Final = {"callers": 10_000, "groups": 1024, "value_bytes": 1 << 20, "keys": 1_000_000, "nodes": 9}
 """What loaders and servers take."""
-WIDTH: Final = 200
-"""Of the summary, in characters, where there is no terminal."""
 _HISTOGRAMS: Final = "hdrh"
 _IN_MEMORY: Final = ("tmpfs", "ramfs")
 """File systems."""
@@ -236,9 +233,8 @@ def _ending() -> Iterator[None]:
 def _tell(known: Run, path: Path) -> int:
     """Shows what was found; the exit code."""
     if known.measurements:
-        from bench.runs.summary import show  # Which needs what was only now seen to be installed.
+        from bench.runs.summary import show_here  # Which needs what was only now seen to be installed.
 
-        width = None if sys.stdout.isatty() else WIDTH
-        show([known], Console(file=sys.stdout, highlight=False, width=width), known.measurements[0].subject)
+        show_here([known], known.measurements[0].subject)
     sys.stderr.write(printable(f"quorate: the results are in {path}") + "\n")
     return FAILED if known.failed else DONE

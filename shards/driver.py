@@ -183,6 +183,7 @@ class Driver:
     @trio.lowlevel.enable_ki_protection
     async def run(self, syncer: Syncer) -> None:
         """Runs rounds until cancelled. Raises whatever stops the node."""
+        send = partial(self._send, syncer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._bell.keep_time)
             self._running = True
@@ -191,7 +192,7 @@ class Driver:
                     self._bell.hush()
                     if self._failure is not None:
                         raise self._failure
-                    effects = self._engine.round(partial(self._send, syncer))
+                    effects = self._engine.round(send)
                     self._carry_out(effects, syncer)
                     if self._ready is not None and self._engine.ready:
                         ready, self._ready = self._ready, None

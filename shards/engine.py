@@ -233,10 +233,9 @@ class Engine:
         self.snapshots.take_over()
         active = self._advance(now_ms)
         if send is not None:
-            first = self.out.take_peers()
-            first.sync_round = self._writer.wanted()
-            if first.peers or first.sync_round is not None:
-                send(first)
+            peers, sync_round = self.out.take_peers(), self._writer.wanted()
+            if peers or sync_round is not None:
+                send(Effects(peers=peers, sync_round=sync_round))
         if not self._writer.is_stalled:
             self._apply(now_ms, active)
             self._flush(now_ms, active)

@@ -122,11 +122,11 @@ class Outbox:
             found = self._keepalives[key] = Keepalives()
         return found
 
-    def take_peers(self) -> Effects:
+    def take_peers(self) -> dict[NodeId, list[tuple[int, bytes]]]:
         """What is gathered for peers so far, but for confirmations of keepalives; begins anew with these."""
         self._join_beats()
         peers, self.effects.peers = self.effects.peers, {}
-        return Effects(peers=peers)
+        return peers
 
     def _join_beats(self) -> None:
         for peer, beats in self._beats.items():

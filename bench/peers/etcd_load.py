@@ -14,7 +14,7 @@ from aetcd.exceptions import ClientError
 
 from bench.peers.etcd_server import etcd_leads, etcd_serves
 from bench.peers.fanout import Board, measure_fanout, watchers
-from bench.peers.loading import AsyncCall, Keys, conclude, key_name, measure_async, value_of
+from bench.peers.loading import AsyncCall, Keys, batches, conclude, key_name, measure_async, value_of
 from bench.peers.recovery import Side, measure_recovery
 from bench.runs.recording import LoaderArguments, settle_process
 from bench.runs.results import Load, Shape
@@ -24,8 +24,6 @@ COUNTER: Final = b"bench/count"
 LOCK_TTL_SECONDS: Final = 60
 RECOVERY_TIMEOUT_SECONDS: Final = 1
 """Of a write, while servers die: etcd drops one that comes to a follower without a leader."""
-BATCH: Final = 100
-"""Puts in a transaction; etcd takes 128."""
 BATCH_BYTES_MAX: Final = 1_000_000
 """etcd refuses a request of more than 1.5 MiB."""
 
@@ -50,10 +48,8 @@ def key(name: str) -> bytes:
 async def prepare(client: Any, shape: Shape) -> None:
     """Writes every key once."""
     value, put = value_of(shape), client.transactions.put
-    batch = max(1, min(BATCH, BATCH_BYTES_MAX // (shape.value_bytes + 64)))
-    for low in range(0, shape.keys, batch):
-        names = [key(key_name(number)) for number in range(low, min(low + batch, shape.keys))]
-        await client.transaction(compare=[], success=[put(name, value) for name in names], failure=[])
+    for names in batches(shape, BATCH_BYTES_MAX):
+        await client.transaction(compare=[], success=[put(key(name), value) for name in names], failure=[])
     await client.put(COUNTER, b"0")
 
 

@@ -10,7 +10,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -28,6 +28,10 @@ Failures = tuple[type[Exception], ...]
 """What a client raises for a call that failed; anything else is a mistake of the load, and ends it."""
 GRACE_SECONDS: Final = 60.0
 """After the time of a measurement, for calls under way to be answered."""
+BATCH: Final = 100
+"""Keys of one transaction that prepares them; etcd takes 128."""
+KEY_BYTES: Final = 64
+"""More than a key takes beside its value."""
 MIXED_READS: Final = 9
 """To one write."""
 
@@ -179,6 +183,13 @@ def _repeat(call: Call, found: Found, failures: Failures) -> None:
         else:
             now = perf_counter()
             record(now - due)
+
+
+def batches(shape: Shape, bytes_max: int) -> Iterator[list[str]]:
+    """The names of all keys, so many at a time that their values may be written together."""
+    most = max(1, min(BATCH, bytes_max // (shape.value_bytes + KEY_BYTES)))
+    for low in range(0, shape.keys, most):
+        yield [key_name(number) for number in range(low, min(low + most, shape.keys))]
 
 
 class Keys:

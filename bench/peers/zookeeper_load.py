@@ -17,15 +17,13 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
-from bench.peers.loading import Call, Found, Keys, conclude, key_name, measure_threads, value_of
+from bench.peers.loading import Call, Found, Keys, batches, conclude, key_name, measure_threads, value_of
 from bench.peers.recovery import Side, measure_recovery
 from bench.peers.zookeeper_server import zookeeper_leads, zookeeper_serves
 from bench.runs.recording import LoaderArguments, Pace, print_begun, settle_process
 from bench.runs.results import Load, Shape
 
 PREFIX: Final = "/bench/entries"
-BATCH: Final = 100
-"""Creations in a transaction."""
 BATCH_BYTES_MAX: Final = 500_000
 """ZooKeeper refuses a request of more than 1 MiB."""
 CONNECT_SECONDS: Final = 10
@@ -48,11 +46,9 @@ def prepare(client: Any, shape: Shape) -> None:
     """Writes every key once."""
     client.ensure_path(PREFIX)
     value, there = value_of(shape), set(client.get_children(PREFIX))
-    batch = max(1, min(BATCH, BATCH_BYTES_MAX // (shape.value_bytes + 64)))
-    for low in range(0, shape.keys, batch):
+    for names in batches(shape, BATCH_BYTES_MAX):
         transaction = client.transaction()
-        for number in range(low, min(low + batch, shape.keys)):
-            name = key_name(number)
+        for name in names:
             (transaction.set_data if name in there else transaction.create)(path(name), value)
         for result in transaction.commit():
             if isinstance(result, Exception):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from rich import box
 from rich.console import Console
@@ -15,6 +17,9 @@ from bench.runs.ratios import headline, times_better
 from bench.runs.results import Failed, Run, Shape
 from bench.runs.shapes import DIMENSIONS, loads_told, shared, told, varying
 
+WIDTH: Final = 200
+"""In characters, where there is no terminal."""
+
 
 def show(runs: Sequence[Run], console: Console, base: str = "quorate") -> None:
     """Prints them all, with what is to be known of the systems."""
@@ -23,6 +28,12 @@ def show(runs: Sequence[Run], console: Console, base: str = "quorate") -> None:
         console.print(Text(f"{workload}: {shared(merged.shapes(workload))}", style="bold"))
         console.print(table(merged, workload))
     console.print(Text("\n".join(_legend(merged))))
+
+
+def show_here(runs: Sequence[Run], base: str) -> None:
+    """The same on standard output, ``WIDTH`` characters wide where that is no terminal."""
+    width = None if sys.stdout.isatty() else WIDTH
+    show(runs, Console(file=sys.stdout, highlight=False, width=width), base)
 
 
 def table(merged: Merged, workload: str) -> Table:

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench.histories import HistoryViolation
 from bench.world.outcomes import judge
 from bench.world.setting import Setting
 from tests.mutations.bugs import plant
+from tests.simulation.noticing import first_said
 
 ALONE = Setting(groups=1, fault_ms=4000)
 DEPOSED = Setting(
@@ -46,12 +46,7 @@ def test_deposed_leaders_answer_nothing_of_the_past() -> None:
 
 def noticed(setting: Setting, first: int, count: int) -> str:
     """What the first seed of them says that fails."""
-    for seed in range(first, first + count):
-        try:
-            judge(seed, setting)
-        except HistoryViolation as violation:
-            return str(violation)
-    pytest.fail("no seed noticed")
+    return first_said(lambda seed: judge(seed, setting), range(first, first + count))
 
 
 @pytest.mark.parametrize("bug", [

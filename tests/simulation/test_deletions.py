@@ -6,6 +6,7 @@ import pytest
 
 from bench.world.run import VIOLATIONS, Setting, run_seed
 from tests.mutations.bugs import plant
+from tests.simulation.noticing import first_said
 
 NAMES = Setting(workloads=("names",), callers=3, groups=3)
 
@@ -23,12 +24,7 @@ def test_every_seed_holds_and_deletes() -> None:
 
 def noticed(count: int = 30) -> str:
     """What the first seed that notices something says."""
-    for seed in range(count):
-        try:
-            run_seed(seed, NAMES)
-        except VIOLATIONS as violation:
-            return str(violation)
-    pytest.fail("no seed noticed")
+    return first_said(lambda seed: run_seed(seed, NAMES), range(count))
 
 
 def test_planted_names_that_are_free_before_all_partitions_are_deleted_are_noticed(

@@ -16,6 +16,7 @@ import pytest
 from bench.world.run import VIOLATIONS, Setting, repeat_command, run_seed
 from bench.world.seedfile import decode
 from tests.mutations.bugs import plant
+from tests.simulation.noticing import first_said
 
 SEEDS = 30
 SEEDS_KEPT = Path(__file__).parent / "seeds"
@@ -89,12 +90,7 @@ def test_nodes_without_a_groups_replica_pass_operations_on() -> None:
 
 def noticed(setting: Setting, first: int = 0, count: int = 40) -> str:
     """What the first violation says, over ``count`` seeds from ``first`` on."""
-    for seed in range(first, first + count):
-        try:
-            run_seed(seed, setting)
-        except VIOLATIONS as violation:
-            return str(violation)
-    pytest.fail("no seed noticed")
+    return first_said(lambda seed: run_seed(seed, setting), range(first, first + count))
 
 
 COUNTER = Setting(workloads=("counter",), groups=1, fault_ms=6000)

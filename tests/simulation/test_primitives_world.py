@@ -9,6 +9,7 @@ import pytest
 from bench.workloads_queues import QueueWorkload
 from bench.world.run import VIOLATIONS, Setting, run_seed
 from tests.mutations.bugs import plant
+from tests.simulation.noticing import first_said
 
 SEEDS = 3
 ALONE = Setting(groups=1, fault_ms=4000)
@@ -39,12 +40,7 @@ def test_all_of_them_hold_together() -> None:
 
 def noticed(name: str, count: int = 12, setting: Setting = ALONE) -> str:
     """What the first violation says."""
-    for seed in range(count):
-        try:
-            run_seed(seed, replace(setting, workloads=(name,)))
-        except VIOLATIONS as violation:
-            return str(violation)
-    pytest.fail("no seed noticed")
+    return first_said(lambda seed: run_seed(seed, replace(setting, workloads=(name,))), range(count))
 
 
 def test_a_planted_element_that_is_delivered_and_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

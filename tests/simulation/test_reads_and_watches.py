@@ -13,6 +13,7 @@ from bench.world.machines import Machines
 from bench.world.run import VIOLATIONS, Setting, run_seed
 from primitives.ids import NodeId
 from tests.mutations.bugs import plant
+from tests.simulation.noticing import first_said
 
 READS = Setting(workloads=("reads",), callers=3)
 WATCH = Setting(workloads=("watch",))
@@ -51,12 +52,7 @@ def test_planted_clocks_that_stop_while_their_machine_sleeps_are_noticed(
 
 def noticed(setting: Setting, count: int = 30) -> str:
     """What the first seed that notices something says."""
-    for seed in range(count):
-        try:
-            run_seed(seed, setting)
-        except VIOLATIONS as violation:
-            return str(violation)
-    pytest.fail("no seed noticed")
+    return first_said(lambda seed: run_seed(seed, setting), range(count))
 
 
 def test_planted_reads_that_forget_what_was_seen_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from router.session_lanes import Lane
 from shards.driver import Driver
 from shards.mux import Mux
 from shards.peerlink import PeerLink
+from tests.simulation.noticing import first_said
 
 SEEDS = 16
 
@@ -105,12 +106,7 @@ def test_tasks_and_deadlines_of_one_moment_take_turns_as_the_seed_says() -> None
 
 def noticed(setting: Setting, count: int = 20) -> str:
     """What the first violation says."""
-    for seed in range(count):
-        try:
-            run_seed(seed, setting)
-        except VIOLATIONS as violation:
-            return str(violation)
-    pytest.fail("no seed noticed")
+    return first_said(lambda seed: run_seed(seed, setting), range(count))
 
 
 SHORT = Setting(groups=1, fault_ms=3000, heal_ms=20_000)
