@@ -155,7 +155,7 @@ class Applier:
         replicated state."""
         self._applied = Applied([], [], [], [], [])
         self._appliers: Final[dict[type, Callable[[Any], bytes | None]]] = {
-            Command: self._commands.apply, Register: self._register, EndSession: self._end_session,
+            Register: self._register, EndSession: self._end_session,
             Expire: self._end_session, Fire: self._fire, Marker: self._marker, Open: self._open,
             Internal: self._internal, Delete: self._deleting.delete,
             Deleted: self._deleting.deleted, Close: self._close,
@@ -270,10 +270,13 @@ class Applier:
         self._execution.late = applied.late
         self._histories.collected = applied.events
         answers = applied.answers
-        appliers = self._appliers
+        commands, appliers = self._commands, self._appliers
         for record in records:
             context.revision += 1  # type: ignore[assignment]  # spares the call of Revision
-            answers.append(appliers[type(record)](record))
+            if type(record) is Command:
+                answers.append(commands.apply(record))
+            else:
+                answers.append(appliers[type(record)](record))
         return applied
 
     def flush(self, sink: Sink) -> None:
@@ -401,8 +404,6 @@ class Applier:
         instance = self._instances.find((GROUP_SLOT, INTERNAL_ID, 0))
         if instance is None or instance.type != record.type:
             return self._refusal(Code.BAD_REQUEST)
-        _, answer = self._execution.execute(
-            instance, 0, 0, instance.machine.apply, record.op, record.args, record.body
-        )
+        _, answer = self._execution.apply(instance, 0, 0, record.op, record.args, record.body)
         self._execution.settle()
         return answer

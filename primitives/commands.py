@@ -64,9 +64,7 @@ class Commands:
                 code = Code.UNKNOWN_PRIMITIVE if instance is None else Code.TYPE_MISMATCH
                 answer = self._refusal(code)
             else:
-                code, answer = self._execution.execute(
-                    instance, number, sequence, instance.machine.apply, op, args, body
-                )
+                code, answer = self._execution.apply(instance, number, sequence, op, args, body)
         numbering.last = sequence
         if code == Code.PENDING:
             numbering.pending[sequence] = target

@@ -58,32 +58,56 @@ class Execution:
         self.undo()
         return FAILED
 
+    def apply(
+        self, instance: Instance, session: int, sequence: int, op: int, args: list[Any], body: bytes
+    ) -> tuple[int, bytes]:
+        """Like :meth:`execute`, for what is executed most: the machine's commands."""
+        context = self.context
+        context.begin(instance, session, sequence)
+        code: Any = None
+        answer = b""
+        try:
+            code, text = instance.machine.apply(context, op, args, body)
+            answer = ANSWER_HEADER.pack(code, context.revision) + text
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # a replicated failure, or no result: undone below, and answered as such
+            pass
+        return self._concluded(code, answer)
+
     def execute(
         self, instance: Instance, session: int, sequence: int, method: Any, *args: Any
     ) -> tuple[int, bytes]:
         """Executes what gives a result; returns its code and its answer. A refusal undoes all."""
         context = self.context
-        revision = context.revision
         context.begin(instance, session, sequence)
+        code: Any = None
         answer = b""
         try:
             code, text = method(context, *args)
-            answer = ANSWER_HEADER.pack(code, revision) + text
+            answer = ANSWER_HEADER.pack(code, context.revision) + text
         except (MemoryError, RecursionError):
             raise
-        except Exception:  # a replicated failure, or no result: undone below, and answered as such
+        except Exception:  # likewise
             pass
+        return self._concluded(code, answer)
+
+    def _concluded(self, code: Any, answer: bytes) -> tuple[int, bytes]:
+        """What came of a method that gave this code and this answer; no answer: it failed."""
+        context = self.context
         if answer and self._tables.failure is None and (code == Code.PENDING) is context.asked_late:
             if code >= Code.SESSION_LOST:
                 self.undo()
             elif context.held_closing:
                 self.undo()
-                return Code.SESSION_CLOSING, encode_answer(Code.SESSION_CLOSING, revision, CLOSING_TEXT)
+                return Code.SESSION_CLOSING, encode_answer(
+                    Code.SESSION_CLOSING, context.revision, CLOSING_TEXT
+                )
             elif context.emitted:
                 self._histories.commit(context.emitted, context.log_time_ms)
             return code, answer
         self.undo()
-        return Code.MACHINE_FAILED, encode_answer(Code.MACHINE_FAILED, revision, FAILED_TEXT)
+        return Code.MACHINE_FAILED, encode_answer(Code.MACHINE_FAILED, context.revision, FAILED_TEXT)
 
     def run(self, instance: Instance, session: int, sequence: int, method: Any, *args: Any) -> Any:
         """Like :meth:`guarded`; then the answers that it gave to waiters, and its events, take effect."""

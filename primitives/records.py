@@ -71,6 +71,8 @@ COMMAND_HEADER: Final = struct.Struct(">B16sQHIQQHQHBBHH")
 _COMMAND: Final = struct.Struct(">x16sQHIQQ10sHBBHH")
 """The same, as it is read: without the kind, and with the primitive's id in one."""
 QUERY_HEADER: Final = struct.Struct(">BHIHQHBBBQH")
+_QUERY: Final = struct.Struct(">xHI10sHBBBQH")
+"""Likewise."""
 _READ_AT: Final = struct.calcsize(">BHIHQHBB")
 """Where a query says how fresh its answer must be."""
 REGISTER_RECORD: Final = struct.Struct(">B16sII")
@@ -324,10 +326,10 @@ def decode_command(data: bytes) -> Command:
         end = at + args_bytes
         if args_bytes > ARGUMENT_BYTES_MAX or end > len(data):
             raise BadRecord("arguments too large, or shorter than the header says")
-        return Command(
+        return tuple.__new__(Command, (
             session_id, number, slot, epoch, sequence, acknowledged, _primitive_id(primitive), partition,
             type_, op, exceptions, unpack(data[at:end]), data[end:],
-        )  # fmt: skip
+        ))  # fmt: skip
     except struct.error:
         raise BadRecord("a command cut short") from None
     except ValueError as error:
@@ -337,16 +339,16 @@ def decode_command(data: bytes) -> Command:
 def decode_query(data: bytes) -> Query:
     """The query in ``data``; raises :class:`BadRecord`."""
     try:
-        (_, slot, epoch, pslot, prevision, partition, type_, op, read, bound,
-         args_bytes) = QUERY_HEADER.unpack_from(data)  # fmt: skip
+        (slot, epoch, primitive, partition, type_, op, read, bound,
+         args_bytes) = _QUERY.unpack_from(data)  # fmt: skip
         at = QUERY_HEADER.size
         end = at + args_bytes
         if args_bytes > ARGUMENT_BYTES_MAX or end > len(data):
             raise BadRecord("arguments too large, or shorter than the header says")
-        return Query(
-            slot, epoch, PrimitiveId(pslot, prevision), partition, type_, op, read, bound,
+        return tuple.__new__(Query, (
+            slot, epoch, _primitive_id(primitive), partition, type_, op, read, bound,
             unpack(data[at:end]), data[end:],
-        )  # fmt: skip
+        ))  # fmt: skip
     except struct.error:
         raise BadRecord("a query cut short") from None
     except ValueError as error:

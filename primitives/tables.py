@@ -136,7 +136,8 @@ class Tables:
         """Sets the savepoint."""
         if self.undo:
             self.undo.clear()
-        self.room[:] = self._budget
+        room = self.room
+        room[_MACHINE], room[_HOST], room[_SCANNED] = self._budget
         self.failure = None
         self._saved_bytes = self.bytes
 

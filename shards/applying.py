@@ -73,6 +73,7 @@ class Applying:
             entry = entries.popleft()
             if entry.kind == EntryKind.NORMAL:
                 self._apply_entry(entry, now_ms, out)
+                out.answer_early()
             elif entry.kind != EntryKind.EMPTY:
                 membership = self._membership(entry)
             elif entry.term == led_term:

@@ -88,7 +88,7 @@ class Dispatch:
         for request, group, record in decode_requests(payload):
             if not record or record[0] not in _FROM_CLIENTS:
                 raise ProtocolError("a record of a kind that clients do not send")
-            self.route(Origin(node, connection, request), GroupId(group), record)
+            self.route(tuple.__new__(Origin, (node, connection, request)), GroupId(group), record)
 
     def route(self, origin: Origin, group: GroupId, record: bytes) -> None:
         """Takes an operation to its group's leader, here or on another node, or refuses it."""

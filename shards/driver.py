@@ -212,12 +212,12 @@ class Driver:
         if effects.sync_round is not None:
             self._asked = effects.sync_round
             syncer.request(effects.sync_round)
+        for connection, frames in effects.clients.items():
+            self._clients.send(connection, frames)
 
     def _carry_out(self, effects: Effects, syncer: Syncer) -> None:
         self._send(syncer, effects)
         names = self._names
-        for connection, frames in effects.clients.items():
-            self._clients.send(connection, frames)
         for connection in effects.close:
             self._clients.finish(connection)
         for node, reason in effects.bad_peers:

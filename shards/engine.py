@@ -222,9 +222,11 @@ class Engine:
 
     def round(self, send: Callable[[Effects], object] | None = None) -> Effects:
         """Does what the inbox and the clock ask for; the rest of what it wants carried out is returned.
-        ``send`` is given, before anything is applied, what peers are to hear and the sync that is wanted: so
-        they, and the disk, work meanwhile. Raises ``StoreFailed`` or ``StoreDamaged``: stop."""
+        ``send`` is given, before anything is applied, what peers are to hear and the sync that is wanted, and
+        then answers, when many are there: so others, and the disk, work meanwhile. Where somebody watches
+        answers wait, since events go before them. Raises ``StoreFailed`` or ``StoreDamaged``: stop."""
         now_ms = self._clock.monotonic_ms()
+        self.out.send = None if self._dispatch.watching.streams else send
         inbox, self._inbox = self._inbox, []
         for event in inbox:
             self._handlers[event[0]](now_ms, *event[1:])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, KEEPALIVE_LEASES_MAX
@@ -25,6 +26,9 @@ OPENED = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
 NOBODY = Origin(NodeId(0), INTERNAL, 0)
 """Who waits for what a leader logs of its own."""
+
+EARLY_ANSWERS: Final = 64
+"""So many do not wait for the others of a round."""
 
 _URGENT = frozenset(
     (
@@ -56,16 +60,20 @@ class Keepalives:
 class Outbox:
     """Everything that leaves the node at the end of a round."""
 
-    __slots__ = ("_answers", "_beats", "_keepalives", "_node", "effects", "internal")
+    __slots__ = ("_answers", "_beats", "_gathered", "_keepalives", "_node", "effects", "internal", "send")
 
     def __init__(self, node: NodeId) -> None:
         self._node = node
+        self.send: Callable[[Effects], object] | None = None
+        """Takes what is not to wait for the end of the round; None: everything waits."""
         self._begin()
 
     def _begin(self) -> None:
         self.effects = Effects()
         self._beats: dict[NodeId, list[bytes]] = {}
         self._answers: dict[int, list[tuple[int, bytes]]] = {}
+        self._gathered = 0
+        """Answers in them."""
         self._keepalives: dict[tuple[NodeId, int, int], Keepalives] = {}
         self.internal: list[tuple[Origin, bytes]] = []
         """Answers to what the node asked itself; the engine drains them."""
@@ -83,6 +91,7 @@ class Outbox:
             if answers is None:
                 answers = self._answers[connection] = []
             answers.append((request, answer))
+            self._gathered += 1
 
     def answering(self) -> Iterable[int]:
         """Connections that this round answers."""
@@ -122,6 +131,20 @@ class Outbox:
             found = self._keepalives[key] = Keepalives()
         return found
 
+    def answer_early(self) -> None:
+        """Sends the answers that are there, once they are many: whoever they are for goes on while the round
+        serves others."""
+        if self._gathered >= EARLY_ANSWERS and self.send is not None:
+            self.send(Effects(clients=self._take_answers()))
+
+    def _take_answers(self) -> dict[int, list[bytes]]:
+        """Frames of the answers so far, for each connection; begins anew with these."""
+        answers, self._answers, self._gathered = self._answers, {}, 0
+        return {
+            connection: [encode_answers(part) for part in _parts(given)]
+            for connection, given in answers.items()
+        }
+
     def take_peers(self) -> dict[NodeId, list[tuple[int, bytes]]]:
         """What is gathered for peers so far, but for confirmations of keepalives; begins anew with these."""
         self._join_beats()
@@ -143,9 +166,8 @@ class Outbox:
                 else:
                     payload = connection.to_bytes(8, "big", signed=True) + frame
                     self.peer(node, Priority.CONTROL, section(SectionKind.KEEPALIVE_REPLY, payload))
-        for connection, answers in self._answers.items():
-            for part in _parts(answers):
-                self.client(connection, encode_answers(part))
+        for connection, frames in self._take_answers().items():
+            self.effects.clients.setdefault(connection, []).extend(frames)
         effects = self.effects
         self._begin()
         return effects

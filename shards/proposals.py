@@ -13,6 +13,8 @@ from shards.waiters import Pending, Waiters
 
 ENTRY_BYTES_MAX: Final = 1 << 20
 """Records put into one entry; one record always fits."""
+ENTRY_RECORDS_MAX: Final = 64
+"""Likewise: between two entries a node may answer who waits for the first."""
 PROPOSALS_MAX: Final = 16384
 PROPOSAL_BYTES_MAX: Final = 64 << 20
 
@@ -47,7 +49,7 @@ class Proposals:
 
     def add(self, data: bytes, record: Record, origin: Origin) -> None:
         """Puts a record into the next entry."""
-        self._queue.append(Proposal(data, record, origin))
+        self._queue.append(tuple.__new__(Proposal, (data, record, origin)))
         self._bytes += len(data)
 
     def enter(self, replica: Replica, log_time_ms: int, waiters: Waiters) -> None:
@@ -56,7 +58,7 @@ class Proposals:
         while queue:
             size = count = 0
             for data, _, _ in queue:
-                if count and size + len(data) > ENTRY_BYTES_MAX:
+                if count == ENTRY_RECORDS_MAX or (count and size + len(data) > ENTRY_BYTES_MAX):
                     break
                 size += len(data)
                 count += 1
