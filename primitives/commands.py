@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from primitives.context import WAITER
@@ -20,7 +19,7 @@ class Commands:
     __slots__ = ("_alive", "_answers_stored_max", "_execution", "_instances", "_owned", "_sessions")
 
     def __init__(
-        self, execution: Execution, sessions: SessionTable, instances: Instances, owned: Mapping[int, int],
+        self, execution: Execution, sessions: SessionTable, instances: Instances, owned: dict[int, int],
         answers_stored_max: int,
     ) -> None:  # fmt: skip
         self._execution: Final = execution

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from primitives.ids import GroupId, NodeId
@@ -35,7 +34,7 @@ class Core(Protocol):
         """What the process takes of its machine, where there is one."""
 
     @property
-    def groups(self) -> Mapping[GroupId, GroupDriver]:
+    def groups(self) -> dict[GroupId, GroupDriver]:
         """The replicas here."""
 
     @property

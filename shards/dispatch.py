@@ -20,6 +20,7 @@ from router.frames import (
 )
 from shards.admin import Administration
 from shards.core import Core
+from shards.group import GroupDriver
 from shards.markers import Markers
 from shards.peerwire import (
     SectionKind,
@@ -84,11 +85,21 @@ class Dispatch:
             out.close(connection)
 
     def _operations(self, connection: int, payload: bytes) -> None:
-        node = self._engine.node
+        engine = self._engine
+        node, groups, out = engine.node, engine.groups, engine.out
+        touched: GroupDriver | None = None
         for request, group, record in decode_requests(payload):
             if not record or record[0] not in _FROM_CLIENTS:
                 raise ProtocolError("a record of a kind that clients do not send")
-            self.route(tuple.__new__(Origin, (node, connection, request)), GroupId(group), record)
+            origin: Origin = tuple.__new__(Origin, (node, connection, request))
+            driver = groups.get(GroupId(group))
+            if driver is None or not driver.leads:
+                self.route(origin, GroupId(group), record)
+                continue
+            if driver is not touched:
+                engine.touch(driver)
+                touched = driver
+            driver.submit(origin, record, out)
 
     def route(self, origin: Origin, group: GroupId, record: bytes) -> None:
         """Takes an operation to its group's leader, here or on another node, or refuses it."""
