@@ -61,7 +61,7 @@ class Engine:
         self.usage: Final = usage
         self.groups: Final[dict[GroupId, GroupDriver]] = {}
         self.forwarding: Final = Forwarding(boot_id)
-        self.out: Final = Outbox(node)
+        self.out: Final = Outbox(node, settings.answers_early)
         self._store = store
         self._clock = clock
         self._random = random

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
 
 from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, KEEPALIVE_LEASES_MAX
@@ -26,9 +25,6 @@ OPENED = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
 NOBODY = Origin(NodeId(0), INTERNAL, 0)
 """Who waits for what a leader logs of its own."""
-
-EARLY_ANSWERS: Final = 64
-"""So many do not wait for the others of a round."""
 
 _URGENT = frozenset(
     (
@@ -60,10 +56,12 @@ class Keepalives:
 class Outbox:
     """Everything that leaves the node at the end of a round."""
 
-    __slots__ = ("_answers", "_beats", "_gathered", "_keepalives", "_node", "effects", "internal", "send")
+    __slots__ = ("_answers", "_answers_early", "_beats", "_gathered", "_keepalives", "_node", "effects",
+                 "internal", "send")  # fmt: skip
 
-    def __init__(self, node: NodeId) -> None:
+    def __init__(self, node: NodeId, answers_early: int) -> None:
         self._node = node
+        self._answers_early = answers_early
         self.send: Callable[[Effects], object] | None = None
         """Takes what is not to wait for the end of the round; None: everything waits."""
         self._begin()
@@ -132,9 +130,9 @@ class Outbox:
         return found
 
     def answer_early(self) -> None:
-        """Sends the answers that are there, once they are many: whoever they are for goes on while the round
+        """Sends the answers that are there, if they are many: whoever they are for goes on while the round
         serves others."""
-        if self._gathered >= EARLY_ANSWERS and self.send is not None:
+        if self._gathered >= self._answers_early and self.send is not None:
             self.send(Effects(clients=self._take_answers()))
 
     def _take_answers(self) -> dict[int, list[bytes]]:

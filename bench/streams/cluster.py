@@ -261,4 +261,5 @@ def _settings(random: Random) -> EngineSettings:
         log_tail_bytes=random.choice((100, 10_000)), log_held_bytes=random.choice((2000, 1 << 20)),
         snapshot_part_bytes=random.choice((2000, 40_000)), snapshot_window_bytes=random.choice((1, 30_000)),
         balance_up_ms=random.choice((300, 3000)), snapshot_silence_ms=random.choice((800, 5000)),
+        answers_early=random.choice((1, 2, 64)),
     )  # fmt: skip

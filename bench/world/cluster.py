@@ -192,6 +192,7 @@ def _settings(random: Random) -> EngineSettings:
         balance_interval_ms=random.choice((100, 1000)), balance_up_ms=random.choice((300, 3000)),
         snapshot_bytes_a_second=random.choice((1 << 20, 1 << 24)), snapshots_sent_max=random.choice((1, 4)),
         snapshots_received_max=random.choice((1, 4)), snapshot_silence_ms=random.choice((800, 5000)),
+        answers_early=random.choice((1, 2, 64)),
     )  # fmt: skip
 
 

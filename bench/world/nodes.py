@@ -215,13 +215,15 @@ class SimNode:
         self._passes("before_sync")
         if effects.sync_round is not None:
             self.syncer.request(effects.sync_round)
-
-    def _carry_out(self, effects: Effects) -> None:
-        self._send(effects)
-        self._passes("before_answers")
+        if effects.clients:
+            self._passes("before_answers")
         if self.clients is not None:
             for connection, frames in effects.clients.items():
                 self.clients.to_client(connection, frames)
+
+    def _carry_out(self, effects: Effects) -> None:
+        self._send(effects)
+        if self.clients is not None:
             for connection in effects.close:
                 self.clients.close_client(connection)
         self.wake(self._clock.true_delay_ms(max(effects.wake_in_ms, 0)))

@@ -10,13 +10,13 @@ from local_group import MemoryRows
 from primitives.applier import Applier
 from primitives.errors import Code
 from primitives.ids import GroupId, NodeId
-from primitives.records import Register, decode_answer, encode_entry, encode_register
+from primitives.records import Register, decode_answer, encode_answer, encode_entry, encode_register
 from primitives.registry import machines
 from raftgroup.types import Entry, EntryKind, HardState, Index, Membership, ReplicaId, Role, Term
 from router.frames import HEADER_BYTES, FrameKind, decode_answers, decode_control
 from shards.group import GroupDriver
 from shards.outbox import Outbox
-from shards.ports import Origin, ReplicaIdentity, StoredReplica
+from shards.ports import Effects, Origin, ReplicaIdentity, StoredReplica
 from shards.reads import Confirm
 from shards.waiters import Pending
 
@@ -37,7 +37,7 @@ class Led:
         members = Membership(incoming=(ReplicaId(1),))
         stored = StoredReplica(ReplicaIdentity(GROUP, ReplicaId(1)), members, HardState(), Index(0), 1)
         self.driver = GroupDriver(NODE, stored, replica, applier, store, {ReplicaId(1): NODE})
-        self.out = Outbox(NODE)
+        self.out = Outbox(NODE, 64)
 
     def commit(self, index: int, term: int, *, proposed_in: int) -> tuple[int, int]:
         """Commits a registration of ``term`` where one of ``proposed_in`` is waited for; code and revision of
@@ -95,3 +95,34 @@ def test_an_operation_without_a_byte_is_answered_and_stops_nothing() -> None:
     [frame] = led.out.take().clients[5]
     [(request, answer)] = decode_answers(frame[HEADER_BYTES:])
     assert (request, decode_answer(answer).code) == (9, Code.BAD_REQUEST)
+
+
+def test_answers_leave_between_entries_once_they_are_many_and_each_once() -> None:
+    led = Led()
+    led.out = Outbox(NODE, 3)
+    early: list[Effects] = []
+    led.out.send = early.append
+    entries = []
+    for index in range(1, 6):  # Two registrations of one session in each of five entries.
+        origins = Origin(NODE, 5, 2 * index), Origin(NODE, 6, 2 * index + 1)
+        led.driver.applying.waiters.add(Index(index), Pending(Term(3), (REGISTER, REGISTER), origins))
+        data = encode_entry(0, [encode_register(REGISTER)] * 2)
+        entries.append(Entry(Term(3), Index(index), EntryKind.NORMAL, data))
+    led.driver.applying.take(entries)
+    led.driver.apply(0, led.out)
+    sent = [_requests(effects) for effects in early]
+    assert sent == [[2, 4, 3, 5], [6, 8, 7, 9]]
+    assert _requests(led.out.take()) == [10, 11]
+
+
+def test_answers_wait_for_the_end_of_the_round_where_nothing_may_leave_before() -> None:
+    out = Outbox(NODE, 1)
+    out.answer(Origin(NODE, 5, 1), encode_answer(Code.OK, 1))
+    out.answer_early()
+    assert _requests(out.take()) == [1]
+
+
+def _requests(effects: Effects) -> list[int]:
+    assert not effects.peers
+    frames = [frame for given in effects.clients.values() for frame in given]
+    return [request for frame in frames for request, _ in decode_answers(frame[HEADER_BYTES:])]

@@ -75,7 +75,7 @@ class Stage:
         self.group.applier.initialize(range(64), EPOCH)
         self.driver = StagedDriver(self.group.applier)
         self.groups: dict[GroupId, Any] = {GROUP: self.driver}
-        self.out = Outbox(NODE)
+        self.out = Outbox(NODE, self.settings.answers_early)
         self.touched: set[int] = set()
         self.routed: list[tuple[Origin, Query]] = []
         self.watching = Watching(self)  # type: ignore[arg-type]
