@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -51,6 +52,7 @@ from router.frames import (
 from router.shardmap import GroupInfo, NodeInfo, ShardMap
 from shards.engine import Engine
 from shards.placement import Founding, machines_of
+from shards.ports import Effects
 from shards.rocksbatch import RocksBatch
 from shards.settings import EngineSettings
 from shards.statesink import StateSink
@@ -105,7 +107,7 @@ class Session:
         self._sequence = 0
         register = Register(SESSION_ID, 1, 10_000)
         self.number: Final = self._apply(encode_register(register)).revision
-        self._map: Final = self._open(Map.TYPE, "map")
+        self.map: Final = self._open(Map.TYPE, "map")
         self._counter: Final = self._open(Counter.TYPE, "counter")
         self._queue: Final = self._open(Queue.TYPE, "queue")
         self._lock: Final = self._open(Lock.TYPE, "lock")
@@ -133,7 +135,7 @@ class Session:
         """Records of puts to a thousand keys, in the order of their numbers."""
         value = encode_value(VALUE)
         return [
-            self._record(Map.TYPE, self._map, Op.PUT, [encode_key(f"key{n % KEYS:06}")], value)
+            self._record(Map.TYPE, self.map, Op.PUT, [encode_key(f"key{n % KEYS:06}")], value)
             for n in range(count)
         ]
 
@@ -370,35 +372,47 @@ class Alone:
         self._now_ms = 0
         self._requests = 0
         node = NodeInfo(NodeId(1), "n1", ADDRESS, ADDRESS, bytes(16))
-        self._engine: Final = Engine(
+        self.engine: Final = Engine(
             node=node.id, boot_id=bytes(16), store=SimStore(self._disk), clock=self, random=Random(1),
             settings=EngineSettings(flush_interval_ms=1 << 40, flush_bytes=1 << 40),
         )  # fmt: skip
-        self._engine.start()
-        self._engine.form(Founding((node,), 1, 1))
-        while not self._engine.ready:
+        self.engine.start()
+        self.engine.form(Founding((node,), 1, 1))
+        while not self.engine.ready:
             self._now_ms += 10
-            self._round()
+            self.round()
 
     def monotonic_ms(self) -> int:
         """See ``ports.Clock``."""
         return self._now_ms
 
-    def _round(self) -> list[bytes]:
-        effects = self._engine.round()
+    def round(self, send: Callable[[Effects], object] = lambda effects: None) -> Effects:
+        """One round; ``send`` is given what does not wait for its end."""
+        effects = self.engine.round(partial(self._sync_before, send))
+        self._sync(effects)
+        return effects
+
+    @staticmethod
+    def _keep(frames: list[bytes], effects: Effects) -> None:
+        frames += effects.clients.get(1, [])
+
+    def _sync_before(self, send: Callable[[Effects], object], effects: Effects) -> None:
+        self._sync(effects)
+        send(effects)
+
+    def _sync(self, effects: Effects) -> None:
         if effects.sync_round is not None:
             self._disk.sync(self._disk.written)
-            self._engine.sync_done(effects.sync_round)
-        return effects.clients.get(1, [])
+            self.engine.sync_done(effects.sync_round)
 
     def ask(self, records: Sequence[bytes]) -> list[bytes]:
         """The answers to records for the group that came in one frame."""
         requests = [(self._requests + n, GROUP, record) for n, record in enumerate(records)]
         self._requests += len(records)
-        self._engine.client_frame(1, FrameKind.OPS, encode_requests(requests)[HEADER_BYTES:])
+        self.engine.client_frame(1, FrameKind.OPS, encode_requests(requests)[HEADER_BYTES:])
         frames: list[bytes] = []
         for _ in range(8):
-            frames = self._round()
+            frames += self.round(partial(self._keep, frames)).clients.get(1, [])
             if frames:
                 break
         return [answer for frame in frames for _, answer in decode_answers(frame[HEADER_BYTES:])]
