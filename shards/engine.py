@@ -233,7 +233,7 @@ class Engine:
         self._tick(now_ms)
         self._writer.retry()
         self.snapshots.take_over()
-        active = self._advance(now_ms)
+        active = self._advance(now_ms, send)
         if send is not None:
             peers, sync_round = self.out.take_peers(), self._writer.wanted()
             if peers or sync_round is not None:
@@ -267,8 +267,11 @@ class Engine:
         """Answers a client's request for status."""
         self._dispatch.answer_status(connection, request, hashes, missing)
 
-    def _advance(self, now_ms: int) -> dict[GroupId, GroupDriver]:
-        """Takes from each active group what is to be sent and written, and writes it, all in one batch."""
+    def _advance(
+        self, now_ms: int, send: Callable[[Effects], object] | None
+    ) -> dict[GroupId, GroupDriver]:
+        """Takes from each active group what is to be sent and written; sends the one, since what waits for a
+        sync is not among it, and writes the other, all in one batch."""
         active, self._active = self._active, {}
         stalled = self._writer.is_stalled
         batch = self._writer.batch()
@@ -277,6 +280,10 @@ class Engine:
             wait = driver.advance(now_ms, self.out, batch, stalled)
             if wait is not None:
                 waits.append(wait)
+        if send is not None and waits:
+            peers = self.out.take_peers()
+            if peers:
+                send(Effects(peers=peers))
         self._writer.write(batch, waits)
         self._release()
         return active
