@@ -161,11 +161,12 @@ class ClientPort(Protocol):
     session lives is repeated until its caller's time limit, exactly once in effect.
     """
 
-    async def command(
+    def command(
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, late: bool = False, carry_on: bool = False,
-    ) -> Answer:  # fmt: skip
-        """Executes a command, creating the primitive if need be; the answer's code is OK or CONDITION.
+    ) -> Awaitable[Answer]:  # fmt: skip
+        """Executes a command, creating the primitive if need be; the answer's code is OK or CONDITION. Await
+        at once what is returned: the command may be begun before.
 
         ``key`` chooses the partition by hash; else it is ``partition``, or 0.
 
@@ -179,12 +180,12 @@ class ClientPort(Protocol):
         in the background.
         """
 
-    async def query(
+    def query(
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, read: ReadLevel | None = None,
-    ) -> Answer | None:  # fmt: skip
+    ) -> Awaitable[Answer | None]:  # fmt: skip
         """Answers a query (OK or CONDITION), or None if there is no such primitive. ``read`` None:
-        :data:`LINEARIZABLE`."""
+        :data:`LINEARIZABLE`. Await at once what is returned, as of a command."""
 
     def watch(
         self, ref: Reference, *, after: Position | None = None, key: bytes | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -131,7 +131,13 @@ class Map(KeyedHandle):
     async def put(self, key: Key, value: Value, *, ttl: float | None = None, session: bool = False) -> int:
         """Sets the entry; returns its new revision. ``session``: it goes with this client's session, see
         :class:`Map`."""
-        return (await self._put(key, value, ttl, 0, session=session)).revision
+        if session:
+            return (await self._put(key, value, ttl, 0, session=True)).revision
+        data, body = encode_key(key), encode_value(value)
+        answer = await self._set(data, body, 0 if ttl is None else to_ttl_ms(ttl))
+        if self._bound:
+            self._was_set(data, answer)
+        return answer.revision
 
     async def get_and_put(
         self, key: Key, value: Value, *, ttl: float | None = None, session: bool = False
@@ -157,17 +163,25 @@ class Map(KeyedHandle):
     async def _put(
         self, key: Key, value: Value, ttl: float | None, flags: int, revision: int = 0, *, session: bool
     ) -> Answer:
-        data, body = encode_key(key), encode_value(value)
-        ttl_ms = 0 if ttl is None else to_ttl_ms(ttl)
+        data, body, ttl_ms = encode_key(key), encode_value(value), to_ttl_ms(ttl)
         if session:
             if ttl is not None:
                 raise ValueError("an entry lives for a time or with a session, not both")
             return await self._bind(data, body, flags | Flag.SESSION, revision)
-        args = [data, ttl_ms, flags, revision] if ttl_ms or flags else [data]
-        answer = await self._port.command(self._ref, Op.PUT, args, body, key=data)
-        if self._bound and answer.code == Code.OK:
-            self._unbound(data)
+        answer = await self._set(data, body, ttl_ms, flags, revision)
+        self._was_set(data, answer)
         return answer
+
+    def _set(
+        self, data: bytes, body: bytes, ttl_ms: int, flags: int = 0, revision: int = 0
+    ) -> Awaitable[Answer]:
+        """Sets an entry that does not go with the session; :meth:`_was_set` is to be told of the answer."""
+        args = [data, ttl_ms, flags, revision] if ttl_ms or flags else [data]
+        return self._port.command(self._ref, Op.PUT, args, body, key=data)
+
+    def _was_set(self, data: bytes, answer: Answer) -> None:
+        if answer.code == Code.OK:
+            self._unbound(data)
 
     async def _bind(self, data: bytes, body: bytes, flags: int, revision: int) -> Answer:
         """Sets an entry that goes with the session, whose lease is kept alive for it."""

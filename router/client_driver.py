@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
-from primitives.errors import OutcomeUnknown, Unavailable
+from primitives.errors import InvariantViolation, OutcomeUnknown, Unavailable
 from primitives.records import Answer
 from router.link import ByteLink, Link, LinkLost
 from router.session import Output, SessionCore
@@ -31,6 +31,9 @@ _SLEEP_MS_MAX: Final = 1000
 """A clock that runs through suspend is looked at this often while there are leases: trio's does not."""
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
+_current_task: Final = trio.lowlevel.current_task
+_reschedule: Final = trio.lowlevel.reschedule
+_wait_task_rescheduled: Final = trio.lowlevel.wait_task_rescheduled
 
 Dial = Callable[[str], Awaitable[ByteLink]]
 """Connects to the node at ``host:port``. Raises ``OSError``; may be cancelled."""
@@ -79,6 +82,8 @@ class ClientDriver:
         """Whether the leases' ends were sent."""
         self._armed_ms = 0
         """When the pump wakes by itself."""
+        self.turn_ms = 0
+        """The time of this turn of the event loop, if :meth:`turn` was asked for it; else 0."""
         self.feeds: set[StateFeed] = set()
         self._watchers: set[Watcher] = set()
 
@@ -95,17 +100,21 @@ class ClientDriver:
             self.core.cancel(self.clock(), call)
             raise Unavailable("the client is closed")
         else:
-            self._waiting[call] = trio.lowlevel.current_task()
-            self.wake()
+            self._waiting[call] = _current_task()
+            if self._pump_task is not None:
+                self.wake()
             try:
-                await trio.lowlevel.wait_task_rescheduled(partial(self._abort, call))
+                await _wait_task_rescheduled(partial(self._abort, call))
             except trio.Cancelled:
                 if call.withdrawal is not None:
                     await self._withdrawn(call.withdrawal)
                 raise
         if call.error is not None:
             raise call.error
-        return call.answer
+        answer = call.answer
+        if answer is None and call.create and call.kind == CallKind.COMMAND:
+            raise InvariantViolation("a command without an answer")
+        return answer
 
     async def _withdrawn(self, withdrawal: Call) -> None:
         """Waits a while until a call that was called off is withdrawn."""
@@ -130,6 +139,13 @@ class ClientDriver:
     def remove_watcher(self, watcher: Watcher) -> None:
         """Somebody watches no more."""
         self._watchers.discard(watcher)
+
+    def turn(self) -> int:
+        """The time now, which is kept in ``turn_ms`` until the pump runs, as it does once this turn of the
+        event loop is over: all calls of a turn begin at one time."""
+        self.wake()
+        now_ms = self.turn_ms = self.clock()
+        return now_ms
 
     def wake(self) -> None:
         """Has the pump run once this turn of the event loop is over."""
@@ -162,17 +178,18 @@ class ClientDriver:
 
     def _turn(self) -> int:
         """Does what the core wants done; returns when it wants to be asked again."""
+        self.turn_ms = 0
         out = self.core.poll(self.clock())
         links = self._links
         for connection, data in out.frames:
             link = links.get(connection)
             if link is not None:
                 link.send(data)
-        waiting = self._waiting
+        taken = self._waiting.pop
         for call in out.finished:
-            task = waiting.pop(call, None)
+            task = taken(call, None)
             if task is not None:
-                trio.lowlevel.reschedule(task)
+                _reschedule(task)
         for watch in out.watches:
             watch.token.wake()
         if out.close or out.dial or out.lost or self._turns or self.feeds:

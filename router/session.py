@@ -15,8 +15,8 @@ from primitives.errors import Code, InvariantViolation, ProtocolError, QuorateEr
 from primitives.handle import Causal, LeaseState, ReadLevel, Reference, Stale, check_read
 from primitives.ids import GroupId, NodeId
 from primitives.position import Position
-from primitives.records import U32, Answer, decode_answer
-from router.frames import FrameKind, decode_answers, decode_control
+from primitives.records import U32, Answer
+from router.frames import AnswerReader, FrameKind, decode_control
 from router.session_backoff import Random
 from router.session_calls import Call, CallKind, error_of
 from router.session_catalog import Catalogs
@@ -92,7 +92,7 @@ class SessionCore:
     # --- What users want ----------------------------------------------------------------------------
 
     def command(
-        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"", *,
+        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"",
         key: bytes | None = None, partition: int | None = None, late: bool = False, carry_on: bool = False,
         token: Any = None,
     ) -> Call:  # fmt: skip
@@ -103,7 +103,7 @@ class SessionCore:
         return self._ledger.start(now_ms, call)
 
     def query(
-        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"", *,
+        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"",
         key: bytes | None = None, partition: int | None = None, read: ReadLevel | None = None,
         token: Any = None,
     ) -> Call:  # fmt: skip
@@ -284,16 +284,17 @@ class SessionCore:
 
     def _on_answers(self, now_ms: int, link: Link, payload: bytes) -> None:
         groups, streams = self.groups, self.watches.streams
-        for request, data in decode_answers(payload):
-            call = link.answered(request)
+        reader = AnswerReader(payload)
+        while reader.next():
+            call = link.answered(reader.request)
             if call is None:
                 continue
-            if len(data) < 9:
+            if reader.code < 0:
                 raise ProtocolError("an answer without code and revision")
-            answer = decode_answer(data)
+            answer = reader.answer()
             group = groups[GroupId(call.group)]
-            if answer.revision > group.seen:
-                group.seen = answer.revision
+            if reader.revision > group.seen:
+                group.seen = reader.revision
             if streams and group.group in streams and self.watches.holds.hold(now_ms, link, call, answer):
                 group.patient(now_ms)
             else:

@@ -10,7 +10,6 @@ A late command (a grant that may take its time) holds up nobody: acknowledgement
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Final
 
 from primitives.records import SessionOp, Type
@@ -62,21 +61,26 @@ class Lane:
         """Whether there is something to send now."""
         return bool(self._resend) or (len(self.waiting) > 0 and len(self.plain) < window)
 
-    def sendable(self, number: int, window: int) -> Iterator[Call]:
-        """Calls to be sent now, in order; new ones get the next number, under the session's ``number`` in the
-        group. What is not taken stays."""
-        resend, waiting, plain = self._resend, self.waiting, self.plain
-        while resend:
-            call = resend.popleft()
-            if not call.answered:
-                yield call
-        while len(plain) < window and (next_call := waiting.pop()) is not None:
-            call = next_call
-            call.sequence = self._next
+    def next(self, number: int, window: int) -> Call | None:
+        """Takes the next call to be sent now, in order; a new one gets the next number, under the session's
+        ``number`` in the group. None if there is none, or no room in the window."""
+        while self._resend:
+            sent = self._resend.popleft()
+            if not sent.answered:
+                return sent
+        if len(self.plain) >= window:
+            return None
+        call = self.waiting.pop()
+        if call is not None:
+            sequence = self._next
+            self._next = sequence + 1
+            call.sequence = sequence
             call.number = number
-            self._next += 1
-            (self.late if call.late else plain)[call.sequence] = call
-            yield call
+            if call.late:
+                self.late[sequence] = call
+            else:
+                self.plain[sequence] = call
+        return call
 
     def rewind(self) -> None:
         """Has everything that is not answered sent again, in order."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from bench.runs.loops import Operation
@@ -30,6 +32,12 @@ def key(number: int) -> str:
 def value(shape: Shape) -> bytes:
     """What is put."""
     return b"x" * shape.value_bytes
+
+
+@lru_cache(1)
+def all_keys(count: int) -> Sequence[str]:
+    """The keys of all entries: made once, so that what is measured is not how a key is spelt."""
+    return [key(number) for number in range(count)]
 
 
 async def prepare(client: Client, shape: Shape) -> None:
@@ -71,14 +79,16 @@ def operation(client: Openers, url: str, shape: Shape, caller: int) -> Operation
 
 
 def _write(client: Openers, shape: Shape, caller: int) -> Operation:
-    draw, put, written = random.Random(caller).randrange, entries(client, shape).put, value(shape)
-    return lambda: put(key(draw(shape.keys)), written)
+    draw, put, written = random.Random(caller).random, entries(client, shape).put, value(shape)
+    keys, count = all_keys(shape.keys), shape.keys
+    return lambda: put(keys[int(draw() * count)], written)
 
 
 def _read(client: Openers, shape: Shape, caller: int) -> Operation:
     level = SEQUENTIAL if shape.workload == "read-sequential" else LINEARIZABLE
-    draw, get = random.Random(caller).randrange, entries(client, shape, level).get
-    return lambda: get(key(draw(shape.keys)))
+    draw, get = random.Random(caller).random, entries(client, shape, level).get
+    keys, count = all_keys(shape.keys), shape.keys
+    return lambda: get(keys[int(draw() * count)])
 
 
 def _mixed(client: Openers, shape: Shape, caller: int) -> Operation:

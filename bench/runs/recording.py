@@ -85,7 +85,8 @@ class Pace:
         self._began: Final = began
         self.end: Final = began + seconds
         """No call is due from here on."""
-        self._numbers: Final = count()
+        self.turns: Final = iter(range(OPERATIONS_MAX))
+        """The numbers of calls, each taken once, before the call is made; a closed loop needs no more."""
         self._given_up: Final = count()
         self.given_up = 0
         """Calls that were due and never begun, as everyone was busy with earlier ones."""
@@ -94,8 +95,8 @@ class Pace:
         """When the next call is due, each asked for once; None if there is no further one. In a closed loop
         that is ``now``. At a rate it may be later, and the caller waits, or in the past, and the call counts
         from then."""
-        number = next(self._numbers)
-        if number >= OPERATIONS_MAX:
+        number = next(self.turns, None)
+        if number is None:
             return None
         if self._rate is None:
             return now if now < self.end else None
