@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 import anyio
 
 from primitives.codec import check_name, check_namespace
-from primitives.ids import PrimitiveId
+from primitives.ids import PrimitiveId, SlotId
 from primitives.limits import INT_MAX, INT_MIN, PARTITIONS_MAX, TTL_MS_MAX
 from primitives.position import Position
 from primitives.records import Answer, Read
@@ -89,7 +89,7 @@ class Reference:
     The other fields are the port's: None until the name was resolved.
     """
 
-    __slots__ = ("config", "name", "namespace", "partitions", "primitive", "spread", "type")
+    __slots__ = ("config", "name", "namespace", "partitions", "primitive", "slots", "spread", "type")
 
     def __init__(
         self, namespace: str, name: str, type: int, partitions: int | None, config: bytes | None
@@ -103,6 +103,8 @@ class Reference:
         """Its id, once resolved."""
         self.spread: int | None = None
         """Its number of partitions (0: pinned), once resolved."""
+        self.slots: list[SlotId | None] = []
+        """The slots of its partitions, as far as they were needed."""
 
 
 class LeaseState:

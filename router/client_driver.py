@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, Protocol
 
 import trio
@@ -104,7 +103,7 @@ class ClientDriver:
             if self._pump_task is not None:
                 self.wake()
             try:
-                await _wait_task_rescheduled(partial(self._abort, call))
+                await _wait_task_rescheduled(lambda _: self._abort(call))
             except trio.Cancelled:
                 if call.withdrawal is not None:
                     await self._withdrawn(call.withdrawal)
@@ -122,9 +121,9 @@ class ClientDriver:
             with _shelter(WITHDRAW_SECONDS):
                 self._waiting[withdrawal] = trio.lowlevel.current_task()
                 self.wake()
-                await trio.lowlevel.wait_task_rescheduled(partial(self._abort, withdrawal))
+                await _wait_task_rescheduled(lambda _: self._abort(withdrawal))
 
-    def _abort(self, call: Call, _: object) -> trio.lowlevel.Abort:
+    def _abort(self, call: Call) -> trio.lowlevel.Abort:
         del self._waiting[call]
         self.core.cancel(self.clock(), call)
         self.wake()
@@ -160,21 +159,23 @@ class ClientDriver:
     async def run(self, nursery: trio.Nursery) -> None:
         """Drives the core until it is cancelled; connections are served by tasks of ``nursery``."""
         self._nursery = nursery
+        pump = _current_task()
         while True:
             wake_ms, now_ms = self._turn(), self.clock()
-            if self.core.groups:
+            has_groups = bool(self.core.groups)
+            if has_groups:
                 wake_ms = min(wake_ms, now_ms + _SLEEP_MS_MAX)
             self._armed_ms = wake_ms
             with trio.move_on_after(max(0.001, (wake_ms - now_ms) / 1000)):
-                await self._sleep()
+                # Turns leave the timer as it is, unless it is to ring earlier: it may ring for nothing.
+                while self._armed_ms <= wake_ms and bool(self.core.groups) is has_groups:
+                    self._pump_task = pump
+                    await _wait_task_rescheduled(self._abort_sleep)
+                    wake_ms = self._turn()
 
-    async def _sleep(self) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._pump_task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._pump_task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _abort_sleep(self, _: object) -> trio.lowlevel.Abort:
+        self._pump_task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _turn(self) -> int:
         """Does what the core wants done; returns when it wants to be asked again."""

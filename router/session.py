@@ -9,7 +9,7 @@ clock and keeps no more than its settings allow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from primitives.errors import Code, InvariantViolation, ProtocolError, QuorateError
 from primitives.handle import Causal, LeaseState, ReadLevel, Reference, Stale, check_read
@@ -42,23 +42,29 @@ _OVERLOADED_MAX: Final = 8
 """So often a query that the group has no room for is asked."""
 
 
-class Output(NamedTuple):
+class Output:
     """What is to be done now, in this order."""
 
-    frames: list[tuple[int, bytes]]
-    """Connection and bytes to be sent on it."""
-    close: list[int]
-    """Connections to be closed."""
-    dial: list[tuple[int, str]]
-    """Connections to be opened, each with its ``host:port``."""
-    finished: list[Call]
-    """Calls that have their outcome."""
-    lost: list[LeaseClock]
-    """Leases newly judged lost."""
-    watches: list[Watch]
-    """Watches with something new for their users."""
-    wake_ms: int
-    """When to poll again if nothing happens before."""
+    __slots__ = ("close", "dial", "finished", "frames", "lost", "wake_ms", "watches")
+
+    def __init__(
+        self, frames: list[tuple[int, bytes]], close: list[int], dial: list[tuple[int, str]],
+        finished: list[Call], lost: list[LeaseClock], watches: list[Watch], wake_ms: int,
+    ) -> None:  # fmt: skip
+        self.frames: Final = frames
+        """Connection and bytes to be sent on it."""
+        self.close: Final = close
+        """Connections to be closed."""
+        self.dial: Final = dial
+        """Connections to be opened, each with its ``host:port``."""
+        self.finished: Final = finished
+        """Calls that have their outcome."""
+        self.lost: Final = lost
+        """Leases newly judged lost."""
+        self.watches: Final = watches
+        """Watches with something new for their users."""
+        self.wake_ms: Final = wake_ms
+        """When to poll again if nothing happens before."""
 
 
 class SessionCore:
@@ -291,10 +297,10 @@ class SessionCore:
                 continue
             if reader.code < 0:
                 raise ProtocolError("an answer without code and revision")
-            answer = reader.answer()
+            answer, revision = reader.answer(), reader.revision
             group = groups[GroupId(call.group)]
-            if reader.revision > group.seen:
-                group.seen = reader.revision
+            if revision > group.seen:
+                group.seen = revision
             if streams and group.group in streams and self.watches.holds.hold(now_ms, link, call, answer):
                 group.patient(now_ms)
             else:
@@ -307,7 +313,10 @@ class SessionCore:
         if call.read:
             self._ledger.place(now_ms, self._reads.answered(now_ms, link, call, answer))
             return
-        if answer.code in _ROUTING or (answer.code == Code.OVERLOADED and not answer.revision):
+        code = answer.code
+        if code > Code.CONDITION and (
+            code in _ROUTING or (code == Code.OVERLOADED and not answer.revision)
+        ):
             self._misrouted(now_ms, link, group, call, answer)
         else:
             calm = call.kind <= CallKind.QUERY and not group.backoff.tries

@@ -291,7 +291,8 @@ class GroupSession:
                 self.standing = _NONE
 
     def _outcome(self, call: Call, answer: Answer) -> None:
-        if answer.code <= Code.CONDITION or answer.code == Code.UNKNOWN_PRIMITIVE:
+        code = answer.code
+        if code <= Code.CONDITION or code == Code.UNKNOWN_PRIMITIVE:
             self._shared.finish(call, answer)
         else:
             self._shared.finish(call, answer, error_of(answer))

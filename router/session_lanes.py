@@ -24,8 +24,8 @@ ACKNOWLEDGE_EVERY: Final = 64
 class Lane:
     """Commands of one (session number, slot). Calls in it are of kind COMMAND."""
 
-    __slots__ = ("_acknowledged", "_next", "_resend", "late", "out_of_order", "plain", "returned", "slot",
-                 "waiting")  # fmt: skip
+    __slots__ = ("_acknowledged", "_floor", "_next", "_resend", "late", "out_of_order", "plain", "returned",
+                 "slot", "waiting")  # fmt: skip
 
     def __init__(self, slot: int) -> None:
         self.slot: Final = slot
@@ -40,6 +40,8 @@ class Lane:
         self.out_of_order = 0
         """Times in a row that the group said so, with nothing answered between."""
         self._next = 1
+        self._floor = 0
+        """Up to this number, none is in ``plain``."""
         self._resend: deque[Call] = deque()
         self._acknowledged = 0
 
@@ -96,7 +98,10 @@ class Lane:
         """Floor and exceptions for the next command: every number up to the floor is answered for good, but
         for the exceptions."""
         plain, late = self.plain, self.late
-        floor = next(iter(plain)) - 1 if plain else self._next - 1
+        floor = self._floor
+        while floor + 1 < self._next and floor + 1 not in plain:
+            floor += 1
+        self._floor = floor
         if not late:
             return floor, ()
         exceptions = tuple(sequence for sequence in late if sequence <= floor)
@@ -108,7 +113,9 @@ class Lane:
     def settle(self, call: Call) -> None:
         """The call's number is done with: it may be acknowledged."""
         call.answered = True
-        (self.late if call.late else self.plain).pop(call.sequence, None)
+        held = self.late if call.late else self.plain
+        if call.sequence in held:
+            del held[call.sequence]
         self.out_of_order = 0
 
     def fill(self, call: Call) -> None:

@@ -100,7 +100,10 @@ class Network:
                 outgoing.cut()
             self._outgoing.clear()
         out = self._out
-        frames = [(connection, b"".join(parts)) for connection, parts in out.items()]
+        frames = [
+            (connection, parts[0] if len(parts) == 1 else b"".join(parts))
+            for connection, parts in out.items()
+        ]
         out.clear()
         close, self._close = self._close, []
         dial, self._dial = self._dial, []
