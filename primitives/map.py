@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -49,8 +49,11 @@ class Entry:
 _ANY: Final[Any] = object()
 
 
+_HEADER_BYTES: Final = entries.HEADER.size
+
+
 def _value(shown_row: bytes) -> Value:
-    return decode_value(shown_row[entries.HEADER.size :])
+    return decode_value(shown_row[_HEADER_BYTES:])
 
 
 def _entry(shown_row: bytes) -> Entry:
@@ -134,9 +137,10 @@ class Map(KeyedHandle):
         if session:
             return (await self._put(key, value, ttl, 0, session=True)).revision
         data, body = encode_key(key), encode_value(value)
-        answer = await self._set(data, body, 0 if ttl is None else to_ttl_ms(ttl))
-        if self._bound:
-            self._was_set(data, answer)
+        args = [data] if ttl is None else [data, to_ttl_ms(ttl), 0, 0]
+        answer = await self._port.command(self._ref, Op.PUT, args, body, key=data)
+        if self._bound and answer.code == Code.OK:
+            self._unbound(data)
         return answer.revision
 
     async def get_and_put(
@@ -168,20 +172,11 @@ class Map(KeyedHandle):
             if ttl is not None:
                 raise ValueError("an entry lives for a time or with a session, not both")
             return await self._bind(data, body, flags | Flag.SESSION, revision)
-        answer = await self._set(data, body, ttl_ms, flags, revision)
-        self._was_set(data, answer)
-        return answer
-
-    def _set(
-        self, data: bytes, body: bytes, ttl_ms: int, flags: int = 0, revision: int = 0
-    ) -> Awaitable[Answer]:
-        """Sets an entry that does not go with the session; :meth:`_was_set` is to be told of the answer."""
         args = [data, ttl_ms, flags, revision] if ttl_ms or flags else [data]
-        return self._port.command(self._ref, Op.PUT, args, body, key=data)
-
-    def _was_set(self, data: bytes, answer: Answer) -> None:
+        answer = await self._port.command(self._ref, Op.PUT, args, body, key=data)
         if answer.code == Code.OK:
             self._unbound(data)
+        return answer
 
     async def _bind(self, data: bytes, body: bytes, flags: int, revision: int) -> Answer:
         """Sets an entry that goes with the session, whose lease is kept alive for it."""

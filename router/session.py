@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from primitives.errors import Code, InvariantViolation, ProtocolError, QuorateError
-from primitives.handle import Causal, LeaseState, ReadLevel, Reference, Stale, check_read
+from primitives.handle import LINEARIZABLE, Causal, LeaseState, ReadLevel, Reference, Stale, check_read
 from primitives.ids import GroupId, NodeId
 from primitives.position import Position
-from primitives.records import U32, Answer
+from primitives.records import U32, Answer, Read
 from router.frames import AnswerReader, FrameKind, decode_control
 from router.session_backoff import Random
 from router.session_calls import Call, CallKind, error_of
@@ -116,10 +116,10 @@ class SessionCore:
         """Begins a query, linearizable unless ``read`` says otherwise; its answer is None if there is no such
         primitive. Raises like :meth:`command`, and TypeError for a ``read`` that is none; a position of
         another primitive is the call's error."""
-        level = None if read is None else check_read(read).level
+        level = Read.LINEARIZABLE if read is None or read is LINEARIZABLE else check_read(read).level
         call = self._ledger.make(CallKind.QUERY, ref, op, args, body, key, partition)
         call.token = token
-        if level is not None:
+        if level != Read.LINEARIZABLE:
             call.read = level
             if isinstance(read, Causal):
                 call.position = read.position

@@ -163,11 +163,9 @@ class GroupSession:
             self._retire()
         if (self.standing is _NONE or self.standing is _LEAVING) and self._active:
             self._begin_registration(now_ms)
-        for call in (self._register, self._leave):
-            if call is not None and call.link is None:
-                self._sent(now_ms, call)
-                if not outgoing.add(self.group, call, call.body):
-                    return False
+        if not (self._give_standing(now_ms, self._register, outgoing)
+                and self._give_standing(now_ms, self._leave, outgoing)):  # fmt: skip
+            return False
         while (query := self.queries.take()) is not None:
             self._sent(now_ms, query)
             if not outgoing.add(self.group, query, query.query_record(self._shared.epoch(query.slot))):
@@ -175,6 +173,13 @@ class GroupSession:
         if self.standing is _READY or self.standing is _LAPSED:
             return self._give_commands(now_ms, outgoing)
         return True
+
+    def _give_standing(self, now_ms: int, call: Call | None, outgoing: Outgoing) -> bool:
+        """Adds what begins or ends the registration, if it is to be sent."""
+        if call is None or call.link is not None:
+            return True
+        self._sent(now_ms, call)
+        return outgoing.add(self.group, call, call.body)
 
     def _give_commands(self, now_ms: int, outgoing: Outgoing) -> bool:
         shared = self._shared
@@ -184,7 +189,8 @@ class GroupSession:
             while (call := lane.next(self.number, window)) is not None:
                 floor, exceptions = lane.acknowledgement()
                 self._sent(now_ms, call)
-                record = call.command_record(shared.session_id, epoch, floor, exceptions)
+                head = lane.head(shared.session_id, call.number, epoch)
+                record = call.command_record(head, floor, exceptions)
                 if not outgoing.add(self.group, call, record):
                     return False
             del self._active[slot]
@@ -404,15 +410,22 @@ class GroupSession:
     def deadline_ms(self, now_ms: int) -> int:
         """When the group wants to be looked at again, at the latest."""
         deadline_ms = now_ms + 60_000
-        if self.waits_from_ms is not None:
-            deadline_ms = min(deadline_ms, self.waits_from_ms + self.stall_ms)
+        waits_from_ms = self.waits_from_ms
+        if waits_from_ms is not None and waits_from_ms + self.stall_ms < deadline_ms:
+            deadline_ms = waits_from_ms + self.stall_ms
         lease = self.lease
         if lease is not None and self.standing is _READY:
             suspends_ms = lease.suspends_ms()
             if suspends_ms <= now_ms:
                 suspends_ms = self.suspect_ms
-            deadline_ms = min(deadline_ms, self.keepalive_ms, lease.deadline_ms, suspends_ms)
-        return max(deadline_ms, now_ms + 1)
+            # Said without min(), which the compiled core calls through the interpreter.
+            if self.keepalive_ms < deadline_ms:
+                deadline_ms = self.keepalive_ms
+            if lease.deadline_ms < deadline_ms:
+                deadline_ms = lease.deadline_ms
+            if suspends_ms < deadline_ms:
+                deadline_ms = suspends_ms
+        return deadline_ms if deadline_ms > now_ms else now_ms + 1
 
     # --- The lease ----------------------------------------------------------------------------------
 

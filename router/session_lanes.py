@@ -13,7 +13,7 @@ from collections import deque
 from typing import Final
 
 from primitives.records import SessionOp, Type
-from router.session_calls import NO_ARGUMENTS, Call, CallKind
+from router.session_calls import NO_ARGUMENTS, Call, CallKind, command_head
 from router.session_queue import CallQueue
 
 EXCEPTIONS_FREE: Final = 8
@@ -24,8 +24,8 @@ ACKNOWLEDGE_EVERY: Final = 64
 class Lane:
     """Commands of one (session number, slot). Calls in it are of kind COMMAND."""
 
-    __slots__ = ("_acknowledged", "_floor", "_next", "_resend", "late", "out_of_order", "plain", "returned",
-                 "slot", "waiting")  # fmt: skip
+    __slots__ = ("_acknowledged", "_epoch", "_floor", "_head", "_next", "_number", "_resend", "late",
+                 "out_of_order", "plain", "returned", "slot", "waiting")  # fmt: skip
 
     def __init__(self, slot: int) -> None:
         self.slot: Final = slot
@@ -44,6 +44,9 @@ class Lane:
         """Up to this number, none is in ``plain``."""
         self._resend: deque[Call] = deque()
         self._acknowledged = 0
+        self._head = b""
+        """What records begin with under ``_number`` in ``_epoch``."""
+        self._number = self._epoch = -1
 
     @property
     def is_idle(self) -> bool:
@@ -109,6 +112,13 @@ class Lane:
             return exceptions[0] - 1, ()
         self._acknowledged = floor
         return floor, exceptions
+
+    def head(self, session_id: bytes, number: int, epoch: int) -> bytes:
+        """What the records of commands begin with, under the session's ``number`` in the group."""
+        if number != self._number or epoch != self._epoch:
+            self._head = command_head(session_id, number, self.slot, epoch)
+            self._number, self._epoch = number, epoch
+        return self._head
 
     def settle(self, call: Call) -> None:
         """The call's number is done with: it may be acknowledged."""
