@@ -22,6 +22,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
@@ -38,6 +39,17 @@ LATE_SECONDS: Final = 5.0
 CALLERS_MAX: Final = 10_000
 BEGUN: Final = "measuring"
 """The line by which a loader says so."""
+
+
+def key_name(number: int) -> str:
+    """``key000007``."""
+    return f"key{number:06}"
+
+
+@lru_cache(1)
+def key_names(count: int) -> Sequence[str]:
+    """The names of so many keys: made once, since what is measured is not how they are spelt."""
+    return [key_name(number) for number in range(count)]
 
 
 class LoadFailed(ValueError):
