@@ -76,6 +76,13 @@ _NOTHING: Final = b"\x80"
 _TINY: Final[dict[bytes, list[int]]] = {_NOTHING: [], **{bytes((0x81, n)): [n] for n in range(24)}}
 """Envelopes of nothing, and of one small number, as counters and locks have."""
 
+_BYTES_HEADS: Final[tuple[bytes, ...]] = tuple(dumps(bytes(size))[: -size or None] for size in range(256))
+_STR_HEADS: Final[tuple[bytes, ...]] = tuple(dumps("x" * size)[: -size or None] for size in range(256))
+"""By its length, what a short string of bytes or of text begins with. Most values are just that, so they are
+made and read without cbor2."""
+_TINY_STRING_MAX: Final = 23
+"""Up to this length, a string begins with one byte, and with two beyond."""
+
 _ENVELOPE_SCALARS: Final = frozenset((int, bytes, str, type(None), bool, float))
 _PLAIN: Final = frozenset((bytes, str, type(None), bool, float))
 """Types that a value may have and that need no further look."""
@@ -168,9 +175,16 @@ def encode_value(value: Value) -> bytes:
     ``VALUE_BYTES_MAX`` bytes.
     """
     kind = type(value)
-    if kind is not bytes and kind is not str:
-        _check_value(value, ())
     try:
+        if kind is bytes:
+            if len(value) < len(_BYTES_HEADS):
+                return _BYTES_HEADS[len(value)] + value  # type: ignore[no-any-return]  # compared above
+        elif kind is str:
+            text: bytes = value.encode()
+            if len(text) < len(_STR_HEADS):
+                return _STR_HEADS[len(text)] + text
+        else:
+            _check_value(value, ())
         data: bytes = dumps(value, canonical=True)
     except (UnicodeEncodeError, CBOREncodeError) as error:
         raise TypeError(f"the value cannot be carried: {error}") from error
@@ -181,6 +195,17 @@ def encode_value(value: Value) -> bytes:
 
 def decode_value(data: bytes) -> Value:
     """The value in ``data``; raises ValueError if :func:`encode_value` cannot have made it."""
+    size = len(data)
+    if 0 < size < len(_BYTES_HEADS) + 2:
+        at = 1 if size <= _TINY_STRING_MAX + 1 else 2
+        head = data[:at]
+        if head == _BYTES_HEADS[size - at]:
+            return data[at:]
+        if head == _STR_HEADS[size - at]:
+            try:
+                return data[at:].decode()
+            except UnicodeDecodeError:
+                pass  # cbor2 says what is wrong with it.
     value = _decode(data, _VALUE_TAGS, _VALUE_LEVELS_MAX)
     kind = type(value)
     if kind is not bytes and kind is not str:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 import anyio
 
 from primitives.codec import check_name, check_namespace
-from primitives.ids import PrimitiveId
+from primitives.ids import PrimitiveId, SlotId
 from primitives.limits import INT_MAX, INT_MIN, PARTITIONS_MAX, TTL_MS_MAX
 from primitives.position import Position
 from primitives.records import Answer, Read
@@ -89,7 +89,7 @@ class Reference:
     The other fields are the port's: None until the name was resolved.
     """
 
-    __slots__ = ("config", "name", "namespace", "partitions", "primitive", "spread", "type")
+    __slots__ = ("config", "name", "namespace", "partitions", "primitive", "slots", "spread", "type")
 
     def __init__(
         self, namespace: str, name: str, type: int, partitions: int | None, config: bytes | None
@@ -103,6 +103,8 @@ class Reference:
         """Its id, once resolved."""
         self.spread: int | None = None
         """Its number of partitions (0: pinned), once resolved."""
+        self.slots: list[SlotId | None] = []
+        """The slots of its partitions, as far as they were needed."""
 
 
 class LeaseState:
@@ -161,11 +163,12 @@ class ClientPort(Protocol):
     session lives is repeated until its caller's time limit, exactly once in effect.
     """
 
-    async def command(
+    def command(
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, late: bool = False, carry_on: bool = False,
-    ) -> Answer:  # fmt: skip
-        """Executes a command, creating the primitive if need be; the answer's code is OK or CONDITION.
+    ) -> Awaitable[Answer]:  # fmt: skip
+        """Executes a command, creating the primitive if need be; the answer's code is OK or CONDITION. Await
+        at once what is returned: the command may be begun before.
 
         ``key`` chooses the partition by hash; else it is ``partition``, or 0.
 
@@ -179,12 +182,12 @@ class ClientPort(Protocol):
         in the background.
         """
 
-    async def query(
+    def query(
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, read: ReadLevel | None = None,
-    ) -> Answer | None:  # fmt: skip
+    ) -> Awaitable[Answer | None]:  # fmt: skip
         """Answers a query (OK or CONDITION), or None if there is no such primitive. ``read`` None:
-        :data:`LINEARIZABLE`."""
+        :data:`LINEARIZABLE`. Await at once what is returned, as of a command."""
 
     def watch(
         self, ref: Reference, *, after: Position | None = None, key: bytes | None = None,

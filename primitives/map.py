@@ -49,8 +49,11 @@ class Entry:
 _ANY: Final[Any] = object()
 
 
+_HEADER_BYTES: Final = entries.HEADER.size
+
+
 def _value(shown_row: bytes) -> Value:
-    return decode_value(shown_row[entries.HEADER.size :])
+    return decode_value(shown_row[_HEADER_BYTES:])
 
 
 def _entry(shown_row: bytes) -> Entry:
@@ -131,7 +134,14 @@ class Map(KeyedHandle):
     async def put(self, key: Key, value: Value, *, ttl: float | None = None, session: bool = False) -> int:
         """Sets the entry; returns its new revision. ``session``: it goes with this client's session, see
         :class:`Map`."""
-        return (await self._put(key, value, ttl, 0, session=session)).revision
+        if session:
+            return (await self._put(key, value, ttl, 0, session=True)).revision
+        data, body = encode_key(key), encode_value(value)
+        args = [data] if ttl is None else [data, to_ttl_ms(ttl), 0, 0]
+        answer = await self._port.command(self._ref, Op.PUT, args, body, key=data)
+        if self._bound and answer.code == Code.OK:
+            self._unbound(data)
+        return answer.revision
 
     async def get_and_put(
         self, key: Key, value: Value, *, ttl: float | None = None, session: bool = False
@@ -157,15 +167,14 @@ class Map(KeyedHandle):
     async def _put(
         self, key: Key, value: Value, ttl: float | None, flags: int, revision: int = 0, *, session: bool
     ) -> Answer:
-        data, body = encode_key(key), encode_value(value)
-        ttl_ms = 0 if ttl is None else to_ttl_ms(ttl)
+        data, body, ttl_ms = encode_key(key), encode_value(value), to_ttl_ms(ttl)
         if session:
             if ttl is not None:
                 raise ValueError("an entry lives for a time or with a session, not both")
             return await self._bind(data, body, flags | Flag.SESSION, revision)
         args = [data, ttl_ms, flags, revision] if ttl_ms or flags else [data]
         answer = await self._port.command(self._ref, Op.PUT, args, body, key=data)
-        if self._bound and answer.code == Code.OK:
+        if answer.code == Code.OK:
             self._unbound(data)
         return answer
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random, SystemRandom
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
@@ -168,36 +168,35 @@ class Client(Openers):
 
     # --- What handles use: primitives.handle.ClientPort -----------------------------------------------
 
-    async def command(
+    def command(
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, late: bool = False, carry_on: bool = False,
-    ) -> Answer:  # fmt: skip
+    ) -> Awaitable[Answer]:  # fmt: skip
         """Executes a command; see ``ClientPort``. For handles."""
         driver = self._driver
         call = self._core.command(
-            driver.clock(), ref, op, args, body, key=key, partition=partition, late=late, carry_on=carry_on
+            driver.turn_ms or driver.turn(), ref, op, args, body, key, partition, late, carry_on
         )
-        answer = await driver.outcome(call)
-        if answer is None:
-            raise InvariantViolation("a command without an answer")
-        if late and answer.code == Code.OK:
-            self._check_lease(call)
+        outcome = cast("Awaitable[Answer]", driver.outcome(call))  # None would be a violated invariant.
+        return self._granted(call, outcome) if late else outcome
+
+    async def _granted(self, call: Call, outcome: Awaitable[Answer]) -> Answer:
+        """A grant counts only while the lease under which it was given lives, judged when it is returned."""
+        answer = await outcome
+        if answer.code == Code.OK:
+            lease = self._core.lease(call.group)
+            if lease is None or lease.number != call.number or not lease.judge(self._driver.clock()):
+                raise SessionLost("the lease was lost before the grant could be delivered")
         return answer
 
-    def _check_lease(self, call: Call) -> None:
-        """A grant counts only while the lease under which it was given lives, judged now."""
-        lease = self._core.lease(call.group)
-        if lease is None or lease.number != call.number or not lease.judge(self._driver.clock()):
-            raise SessionLost("the lease was lost before the grant could be delivered")
-
-    async def query(
+    def query(
         self, ref: Reference, op: int, args: list[Any], body: bytes = b"", *, key: bytes | None = None,
         partition: int | None = None, read: ReadLevel | None = None,
-    ) -> Answer | None:  # fmt: skip
+    ) -> Awaitable[Answer | None]:  # fmt: skip
         """Answers a query; see ``ClientPort``. For handles."""
         driver = self._driver
-        return await driver.outcome(
-            self._core.query(driver.clock(), ref, op, args, body, key=key, partition=partition, read=read)
+        return driver.outcome(
+            self._core.query(driver.turn_ms or driver.turn(), ref, op, args, body, key, partition, read)
         )
 
     def watch(

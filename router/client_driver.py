@@ -10,12 +10,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final, Protocol
 
 import trio
 
-from primitives.errors import OutcomeUnknown, Unavailable
+from primitives.errors import InvariantViolation, OutcomeUnknown, Unavailable
 from primitives.records import Answer
 from router.link import ByteLink, Link, LinkLost
 from router.session import Output, SessionCore
@@ -31,6 +30,9 @@ _SLEEP_MS_MAX: Final = 1000
 """A clock that runs through suspend is looked at this often while there are leases: trio's does not."""
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
+_current_task: Final = trio.lowlevel.current_task
+_reschedule: Final = trio.lowlevel.reschedule
+_wait_task_rescheduled: Final = trio.lowlevel.wait_task_rescheduled
 
 Dial = Callable[[str], Awaitable[ByteLink]]
 """Connects to the node at ``host:port``. Raises ``OSError``; may be cancelled."""
@@ -79,6 +81,8 @@ class ClientDriver:
         """Whether the leases' ends were sent."""
         self._armed_ms = 0
         """When the pump wakes by itself."""
+        self.turn_ms = 0
+        """The time of this turn of the event loop, if :meth:`turn` was asked for it; else 0."""
         self.feeds: set[StateFeed] = set()
         self._watchers: set[Watcher] = set()
 
@@ -95,17 +99,21 @@ class ClientDriver:
             self.core.cancel(self.clock(), call)
             raise Unavailable("the client is closed")
         else:
-            self._waiting[call] = trio.lowlevel.current_task()
-            self.wake()
+            self._waiting[call] = _current_task()
+            if self._pump_task is not None:
+                self.wake()
             try:
-                await trio.lowlevel.wait_task_rescheduled(partial(self._abort, call))
+                await _wait_task_rescheduled(lambda _: self._abort(call))
             except trio.Cancelled:
                 if call.withdrawal is not None:
                     await self._withdrawn(call.withdrawal)
                 raise
         if call.error is not None:
             raise call.error
-        return call.answer
+        answer = call.answer
+        if answer is None and call.create and call.kind == CallKind.COMMAND:
+            raise InvariantViolation("a command without an answer")
+        return answer
 
     async def _withdrawn(self, withdrawal: Call) -> None:
         """Waits a while until a call that was called off is withdrawn."""
@@ -113,9 +121,9 @@ class ClientDriver:
             with _shelter(WITHDRAW_SECONDS):
                 self._waiting[withdrawal] = trio.lowlevel.current_task()
                 self.wake()
-                await trio.lowlevel.wait_task_rescheduled(partial(self._abort, withdrawal))
+                await _wait_task_rescheduled(lambda _: self._abort(withdrawal))
 
-    def _abort(self, call: Call, _: object) -> trio.lowlevel.Abort:
+    def _abort(self, call: Call) -> trio.lowlevel.Abort:
         del self._waiting[call]
         self.core.cancel(self.clock(), call)
         self.wake()
@@ -131,6 +139,13 @@ class ClientDriver:
         """Somebody watches no more."""
         self._watchers.discard(watcher)
 
+    def turn(self) -> int:
+        """The time now, which is kept in ``turn_ms`` until the pump runs, as it does once this turn of the
+        event loop is over: all calls of a turn begin at one time."""
+        self.wake()
+        now_ms = self.turn_ms = self.clock()
+        return now_ms
+
     def wake(self) -> None:
         """Has the pump run once this turn of the event loop is over."""
         task = self._pump_task
@@ -144,35 +159,38 @@ class ClientDriver:
     async def run(self, nursery: trio.Nursery) -> None:
         """Drives the core until it is cancelled; connections are served by tasks of ``nursery``."""
         self._nursery = nursery
+        pump = _current_task()
         while True:
             wake_ms, now_ms = self._turn(), self.clock()
-            if self.core.groups:
+            has_groups = bool(self.core.groups)
+            if has_groups:
                 wake_ms = min(wake_ms, now_ms + _SLEEP_MS_MAX)
             self._armed_ms = wake_ms
             with trio.move_on_after(max(0.001, (wake_ms - now_ms) / 1000)):
-                await self._sleep()
+                # Turns leave the timer as it is, unless it is to ring earlier: it may ring for nothing.
+                while self._armed_ms <= wake_ms and bool(self.core.groups) is has_groups:
+                    self._pump_task = pump
+                    await _wait_task_rescheduled(self._abort_sleep)
+                    wake_ms = self._turn()
 
-    async def _sleep(self) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._pump_task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._pump_task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _abort_sleep(self, _: object) -> trio.lowlevel.Abort:
+        self._pump_task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _turn(self) -> int:
         """Does what the core wants done; returns when it wants to be asked again."""
+        self.turn_ms = 0
         out = self.core.poll(self.clock())
         links = self._links
         for connection, data in out.frames:
             link = links.get(connection)
             if link is not None:
                 link.send(data)
-        waiting = self._waiting
+        taken = self._waiting.pop
         for call in out.finished:
-            task = waiting.pop(call, None)
+            task = taken(call, None)
             if task is not None:
-                trio.lowlevel.reschedule(task)
+                _reschedule(task)
         for watch in out.watches:
             watch.token.wake()
         if out.close or out.dial or out.lost or self._turns or self.feeds:

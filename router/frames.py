@@ -16,7 +16,7 @@ from typing import Any, Final
 from primitives.codec import pack, unpack
 from primitives.errors import InvariantViolation, ProtocolError
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, ENVELOPE_BYTES_MAX
-from primitives.records import U32
+from primitives.records import U32, Answer
 
 VERSION: Final = 1
 """Of the protocol, told in HELLO and WELCOME."""
@@ -25,6 +25,10 @@ HEADER_BYTES: Final = HEADER.size
 
 _REQUEST: Final = struct.Struct(">IQI")
 _ANSWER: Final = struct.Struct(">IQ")
+_TOLD: Final = struct.Struct(">IQBQ")
+"""The same and the beginning of the answer itself, its code and revision."""
+_TOLD_BYTES: Final = _TOLD.size
+_new_answer: Final = tuple.__new__
 REQUEST_OVERHEAD_BYTES: Final = _REQUEST.size
 """Bytes of an OPS payload that a request takes beside its record."""
 ANSWER_OVERHEAD_BYTES: Final = _ANSWER.size
@@ -120,8 +124,18 @@ def encode_requests(requests: Iterable[tuple[int, int, bytes]]) -> bytes:
     connection. Each request is ``u32 length of the rest | u64 request id | u32 group | record``."""
     parts = []
     for request, group, record in requests:
-        parts.append(_REQUEST.pack(12 + len(record), request, group))
+        parts.append(request_head(request, group, record))
         parts.append(record)
+    return join_requests(parts)
+
+
+def request_head(request: int, group: int, record: bytes) -> bytes:
+    """What goes before a request's record."""
+    return _REQUEST.pack(12 + len(record), request, group)
+
+
+def join_requests(parts: list[bytes]) -> bytes:
+    """A whole OPS frame of requests, each in two parts: its head and its record."""
     return encode_frame(FrameKind.OPS, b"".join(parts))
 
 
@@ -163,6 +177,50 @@ def decode_answers(payload: bytes) -> Iterator[tuple[int, bytes]]:
         if size < 8 or at > end:
             raise ProtocolError("an answer whose length is not its own")
         yield request, payload[start:at]
+
+
+class AnswerReader:
+    """The answers of an ANSWERS frame, one after the other: what :func:`decode_answers` and ``decode_answer``
+    give together, without making anything for each but what is asked for."""
+
+    __slots__ = ("_at", "_payload", "_result_at", "code", "request", "revision")
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload: Final = payload
+        self._at = 0
+        self._result_at = 0
+        self.request = 0
+        self.code = 0
+        """Below 0 if the answer is too short to have one."""
+        self.revision = 0
+
+    def next(self) -> bool:
+        """Goes on to the next answer, if there is one; raises :class:`ProtocolError` like
+        :func:`decode_answers`."""
+        payload = self._payload
+        at, end = self._at, len(payload)
+        if at >= end:
+            return False
+        size: int
+        if at + _TOLD_BYTES <= end:
+            size, self.request, self.code, self.revision = _TOLD.unpack_from(payload, at)
+        elif at + 12 <= end:
+            size, self.request = _ANSWER.unpack_from(payload, at)
+        else:
+            raise ProtocolError("an answer cut short")
+        if size < _TOLD_BYTES - 4:
+            self.code = -1
+        self._result_at = at + _TOLD_BYTES
+        self._at = at = at + 4 + size
+        if size < 8 or at > end:
+            raise ProtocolError("an answer whose length is not its own")
+        return True
+
+    def answer(self) -> Answer:
+        """The present answer, which has a code."""
+        # A named tuple's own constructor runs in the interpreter, and takes longer than all else here.
+        result = self._payload[self._result_at : self._at]
+        return _new_answer(Answer, (self.code, self.revision, result))
 
 
 class Splitter:

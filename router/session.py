@@ -9,14 +9,14 @@ clock and keeps no more than its settings allow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from primitives.errors import Code, InvariantViolation, ProtocolError, QuorateError
-from primitives.handle import Causal, LeaseState, ReadLevel, Reference, Stale, check_read
+from primitives.handle import LINEARIZABLE, Causal, LeaseState, ReadLevel, Reference, Stale, check_read
 from primitives.ids import GroupId, NodeId
 from primitives.position import Position
-from primitives.records import U32, Answer, decode_answer
-from router.frames import FrameKind, decode_answers, decode_control
+from primitives.records import U32, Answer, Read
+from router.frames import AnswerReader, FrameKind, decode_control
 from router.session_backoff import Random
 from router.session_calls import Call, CallKind, error_of
 from router.session_catalog import Catalogs
@@ -42,23 +42,29 @@ _OVERLOADED_MAX: Final = 8
 """So often a query that the group has no room for is asked."""
 
 
-class Output(NamedTuple):
+class Output:
     """What is to be done now, in this order."""
 
-    frames: list[tuple[int, bytes]]
-    """Connection and bytes to be sent on it."""
-    close: list[int]
-    """Connections to be closed."""
-    dial: list[tuple[int, str]]
-    """Connections to be opened, each with its ``host:port``."""
-    finished: list[Call]
-    """Calls that have their outcome."""
-    lost: list[LeaseClock]
-    """Leases newly judged lost."""
-    watches: list[Watch]
-    """Watches with something new for their users."""
-    wake_ms: int
-    """When to poll again if nothing happens before."""
+    __slots__ = ("close", "dial", "finished", "frames", "lost", "wake_ms", "watches")
+
+    def __init__(
+        self, frames: list[tuple[int, bytes]], close: list[int], dial: list[tuple[int, str]],
+        finished: list[Call], lost: list[LeaseClock], watches: list[Watch], wake_ms: int,
+    ) -> None:  # fmt: skip
+        self.frames: Final = frames
+        """Connection and bytes to be sent on it."""
+        self.close: Final = close
+        """Connections to be closed."""
+        self.dial: Final = dial
+        """Connections to be opened, each with its ``host:port``."""
+        self.finished: Final = finished
+        """Calls that have their outcome."""
+        self.lost: Final = lost
+        """Leases newly judged lost."""
+        self.watches: Final = watches
+        """Watches with something new for their users."""
+        self.wake_ms: Final = wake_ms
+        """When to poll again if nothing happens before."""
 
 
 class SessionCore:
@@ -92,7 +98,7 @@ class SessionCore:
     # --- What users want ----------------------------------------------------------------------------
 
     def command(
-        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"", *,
+        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"",
         key: bytes | None = None, partition: int | None = None, late: bool = False, carry_on: bool = False,
         token: Any = None,
     ) -> Call:  # fmt: skip
@@ -103,17 +109,17 @@ class SessionCore:
         return self._ledger.start(now_ms, call)
 
     def query(
-        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"", *,
+        self, now_ms: int, ref: Reference, op: int, args: list[Any], body: bytes = b"",
         key: bytes | None = None, partition: int | None = None, read: ReadLevel | None = None,
         token: Any = None,
     ) -> Call:  # fmt: skip
         """Begins a query, linearizable unless ``read`` says otherwise; its answer is None if there is no such
         primitive. Raises like :meth:`command`, and TypeError for a ``read`` that is none; a position of
         another primitive is the call's error."""
-        level = None if read is None else check_read(read).level
+        level = Read.LINEARIZABLE if read is None or read is LINEARIZABLE else check_read(read).level
         call = self._ledger.make(CallKind.QUERY, ref, op, args, body, key, partition)
         call.token = token
-        if level is not None:
+        if level != Read.LINEARIZABLE:
             call.read = level
             if isinstance(read, Causal):
                 call.position = read.position
@@ -284,16 +290,17 @@ class SessionCore:
 
     def _on_answers(self, now_ms: int, link: Link, payload: bytes) -> None:
         groups, streams = self.groups, self.watches.streams
-        for request, data in decode_answers(payload):
-            call = link.answered(request)
+        reader = AnswerReader(payload)
+        while reader.next():
+            call = link.answered(reader.request)
             if call is None:
                 continue
-            if len(data) < 9:
+            if reader.code < 0:
                 raise ProtocolError("an answer without code and revision")
-            answer = decode_answer(data)
+            answer, revision = reader.answer(), reader.revision
             group = groups[GroupId(call.group)]
-            if answer.revision > group.seen:
-                group.seen = answer.revision
+            if revision > group.seen:
+                group.seen = revision
             if streams and group.group in streams and self.watches.holds.hold(now_ms, link, call, answer):
                 group.patient(now_ms)
             else:
@@ -306,7 +313,10 @@ class SessionCore:
         if call.read:
             self._ledger.place(now_ms, self._reads.answered(now_ms, link, call, answer))
             return
-        if answer.code in _ROUTING or (answer.code == Code.OVERLOADED and not answer.revision):
+        code = answer.code
+        if code > Code.CONDITION and (
+            code in _ROUTING or (code == Code.OVERLOADED and not answer.revision)
+        ):
             self._misrouted(now_ms, link, group, call, answer)
         else:
             calm = call.kind <= CallKind.QUERY and not group.backoff.tries

@@ -9,7 +9,6 @@ under a new registration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
@@ -30,6 +29,7 @@ from router.session_calls import Call, CallKind, error_of, session_lost
 from router.session_lanes import Lane
 from router.session_leases import LeaseClock
 from router.session_links import Link, forget_request
+from router.session_network import Outgoing
 from router.session_queries import Queries
 from router.session_shared import Shared
 from router.shardmap import ShardMap
@@ -49,6 +49,14 @@ class Standing(Enum):
     """The client lets it go."""
 
 
+# To find a member in its class takes as long as much of what is done for a call.
+_NONE: Final = Standing.NONE
+_REGISTERING: Final = Standing.REGISTERING
+_READY: Final = Standing.READY
+_LAPSED: Final = Standing.LAPSED
+_LEAVING: Final = Standing.LEAVING
+
+
 class GroupSession:
     """One group, as a session sees it."""
 
@@ -65,7 +73,7 @@ class GroupSession:
         self.backoff: Final = Backoff(shared.random, settings.backoff_first_ms, settings.backoff_max_ms)
         self.link: Link | None = None
         """The link that this group was last reached by."""
-        self.standing = Standing.NONE
+        self.standing = _NONE
         self.count = 0
         """Registrations so far."""
         self.number = 0
@@ -119,7 +127,7 @@ class GroupSession:
             forget_request(call)
             self.queries.settle(call)
             return None
-        if not call.late or not call.sends or self.standing is not Standing.READY:
+        if not call.late or not call.sends or self.standing is not _READY:
             return None
         withdraw = Call(CallKind.COMMAND, Type.SESSION, SessionOp.WITHDRAW, pack([call.sequence]), b"")
         withdraw.slot, withdraw.primitive, withdraw.partition = call.slot, call.primitive, call.partition
@@ -136,7 +144,7 @@ class GroupSession:
         """Whether there may be something to send."""
         return bool(
             self._active or len(self.queries)
-            or self.standing in (Standing.REGISTERING, Standing.LAPSED, Standing.LEAVING)
+            or self.standing is _REGISTERING or self.standing is _LAPSED or self.standing is _LEAVING
         )  # fmt: skip
 
     @property
@@ -149,43 +157,56 @@ class GroupSession:
 
     # --- What to send -------------------------------------------------------------------------------
 
-    def take(self, now_ms: int) -> Iterator[tuple[Call, bytes]]:
-        """Calls to be sent now, each with its record. Take as many as there is room for."""
-        if self.standing is Standing.LAPSED and all(lane.is_drained for lane in self.lanes.values()):
+    def give(self, now_ms: int, outgoing: Outgoing) -> bool:
+        """See ``session_network.Source``."""
+        if self.standing is _LAPSED and all(lane.is_drained for lane in self.lanes.values()):
             self._retire()
-        if self.standing in (Standing.NONE, Standing.LEAVING) and self._active:
+        if (self.standing is _NONE or self.standing is _LEAVING) and self._active:
             self._begin_registration(now_ms)
-        for call in (self._register, self._leave):
-            if call is not None and call.link is None:
-                yield self._sent(now_ms, call), call.body
+        if not (self._give_standing(now_ms, self._register, outgoing)
+                and self._give_standing(now_ms, self._leave, outgoing)):  # fmt: skip
+            return False
         while (query := self.queries.take()) is not None:
-            yield self._sent(now_ms, query), query.query_record(self._shared.epoch(query.slot))
-        if self.standing is Standing.READY or self.standing is Standing.LAPSED:
-            yield from self._take_commands(now_ms)
+            self._sent(now_ms, query)
+            if not outgoing.add(self.group, query, query.query_record(self._shared.epoch(query.slot))):
+                return False
+        if self.standing is _READY or self.standing is _LAPSED:
+            return self._give_commands(now_ms, outgoing)
+        return True
 
-    def _take_commands(self, now_ms: int) -> Iterator[tuple[Call, bytes]]:
+    def _give_standing(self, now_ms: int, call: Call | None, outgoing: Outgoing) -> bool:
+        """Adds what begins or ends the registration, if it is to be sent."""
+        if call is None or call.link is not None:
+            return True
+        self._sent(now_ms, call)
+        return outgoing.add(self.group, call, call.body)
+
+    def _give_commands(self, now_ms: int, outgoing: Outgoing) -> bool:
         shared = self._shared
-        window = shared.settings.window if self.standing is Standing.READY else 0
+        window = shared.settings.window if self.standing is _READY else 0
         for slot, lane in list(self._active.items()):
             epoch = shared.epoch(slot)
-            for call in lane.sendable(self.number, window):
+            while (call := lane.next(self.number, window)) is not None:
                 floor, exceptions = lane.acknowledgement()
-                record = call.command_record(shared.session_id, epoch, floor, exceptions)
-                yield self._sent(now_ms, call), record
+                self._sent(now_ms, call)
+                head = lane.head(shared.session_id, call.number, epoch)
+                record = call.command_record(head, floor, exceptions)
+                if not outgoing.add(self.group, call, record):
+                    return False
             del self._active[slot]
+        return True
 
-    def _sent(self, now_ms: int, call: Call) -> Call:
+    def _sent(self, now_ms: int, call: Call) -> None:
         call.sends += 1
         if self.waits_from_ms is None and not call.late:
             self.waits_from_ms = now_ms
-        return call
 
     def _begin_registration(self, now_ms: int) -> None:
         if self._leave is not None:  # A higher count ends the former registration, too.
             forget_request(self._leave)
             self._leave = None
         self.count += 1
-        self.standing = Standing.REGISTERING
+        self.standing = _REGISTERING
         self._registered_ms = now_ms
         shared = self._shared
         record = encode_register(Register(shared.session_id, self.count, shared.settings.timeout_ms))
@@ -194,10 +215,10 @@ class GroupSession:
 
     def leave(self) -> None:
         """Lets the registration go, if there is one."""
-        if self.standing not in (Standing.READY, Standing.LAPSED) or self.lease is None:
+        if self.standing not in (_READY, _LAPSED) or self.lease is None:
             return
         self.lease.lose()
-        self.standing = Standing.LEAVING
+        self.standing = _LEAVING
         record = encode_end_session(EndSession(self._shared.session_id, self.number))
         self._leave = Call(CallKind.END_SESSION, Type.SESSION, 0, b"", record)
         self._leave.group = self.group
@@ -272,11 +293,12 @@ class GroupSession:
         else:
             self._succeeded()
             self._leave = None
-            if self.standing is Standing.LEAVING:
-                self.standing = Standing.NONE
+            if self.standing is _LEAVING:
+                self.standing = _NONE
 
     def _outcome(self, call: Call, answer: Answer) -> None:
-        if answer.code <= Code.CONDITION or answer.code == Code.UNKNOWN_PRIMITIVE:
+        code = answer.code
+        if code <= Code.CONDITION or code == Code.UNKNOWN_PRIMITIVE:
             self._shared.finish(call, answer)
         else:
             self._shared.finish(call, answer, error_of(answer))
@@ -327,15 +349,15 @@ class GroupSession:
 
     def _register_answered(self, now_ms: int, answer: Answer) -> None:
         self._register = None
-        if self.standing is not Standing.REGISTERING:
+        if self.standing is not _REGISTERING:
             return
-        self.standing = Standing.NONE
+        self.standing = _NONE
         if answer.code == Code.OK:
             self._succeeded()
             lease = LeaseClock(self._shared.settings, self.group, answer.revision, self._registered_ms)
             # One that took longer than its lease lasts is made anew; nothing was sent under it yet.
             if lease.judge(now_ms):
-                self.standing = Standing.READY
+                self.standing = _READY
                 self.lease, self.number = lease, answer.revision
                 self.keepalive_ms = self._registered_ms + self._shared.settings.keepalive_ms
         elif answer.code == Code.REGISTRATION_OLD or answer.code == Code.SESSION_LOST:
@@ -366,7 +388,7 @@ class GroupSession:
     def is_stalled(self, now_ms: int) -> bool:
         """Whether an answer that should come at once has not come for too long, or the lease is not being
         confirmed by the node that is asked."""
-        if self.standing is Standing.READY and self.lease is not None and now_ms >= self.suspect_ms:
+        if self.standing is _READY and self.lease is not None and now_ms >= self.suspect_ms:
             self.suspect_ms = now_ms + self.stall_ms
             if self.lease.suspends_ms() <= now_ms:
                 return True
@@ -388,21 +410,28 @@ class GroupSession:
     def deadline_ms(self, now_ms: int) -> int:
         """When the group wants to be looked at again, at the latest."""
         deadline_ms = now_ms + 60_000
-        if self.waits_from_ms is not None:
-            deadline_ms = min(deadline_ms, self.waits_from_ms + self.stall_ms)
+        waits_from_ms = self.waits_from_ms
+        if waits_from_ms is not None and waits_from_ms + self.stall_ms < deadline_ms:
+            deadline_ms = waits_from_ms + self.stall_ms
         lease = self.lease
-        if lease is not None and self.standing is Standing.READY:
+        if lease is not None and self.standing is _READY:
             suspends_ms = lease.suspends_ms()
             if suspends_ms <= now_ms:
                 suspends_ms = self.suspect_ms
-            deadline_ms = min(deadline_ms, self.keepalive_ms, lease.deadline_ms, suspends_ms)
-        return max(deadline_ms, now_ms + 1)
+            # Said without min(), which the compiled core calls through the interpreter.
+            if self.keepalive_ms < deadline_ms:
+                deadline_ms = self.keepalive_ms
+            if lease.deadline_ms < deadline_ms:
+                deadline_ms = lease.deadline_ms
+            if suspends_ms < deadline_ms:
+                deadline_ms = suspends_ms
+        return deadline_ms if deadline_ms > now_ms else now_ms + 1
 
     # --- The lease ----------------------------------------------------------------------------------
 
     def judge(self, now_ms: int) -> None:
         """Judges the lease by the clock."""
-        if self.standing is Standing.READY and self.lease is not None and not self.lease.judge(now_ms):
+        if self.standing is _READY and self.lease is not None and not self.lease.judge(now_ms):
             self._lapse()
             for lane in self.lanes.values():
                 for call in lane.late.values():
@@ -411,14 +440,14 @@ class GroupSession:
     def confirmed(self, now_ms: int, sent_ms: int) -> None:
         """The group confirmed the lease by an answer to what was sent at ``sent_ms``."""
         self.judge(now_ms)
-        if self.standing is Standing.READY and self.lease is not None:
+        if self.standing is _READY and self.lease is not None:
             self.lease.confirm(now_ms, sent_ms)
             self.keepalive_ms = self.lease.confirmed_ms + self._shared.settings.keepalive_ms
 
     def gone(self) -> None:
         """The group said that the registration ended. Late calls that may yet turn out not to have been
         applied wait for their own answer."""
-        if self.standing is not Standing.READY:
+        if self.standing is not _READY:
             return
         self._lapse()
         for lane in self.lanes.values():
@@ -427,7 +456,7 @@ class GroupSession:
                     self._lose_late(call)
 
     def _lapse(self) -> None:
-        self.standing = Standing.LAPSED
+        self.standing = _LAPSED
         if self.lease is not None:
             self.lease.lose()
             self._shared.lost.append(self.lease)
@@ -440,7 +469,7 @@ class GroupSession:
 
     def _retire(self) -> None:
         """Nothing waits for the lapsed registration's answers any more."""
-        self.standing = Standing.NONE
+        self.standing = _NONE
         self._drop_numbers()
 
     def _drop_numbers(self) -> None:

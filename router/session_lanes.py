@@ -10,11 +10,10 @@ A late command (a grant that may take its time) holds up nobody: acknowledgement
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Final
 
 from primitives.records import SessionOp, Type
-from router.session_calls import NO_ARGUMENTS, Call, CallKind
+from router.session_calls import NO_ARGUMENTS, Call, CallKind, command_head
 from router.session_queue import CallQueue
 
 EXCEPTIONS_FREE: Final = 8
@@ -25,8 +24,8 @@ ACKNOWLEDGE_EVERY: Final = 64
 class Lane:
     """Commands of one (session number, slot). Calls in it are of kind COMMAND."""
 
-    __slots__ = ("_acknowledged", "_next", "_resend", "late", "out_of_order", "plain", "returned", "slot",
-                 "waiting")  # fmt: skip
+    __slots__ = ("_acknowledged", "_epoch", "_floor", "_head", "_next", "_number", "_resend", "late",
+                 "out_of_order", "plain", "returned", "slot", "waiting")  # fmt: skip
 
     def __init__(self, slot: int) -> None:
         self.slot: Final = slot
@@ -41,8 +40,13 @@ class Lane:
         self.out_of_order = 0
         """Times in a row that the group said so, with nothing answered between."""
         self._next = 1
+        self._floor = 0
+        """Up to this number, none is in ``plain``."""
         self._resend: deque[Call] = deque()
         self._acknowledged = 0
+        self._head = b""
+        """What records begin with under ``_number`` in ``_epoch``."""
+        self._number = self._epoch = -1
 
     @property
     def is_idle(self) -> bool:
@@ -62,21 +66,26 @@ class Lane:
         """Whether there is something to send now."""
         return bool(self._resend) or (len(self.waiting) > 0 and len(self.plain) < window)
 
-    def sendable(self, number: int, window: int) -> Iterator[Call]:
-        """Calls to be sent now, in order; new ones get the next number, under the session's ``number`` in the
-        group. What is not taken stays."""
-        resend, waiting, plain = self._resend, self.waiting, self.plain
-        while resend:
-            call = resend.popleft()
-            if not call.answered:
-                yield call
-        while len(plain) < window and (next_call := waiting.pop()) is not None:
-            call = next_call
-            call.sequence = self._next
+    def next(self, number: int, window: int) -> Call | None:
+        """Takes the next call to be sent now, in order; a new one gets the next number, under the session's
+        ``number`` in the group. None if there is none, or no room in the window."""
+        while self._resend:
+            sent = self._resend.popleft()
+            if not sent.answered:
+                return sent
+        if len(self.plain) >= window:
+            return None
+        call = self.waiting.pop()
+        if call is not None:
+            sequence = self._next
+            self._next = sequence + 1
+            call.sequence = sequence
             call.number = number
-            self._next += 1
-            (self.late if call.late else plain)[call.sequence] = call
-            yield call
+            if call.late:
+                self.late[sequence] = call
+            else:
+                self.plain[sequence] = call
+        return call
 
     def rewind(self) -> None:
         """Has everything that is not answered sent again, in order."""
@@ -92,7 +101,10 @@ class Lane:
         """Floor and exceptions for the next command: every number up to the floor is answered for good, but
         for the exceptions."""
         plain, late = self.plain, self.late
-        floor = next(iter(plain)) - 1 if plain else self._next - 1
+        floor = self._floor
+        while floor + 1 < self._next and floor + 1 not in plain:
+            floor += 1
+        self._floor = floor
         if not late:
             return floor, ()
         exceptions = tuple(sequence for sequence in late if sequence <= floor)
@@ -101,10 +113,19 @@ class Lane:
         self._acknowledged = floor
         return floor, exceptions
 
+    def head(self, session_id: bytes, number: int, epoch: int) -> bytes:
+        """What the records of commands begin with, under the session's ``number`` in the group."""
+        if number != self._number or epoch != self._epoch:
+            self._head = command_head(session_id, number, self.slot, epoch)
+            self._number, self._epoch = number, epoch
+        return self._head
+
     def settle(self, call: Call) -> None:
         """The call's number is done with: it may be acknowledged."""
         call.answered = True
-        (self.late if call.late else self.plain).pop(call.sequence, None)
+        held = self.late if call.late else self.plain
+        if call.sequence in held:
+            del held[call.sequence]
         self.out_of_order = 0
 
     def fill(self, call: Call) -> None:

@@ -63,8 +63,9 @@ class Link:
 
     def answered(self, request: int) -> Call | None:
         """The call that waits for that request's answer; None if it no longer does."""
-        call = self.requests.pop(request, None)
+        call = self.requests.get(request)
         if call is not None:
+            del self.requests[request]
             self.inflight_bytes -= call.size
             self.prompt -= not call.late
             call.link = None

@@ -215,6 +215,7 @@ class Directory:
             return []
         ref.primitive = PrimitiveId(entry.slot, found.revision)
         ref.spread = found.partitions
+        ref.slots = [None] * found.partitions
         return self._aim(call, ref, ref.primitive, ref.spread)
 
     def _aim(self, call: Call, ref: Reference, primitive: PrimitiveId, spread: int) -> list[Call]:
@@ -234,7 +235,10 @@ class Directory:
             text = f"{ref.name!r} has {spread} partitions; there is none of number {call.partition}"
             self._shared.finish(call, None, ValueError(text))
             return []
-        call.slot = slot_of_partition(shard_map.salt, primitive, call.partition)
+        slot = ref.slots[call.partition]
+        if slot is None:
+            slot = ref.slots[call.partition] = slot_of_partition(shard_map.salt, primitive, call.partition)
+        call.slot = slot
         return self._bound(call, shard_map.cluster_id, spread)
 
     def _bound(self, call: Call, cluster_id: bytes, partitions: int) -> list[Call]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from primitives.errors import QuorateError
 from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX
 from router.connection import encode_hello
-from router.frames import REQUEST_OVERHEAD_BYTES, FrameKind, encode_control, encode_requests
+from router.frames import REQUEST_OVERHEAD_BYTES, FrameKind, encode_control, join_requests, request_head
 from router.session_backoff import Random
 from router.session_calls import Call
 from router.session_links import Link, Routes
@@ -26,15 +26,52 @@ class Source(Protocol):
     def group(self) -> GroupId:
         """The group that they are for."""
 
-    def take(self, now_ms: int) -> Iterator[tuple[Call, bytes]]:
-        """Calls to be sent now, each with its record; they are sent as they are taken."""
+    def give(self, now_ms: int, outgoing: Outgoing) -> bool:
+        """Adds the calls that are to be sent now, each with its record, for as long as there is room; whether
+        that was so to the end."""
+
+
+class Outgoing:
+    """Requests that leave on one link at the next poll."""
+
+    __slots__ = ("_link", "_network", "_parts", "_size")
+
+    def __init__(self, network: Network, link: Link) -> None:
+        self._network: Final = network
+        self._link: Final = link
+        self._parts: list[bytes] = []
+        """Of the frame that is being filled: head and record of each request, of whichever groups."""
+        self._size = 0
+
+    def add(self, group: GroupId, call: Call, record: bytes) -> bool:
+        """Sends a call's request; whether there is room for another one."""
+        network, link = self._network, self._link
+        settings = network.settings
+        taken = len(record) + REQUEST_OVERHEAD_BYTES
+        if self._size + taken > CLIENT_FRAME_BYTES_MAX or self._size > settings.frame_bytes:
+            self.cut()
+        request = network.next_request
+        network.next_request = request + 1
+        link.track(call, request)
+        parts = self._parts
+        parts.append(request_head(request, group, record))
+        parts.append(record)
+        self._size += taken
+        return link.inflight_bytes < settings.link_bytes_max
+
+    def cut(self) -> None:
+        """Makes a frame of what was added since the last."""
+        if self._parts:
+            self._network.send(self._link, join_requests(self._parts))
+            self._parts = []
+            self._size = 0
 
 
 class Network:
     """Links, routes, and everything that is to leave at the next poll."""
 
-    __slots__ = ("_batches", "_close", "_dial", "_map_asked", "_name", "_next_request", "_out", "_settings",
-                 "_sizes", "routes", "wake_ms")  # fmt: skip
+    __slots__ = ("_close", "_dial", "_map_asked", "_name", "_out", "_outgoing", "next_request", "routes",
+                 "settings", "wake_ms")  # fmt: skip
 
     def __init__(
         self, addresses: Sequence[str], random: Random, name: str, settings: SessionSettings
@@ -42,27 +79,31 @@ class Network:
         self.routes: Final = Routes(addresses, random, settings)
         self.wake_ms = 0
         """When time is to be looked at again."""
-        self._settings: Final = settings
+        self.settings: Final = settings
         self._name: Final = name
         self._out: dict[int, list[bytes]] = {}
-        self._batches: dict[int, list[tuple[int, int, bytes]]] = {}
-        self._sizes: dict[int, int] = {}
-        """Bytes of each batch, of whichever groups."""
+        self._outgoing: dict[int, Outgoing] = {}
         self._close: list[int] = []
         self._dial: list[tuple[int, str]] = []
-        self._next_request = 1
+        self.next_request = 1
         self._map_asked = False
 
     def wake(self, at_ms: int) -> None:
         """Has time looked at no later than this."""
-        self.wake_ms = min(self.wake_ms, at_ms)
+        if at_ms < self.wake_ms:
+            self.wake_ms = at_ms
 
     def take(self) -> tuple[list[tuple[int, bytes]], list[int], list[tuple[int, str]]]:
         """What is to be sent, closed and dialed now."""
-        for connection in list(self._batches):
-            self._cut(connection)
+        if self._outgoing:
+            for outgoing in self._outgoing.values():
+                outgoing.cut()
+            self._outgoing.clear()
         out = self._out
-        frames = [(connection, b"".join(parts)) for connection, parts in out.items()]
+        frames = [
+            (connection, parts[0] if len(parts) == 1 else b"".join(parts))
+            for connection, parts in out.items()
+        ]
         out.clear()
         close, self._close = self._close, []
         dial, self._dial = self._dial, []
@@ -76,36 +117,13 @@ class Network:
 
     def fill(self, now_ms: int, group: Source, link: Link) -> bool:
         """Sends what the group has, over ``link``; False if there is no room for all of it now."""
-        settings = self._settings
-        connection = link.connection
-        if link.inflight_bytes >= settings.link_bytes_max:
+        if link.inflight_bytes >= self.settings.link_bytes_max:
             return False
         link.awaits(now_ms)
-        batch = self._batches.get(connection)
-        size = 0 if batch is None else self._sizes[connection]
-        for call, record in group.take(now_ms):
-            taken = len(record) + REQUEST_OVERHEAD_BYTES
-            if batch is None or size + taken > CLIENT_FRAME_BYTES_MAX or size > settings.frame_bytes:
-                if batch is not None:
-                    self._cut(connection)
-                batch = self._batches[connection] = []
-                size = 0
-            request = self._next_request
-            self._next_request = request + 1
-            link.track(call, request)
-            batch.append((request, group.group, record))
-            size += taken
-            self._sizes[connection] = size
-            if link.inflight_bytes >= settings.link_bytes_max:
-                return False
-        return True
-
-    def _cut(self, connection: int) -> None:
-        """Makes a frame of what is gathered for a connection."""
-        batch = self._batches.pop(connection)
-        link = self.routes.links.get(connection)
-        if batch and link is not None:
-            self.send(link, encode_requests(batch))
+        outgoing = self._outgoing.get(link.connection)
+        if outgoing is None:
+            outgoing = self._outgoing[link.connection] = Outgoing(self, link)
+        return group.give(now_ms, outgoing)
 
     def ask_map(self, link: Link) -> None:
         """Asks a node for the map, unless one is on its way."""
@@ -133,7 +151,7 @@ class Network:
         """A connection is gone."""
         self.routes.closed(now_ms, link, error)
         self._out.pop(link.connection, None)
-        self._batches.pop(link.connection, None)
+        self._outgoing.pop(link.connection, None)
         self._map_asked = False
         self.wake(now_ms)
 
@@ -159,10 +177,10 @@ class Network:
     def _listen(self, now_ms: int, link: Link) -> None:
         """Nothing is due on the link, but events may come: looks from time to time whether the node is there.
         """
-        quiet_ms = self._settings.quiet_ms
+        quiet_ms = self.settings.quiet_ms
         if now_ms - link.heard_ms >= quiet_ms:
             self.probe(now_ms, link)
-            self.wake(now_ms + 2 * self._settings.silence_ms)
+            self.wake(now_ms + 2 * self.settings.silence_ms)
         else:
             self.wake(link.heard_ms + quiet_ms)
 
@@ -173,7 +191,7 @@ class Network:
 
     def tick(self, now_ms: int) -> list[Link]:
         """Probes and dials as time asks for it; links that have been silent for too long, to be closed."""
-        settings = self._settings
+        settings = self.settings
         dead: list[Link] = []
         for link in self.routes.links.values():
             if not (link.prompt or link.probed or not link.is_up):

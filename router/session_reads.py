@@ -8,7 +8,6 @@ as a linearizable query, which is as new as any level asks for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
@@ -19,7 +18,7 @@ from primitives.records import U32, Answer, Read
 from router.session_calls import Call, error_of
 from router.session_groups import GroupSession
 from router.session_links import Link, forget_request
-from router.session_network import Network
+from router.session_network import Network, Outgoing
 from router.session_queue import CallQueue
 from router.session_shared import Shared
 from router.shardmap import ShardMap
@@ -49,15 +48,17 @@ class GroupReads:
         """Whether nothing is under way."""
         return not self.asked and not len(self.waiting)
 
-    def take(self, now_ms: int) -> Iterator[tuple[Call, bytes]]:
-        """Queries to be sent now, each with its record. Take as many as there is room for."""
+    def give(self, now_ms: int, outgoing: Outgoing) -> bool:
+        """See ``session_network.Source``."""
         seen = self.session.seen
         while (call := self.waiting.pop()) is not None:
             call.sends += 1
             call.floor = max(seen, call.bound) if call.read == Read.CAUSAL else seen
             bound = call.bound if call.read == Read.STALE else call.floor
             self.asked[call] = now_ms
-            yield call, call.query_record(self._epoch(call.slot), bound)
+            if not outgoing.add(self.group, call, call.query_record(self._epoch(call.slot), bound)):
+                return False
+        return True
 
     def requeue(self, link: Link) -> None:
         """The link is gone: what was sent on it is sent another way."""

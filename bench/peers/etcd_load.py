@@ -14,9 +14,9 @@ from aetcd.exceptions import ClientError
 
 from bench.peers.etcd_server import etcd_leads, etcd_serves
 from bench.peers.fanout import Board, measure_fanout, watchers
-from bench.peers.loading import AsyncCall, Keys, batches, conclude, key_name, measure_async, value_of
+from bench.peers.loading import AsyncCall, Keys, batches, conclude, measure_async, value_of
 from bench.peers.recovery import Side, measure_recovery
-from bench.runs.recording import LoaderArguments, settle_process
+from bench.runs.recording import LoaderArguments, key_name, settle_process
 from bench.runs.results import Load, Shape
 
 PREFIX: Final = "bench/entries/"

@@ -17,7 +17,16 @@ from time import perf_counter
 from typing import Final
 
 from bench.runs.alarm import Alarm
-from bench.runs.recording import Latencies, LoaderArguments, LoadFailed, Pace, print_begun, print_load
+from bench.runs.recording import (
+    Latencies,
+    LoaderArguments,
+    LoadFailed,
+    Pace,
+    key_name,
+    key_names,
+    print_begun,
+    print_load,
+)
 from bench.runs.results import Load, Shape
 
 AsyncCall = Callable[[], Awaitable[object]]
@@ -196,21 +205,16 @@ class Keys:
     """Draws for one caller: a random key, and whether it is the turn of a write."""
 
     def __init__(self, shape: Shape, caller: int) -> None:
-        self._draw: Final = random.Random(caller).randrange
-        self._keys: Final = shape.keys
+        self._draw: Final = random.Random(caller).random
+        self._names: Final = key_names(shape.keys)
 
     def name(self) -> str:
         """A key that was written when the load was prepared."""
-        return key_name(self._draw(self._keys))
+        return self._names[int(self._draw() * len(self._names))]
 
     def writes(self) -> bool:
         """Once in ten times."""
-        return self._draw(MIXED_READS + 1) == 0
-
-
-def key_name(number: int) -> str:
-    """``key000007``."""
-    return f"key{number:06}"
+        return self._draw() * (MIXED_READS + 1) < 1
 
 
 def value_of(shape: Shape) -> bytes:

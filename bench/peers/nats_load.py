@@ -15,8 +15,8 @@ from nats.errors import Error
 from nats.js.api import RetentionPolicy, StreamConfig
 
 from bench.peers.fanout import Board, measure_fanout, watchers
-from bench.peers.loading import AsyncCall, Keys, conclude, key_name, measure_async, value_of
-from bench.runs.recording import LoaderArguments, settle_process
+from bench.peers.loading import AsyncCall, Keys, conclude, measure_async, value_of
+from bench.runs.recording import LoaderArguments, key_name, settle_process
 from bench.runs.results import Load, Shape
 
 BUCKET: Final = "bench"

@@ -23,9 +23,9 @@ import msgspec
 from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.batteries import ReplCounter, ReplDict, ReplQueue
 
-from bench.peers.loading import GRACE_SECONDS, Found, Keys, key_name, value_of
+from bench.peers.loading import GRACE_SECONDS, Found, Keys, value_of
 from bench.peers.pysyncobj_server import DEFAULT, Periods
-from bench.runs.recording import BEGUN, LoadFailed, Pace
+from bench.runs.recording import BEGUN, LoadFailed, Pace, key_name
 from bench.runs.results import Load, Shape
 
 Done = Callable[[Any, Any], None]

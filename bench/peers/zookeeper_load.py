@@ -17,10 +17,10 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
 from kazoo.handlers.threading import KazooTimeoutError
 
-from bench.peers.loading import Call, Found, Keys, batches, conclude, key_name, measure_threads, value_of
+from bench.peers.loading import Call, Found, Keys, batches, conclude, measure_threads, value_of
 from bench.peers.recovery import Side, measure_recovery
 from bench.peers.zookeeper_server import zookeeper_leads, zookeeper_serves
-from bench.runs.recording import LoaderArguments, Pace, print_begun, settle_process
+from bench.runs.recording import LoaderArguments, Pace, key_name, print_begun, settle_process
 from bench.runs.results import Load, Shape
 
 PREFIX: Final = "/bench/entries"

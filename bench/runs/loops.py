@@ -73,18 +73,20 @@ async def drive(
 async def _again_and_again(
     operation: Operation, pace: Pace, seen: Seen, failures: tuple[type[Exception], ...]
 ) -> None:
-    clock, record = time.perf_counter, seen.latencies.record
-    due = pace.next(clock())
-    while due is not None:
+    clock, record, end = time.perf_counter, seen.latencies.record, pace.end
+    due = clock()
+    for _ in pace.turns:
+        if due >= end:
+            return
         try:
             await operation()
         except failures as error:
             seen.fail(error)
-            now = clock()
+            due = clock()
         else:
             now = clock()
             record(now - due)
-        due = pace.next(now)
+            due = now
 
 
 async def _dispatch(pace: Pace, sending: trio.MemorySendChannel[float]) -> None:

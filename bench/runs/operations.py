@@ -6,6 +6,7 @@ import random
 from typing import Final
 
 from bench.runs.loops import Operation
+from bench.runs.recording import key_name, key_names
 from bench.runs.results import Shape
 from primitives.handle import LINEARIZABLE, SEQUENTIAL, ReadLevel
 from primitives.limits import PARTITIONS_DEFAULT, PARTITIONS_MAX
@@ -20,11 +21,6 @@ WRITES_OF_TEN: Final = 1
 """Of ``mixed``."""
 _CHUNK_BYTES: Final = 1 << 18
 _CHUNK_KEYS: Final = 100
-
-
-def key(number: int) -> str:
-    """The key of an entry."""
-    return f"key{number:06}"
 
 
 def value(shape: Shape) -> bytes:
@@ -56,7 +52,7 @@ async def fill(target: Map, shape: Shape) -> None:
     chunk = max(1, min(_CHUNK_KEYS, _CHUNK_BYTES // shape.value_bytes))
     for low in range(0, shape.keys, chunk):
         numbers = range(low, min(low + chunk, shape.keys))
-        await target.put_many({key(number): value(shape) for number in numbers})
+        await target.put_many({key_name(number): value(shape) for number in numbers})
 
 
 def operation(client: Openers, url: str, shape: Shape, caller: int) -> Operation:
@@ -71,20 +67,22 @@ def operation(client: Openers, url: str, shape: Shape, caller: int) -> Operation
 
 
 def _write(client: Openers, shape: Shape, caller: int) -> Operation:
-    draw, put, written = random.Random(caller).randrange, entries(client, shape).put, value(shape)
-    return lambda: put(key(draw(shape.keys)), written)
+    draw, put, written = random.Random(caller).random, entries(client, shape).put, value(shape)
+    keys, count = key_names(shape.keys), shape.keys
+    return lambda: put(keys[int(draw() * count)], written)
 
 
 def _read(client: Openers, shape: Shape, caller: int) -> Operation:
     level = SEQUENTIAL if shape.workload == "read-sequential" else LINEARIZABLE
-    draw, get = random.Random(caller).randrange, entries(client, shape, level).get
-    return lambda: get(key(draw(shape.keys)))
+    draw, get = random.Random(caller).random, entries(client, shape, level).get
+    keys, count = key_names(shape.keys), shape.keys
+    return lambda: get(keys[int(draw() * count)])
 
 
 def _mixed(client: Openers, shape: Shape, caller: int) -> Operation:
-    draw = random.Random(~caller).randrange
+    draw = random.Random(~caller).random
     write, read = _write(client, shape, caller), _read(client, shape, caller)
-    return lambda: write() if draw(10) < WRITES_OF_TEN else read()
+    return lambda: write() if draw() * 10 < WRITES_OF_TEN else read()
 
 
 def _count(client: Openers, shape: Shape, caller: int) -> Operation:
@@ -116,6 +114,6 @@ def _session(url: str, shape: Shape, caller: int) -> Operation:
 
     async def once() -> None:
         async with connect(url) as client:
-            await entries(client, shape).get(key(draw(shape.keys)))
+            await entries(client, shape).get(key_name(draw(shape.keys)))
 
     return once

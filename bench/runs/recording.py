@@ -22,6 +22,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
@@ -38,6 +39,17 @@ LATE_SECONDS: Final = 5.0
 CALLERS_MAX: Final = 10_000
 BEGUN: Final = "measuring"
 """The line by which a loader says so."""
+
+
+def key_name(number: int) -> str:
+    """``key000007``."""
+    return f"key{number:06}"
+
+
+@lru_cache(1)
+def key_names(count: int) -> Sequence[str]:
+    """The names of so many keys: made once, since what is measured is not how they are spelt."""
+    return [key_name(number) for number in range(count)]
 
 
 class LoadFailed(ValueError):
@@ -85,7 +97,8 @@ class Pace:
         self._began: Final = began
         self.end: Final = began + seconds
         """No call is due from here on."""
-        self._numbers: Final = count()
+        self.turns: Final = iter(range(OPERATIONS_MAX))
+        """The numbers of calls, each taken once, before the call is made; a closed loop needs no more."""
         self._given_up: Final = count()
         self.given_up = 0
         """Calls that were due and never begun, as everyone was busy with earlier ones."""
@@ -94,8 +107,8 @@ class Pace:
         """When the next call is due, each asked for once; None if there is no further one. In a closed loop
         that is ``now``. At a rate it may be later, and the caller waits, or in the past, and the call counts
         from then."""
-        number = next(self._numbers)
-        if number >= OPERATIONS_MAX:
+        number = next(self.turns, None)
+        if number is None:
             return None
         if self._rate is None:
             return now if now < self.end else None

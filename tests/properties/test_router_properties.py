@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from router_driver import Driver, counter
 from router_model import ModelCluster
 
+from primitives.codec import pack
 from primitives.counter import ADD, GET
 from primitives.errors import ProtocolError
-from primitives.ids import GroupId
+from primitives.ids import GroupId, PrimitiveId
+from primitives.records import Answer, Command, decode_answer, encode_command
 from router.frames import (
+    AnswerReader,
     Splitter,
     decode_answers,
     decode_control,
@@ -25,13 +28,14 @@ from router.frames import (
     encode_requests,
 )
 from router.ring import rebalance
-from router.session_calls import Call, CallKind
+from router.session_calls import Call, CallKind, command_head
 from router.session_lanes import Lane
 from router.session_queue import CallQueue
 from router.shardmap import ShardMap
 
 U64 = st.integers(0, 2**64 - 1)
 U32 = st.integers(0, 2**32 - 1)
+U16 = st.integers(0, 2**16 - 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=60))), st.lists(st.integers(1, 50)))
@@ -75,6 +79,52 @@ def test_payloads_are_read_back(
     assert decode_control(encode_control(7, [1, [2]], blob)[8:]) == ([1, [2]], blob)
 
 
+ANSWERS = st.lists(st.tuples(U64, st.binary(max_size=30))).map(lambda answers: encode_answers(answers)[8:])
+
+
+CUT = st.tuples(ANSWERS, st.integers(1, 40)).map(lambda drawn: drawn[0][: -drawn[1]])
+
+
+@given(ANSWERS | CUT | st.binary(max_size=60))
+def test_a_reader_of_answers_finds_what_decoding_them_finds(payload: bytes) -> None:
+    found: list[tuple[int, Answer | None]] = []
+    read: list[tuple[int, Answer | None]] = []
+    errors: list[str] = []
+    try:
+        for request, data in decode_answers(payload):
+            found.append((request, decode_answer(data) if len(data) >= 9 else None))
+    except ProtocolError as error:
+        errors.append(str(error))
+    reader = AnswerReader(payload)
+    try:
+        while reader.next():
+            answer = reader.answer() if reader.code >= 0 else None
+            assert answer is None or (type(answer), answer.revision) == (Answer, reader.revision)
+            read.append((reader.request, answer))
+    except ProtocolError as error:
+        errors.remove(str(error))
+    assert (read, errors) == (found, [])
+
+
+COMMANDS = st.builds(
+    Command, session_id=st.binary(min_size=16, max_size=16), number=U64, slot=U16,
+    epoch=U32, sequence=U64, acknowledged=U64, primitive=st.builds(PrimitiveId, U16, U64),
+    partition=U16, type=st.integers(2, 255), op=st.integers(0, 255),
+    exceptions=st.lists(U64, max_size=3).map(tuple), args=st.lists(st.binary(max_size=20), max_size=2),
+    body=st.binary(),
+)  # fmt: skip
+
+
+@given(COMMANDS)
+def test_a_calls_record_is_its_command(command: Command) -> None:
+    call = Call(CallKind.COMMAND, command.type, command.op, pack(command.args), command.body)
+    call.slot, call.primitive, call.partition = command.slot, command.primitive, command.partition
+    call.number, call.sequence = command.number, command.sequence
+    head = command_head(command.session_id, command.number, command.slot, command.epoch)
+    record = call.command_record(head, command.acknowledged, command.exceptions)
+    assert record == encode_command(command)
+
+
 @given(st.lists(st.sets(st.integers(1, 12), min_size=1), min_size=1, max_size=6), st.integers(1, 300))
 def test_shares_stay_even_and_moves_fewest_whatever_groups_come_and_go(
     changes: list[set[int]], slots: int
@@ -113,6 +163,10 @@ def test_a_queue_of_calls_behaves_like_a_list(steps: list[str], random: object) 
         assert list(queue) == model
 
 
+def _sendable(lane: Lane) -> list[Call]:
+    return list(iter(lambda: lane.next(5, 1000), None))
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), min_size=1, max_size=60))
 def test_what_a_lane_acknowledges_was_answered(steps: list[tuple[bool, int]]) -> None:
     lane = Lane(1)
@@ -122,7 +176,7 @@ def test_what_a_lane_acknowledges_was_answered(steps: list[tuple[bool, int]]) ->
         call = Call(CallKind.COMMAND, 1, 1, b"", b"")
         call.late = late
         lane.waiting.push(call)
-        assert list(lane.sendable(5, 1000)) == [call]
+        assert _sendable(lane) == [call]
         open_calls[call.sequence] = call
         top = call.sequence
         if settled in open_calls:
@@ -133,7 +187,7 @@ def test_what_a_lane_acknowledges_was_answered(steps: list[tuple[bool, int]]) ->
         acknowledged = set(range(1, floor + 1)) - set(exceptions)
         assert not acknowledged & set(open_calls)
         lane.rewind()
-        assert [again.sequence for again in lane.sendable(5, 1000)] == sorted(open_calls)
+        assert [again.sequence for again in _sendable(lane)] == sorted(open_calls)
 
 
 @settings(max_examples=25, deadline=None)

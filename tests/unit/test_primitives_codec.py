@@ -220,6 +220,30 @@ def test_an_envelope_of_one_byte_string_is_what_cbor_makes_of_it(size: int) -> N
         unpack(pack(items) + b"\x00")
 
 
+@pytest.mark.parametrize("size", [0, 1, 22, 23, 24, 25, 26, 254, 255, 256, 257, 258, 70_000])
+@pytest.mark.parametrize("letter", [b"x", "x", "ß"])
+def test_a_value_that_is_a_string_is_what_cbor_makes_of_it(size: int, letter: bytes | str) -> None:
+    value = letter * size
+    data = encode_value(value)
+    assert data == dumps(value, canonical=True)
+    assert decode_value(data) == value
+    for damaged in (data + b"x", data[:-1]):
+        with pytest.raises(ValueError):
+            decode_value(damaged)
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_a_value_of_text_that_is_not_unicode_is_refused(text: bytes) -> None:
+    data = dumps("x" * len(text))[: -len(text)] + text
+    try:
+        expected = text.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(ValueError, match="not the CBOR expected"):
+            decode_value(data)
+    else:
+        assert decode_value(data) == expected
+
+
 def test_an_envelope_may_hold_the_mark() -> None:
     assert unpack(pack([b"quorate!", "quorate!"])) == [b"quorate!", "quorate!"]
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from router_model import ModelCluster
 from router_server import serving, until
 
 import quorate
-from primitives.handle import LeaseState
+from primitives.errors import TooLarge
+from primitives.handle import LeaseState, Reference
+from primitives.limits import ARGUMENT_BYTES_MAX
 from primitives.registry import TYPES
 from router.client import Client
+from router.client_driver import boottime_ms
 from router.session import SessionCore
+from router.session_calls import Call
 
 
 async def test_counters_maps_and_locks_work_through_one_address() -> None:
@@ -61,6 +67,26 @@ async def test_calls_on_one_handle_take_effect_in_the_order_started() -> None:
                 nursery.start_soon(call, at)
         sums = dict(got)  # type: ignore[arg-type]
         assert [sums[at] for at in order] == list(range(1, 51))
+
+
+async def test_a_call_begins_at_the_time_of_its_own_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    command = SessionCore.command
+
+    def noted(core: SessionCore, now_ms: int, *args: Any, **options: Any) -> Call:
+        begun.append(now_ms)
+        return command(core, now_ms, *args, **options)
+
+    monkeypatch.setattr(SessionCore, "command", noted)
+    async with serving(ModelCluster()) as server, quorate.connect(server.url) as client:
+        counter = client.counter("c")
+        for _ in range(4):
+            before_ms = boottime_ms()
+            await counter.increment()
+            assert before_ms <= begun[-1] <= boottime_ms()
+            with pytest.raises(TooLarge):  # A call that is not begun leaves no time behind.
+                await client.command(Reference("", "c", counter.TYPE, 0, None), 1, ["x" * ARGUMENT_BYTES_MAX])
+            await trio.sleep(0.02)
 
 
 async def test_lost_connections_are_made_again_silently_and_each_call_counts_once() -> None:
