@@ -1,0 +1,149 @@
+"""How what Quorate costs grows: with its state, with the load, and while RocksDB compacts.
+
+``python -m bench.growth`` measures all sections, each on fresh nodes, and prints tables; ``--report`` makes
+one page with plots of them, ``--json`` keeps the figures, and ``--read`` shows kept ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Final
+
+from rich.console import Console
+
+from bench.growth import compaction, idle, loads, state, written
+from bench.growth.asked import Asked, SectionFailed
+from bench.growth.results import Growth, read, write
+from bench.growth.shown import sections
+from bench.runs.arguments import count, counts, directory, numbers, seconds
+from bench.runs.machine import describe
+from bench.runs.quorate_subject import product
+from bench.runs.runner import StepFailed
+from bench.runs.scratch import say
+from bench.runs.sections import page, show
+from bench.runs.summary import WIDTH
+from primitives.errors import QuorateError
+
+SECTIONS: Final[dict[str, Callable[[Asked], Sequence[object]]]] = {
+    "state": state.measure, "bytes": written.measure, "snapshot": written.measure_snapshot,
+    "compaction": compaction.measure, "load": loads.measure, "idle": idle.measure,
+}  # fmt: skip
+"""Each gives what stands in the field of its name."""
+FAILURES: Final = (SectionFailed, StepFailed, QuorateError, RuntimeError, OSError, ValueError)
+ABOUT: Final = "What Quorate costs as its state, its load and its groups grow, all on one machine."
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(given)
+    try:
+        for file in (arguments.json, arguments.report):
+            if file is not None and not file.parent.is_dir():
+                raise ValueError(f"{file}: there is no directory {file.parent}")
+        growth, failed = _found(arguments)
+        if arguments.json is not None:
+            write(growth, arguments.json)
+        found = list(sections(growth))
+        if arguments.report is not None:
+            about = f"{ABOUT} {growth.product}."
+            text = page("Growth", about, found, growth.began, growth.machine, growth.command)
+            arguments.report.write_text(text, encoding="utf-8")
+            say(f"the page is in {arguments.report}")
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"bench.growth: {error}\n")
+        return 2
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    for one in found:
+        show(one, console)
+    return 1 if failed else 0
+
+
+def _found(arguments: argparse.Namespace) -> tuple[Growth, list[str]]:
+    """What is kept, or measured now; with the names of the sections that failed."""
+    if arguments.read is not None:
+        return read(arguments.read), []
+    asked = Asked(
+        sizes=_sizes(arguments), seconds=arguments.seconds, compaction_seconds=arguments.compaction_seconds,
+        idle_seconds=arguments.idle_seconds, idle_groups=arguments.idle_groups, groups=arguments.groups,
+        nodes=arguments.nodes, port=arguments.port, data=arguments.data, missed=arguments.missed,
+        compaction_keys=arguments.compaction_keys,
+    )  # fmt: skip
+    where = Path(gettempdir()) if asked.data is None else asked.data
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    growth = Growth(began=began, command=_command(), machine=describe(where), product=product())
+    failed = []
+    for name in arguments.only:
+        try:
+            setattr(growth, name, SECTIONS[name](asked))
+        except FAILURES as error:
+            failed.append(name)
+            say(f"{name}: not measured: {' '.join(str(error).split())}")
+        if arguments.json is not None:
+            write(growth, arguments.json)
+    return growth, failed
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "bench.growth", *sys.argv[1:]])
+
+
+def _sizes(arguments: argparse.Namespace) -> list[tuple[int, int]]:
+    """Entries and bytes of each value."""
+    large = [
+        (max(round(size * 1e9 / arguments.value_bytes), 1), arguments.value_bytes) for size in arguments.sizes
+    ]
+    return large + [(round(count * 1e6), arguments.small_bytes) for count in arguments.entries]
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m bench.growth", description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
+    add = made.add_argument
+    add("--only", type=_names, default=list(SECTIONS), metavar="NAMES", help="sections, by commas")
+    add("--sizes", type=numbers, default=[0.1, 0.5, 1.0], metavar="GB", help="of the state, by commas")
+    add("--value-bytes", type=count, default=4000, help="of each value of such a state")
+    add("--entries", type=numbers, default=[], metavar="MILLIONS", help="small ones, as more states")
+    add("--small-bytes", type=count, default=100, help="of each value of those")
+    add("--seconds", type=seconds, default=10.0, help="of each load")
+    add("--compaction-seconds", type=seconds, default=60.0, help="of the load while RocksDB compacts")
+    add("--compaction-keys", type=count, default=200_000, help="that it writes")
+    add("--idle-seconds", type=seconds, default=20.0, help="for which idle nodes are watched")
+    add("--idle-groups", type=counts, default=[16, 200], metavar="GROUPS", help="of idle nodes, by commas")
+    add("--missed", type=_missed, default=Asked.missed, metavar="PUTS,BYTES,KEYS,GROUPS",
+        help="what a node misses that catches up")  # fmt: skip
+    add("--groups", type=count, default=16, help="of all other clusters")
+    add("--nodes", type=count, default=3, help="of clusters under load, and idle ones")
+    add("--port", type=count, default=None, help="of nodes that are started one by one, the first")
+    add("--data", type=directory, default=None, help="where nodes have their data, in fresh directories")
+    add("--json", type=Path, default=None, metavar="FILE", help="keep the figures")
+    add("--report", type=Path, default=None, metavar="PAGE.html", help="one page with plots")
+    add("--read", type=Path, default=None, metavar="FILE", help="show kept figures, and measure nothing")
+    return made
+
+
+def _names(text: str) -> list[str]:
+    for name in text.split(","):
+        if name not in SECTIONS:
+            raise argparse.ArgumentTypeError(f"unknown section {name!r}: one of {', '.join(SECTIONS)}")
+    return text.split(",")
+
+
+def _missed(text: str) -> tuple[int, int, int, int]:
+    try:
+        puts, value_bytes, keys, groups = counts(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected four numbers by commas") from None
+    return puts, value_bytes, keys, groups
+
+
+if __name__ == "__main__":
+    sys.exit(main())
