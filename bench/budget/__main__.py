@@ -55,6 +55,9 @@ def main(given: Sequence[str] | None = None) -> int:
     except FAILURES as error:
         sys.stderr.write(f"bench.budget: {' '.join(str(error).split())}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("bench.budget: interrupted\n")
+        return 130
     found = section(budget)
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(budget), indent=1) + b"\n")

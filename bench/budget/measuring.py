@@ -115,7 +115,7 @@ def _client(account: Account, load: Load) -> Account:
 
 
 def _load(cluster: DevCluster, shape: Shape, seconds: float, watcher: Watcher) -> Load:
-    command = QUORATE.load(cluster, shape, seconds, WARM_UP)
+    command = QUORATE.load(cluster, shape, seconds, min(WARM_UP, seconds))
     return run_load(command, seconds + WARM_UP + BEYOND_SECONDS, watcher)
 
 

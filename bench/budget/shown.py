@@ -25,9 +25,9 @@ def section(budget: Budget) -> Section:
     return Section(
         name="budget", title="Where the microseconds of one write go",
         about="Processor time for each write of 128 bytes, of the client, of the node that leads all groups "
-        f"and of each other one. {', '.join(_ACCOUNTED)}: as the system accounts for them; the rest of the "
+        f"and of each other one. As the system accounts for them: {', '.join(_ACCOUNTED)}; the rest of the "
         f"first thread's time in the program {by}.",
-        head=["µs a write", *(f"{load.callers}: {part.process}" for load, part in columns)],
+        head=["µs a write", *(f"{load.callers}: {_process(load, part)}" for load, part in columns)],
         rows=rows, panels=list(_panels(budget)), notes=list(_notes(budget)),
         legend=[(STEPS.index(name), name) for name in used],
     )  # fmt: skip
@@ -59,10 +59,12 @@ def _panels(budget: Budget) -> Iterator[Panel]:
 
 
 def _bar(load: Loaded, part: Part) -> Bar:
-    found = part.steps()
-    several = part.process == OTHER and load.nodes > 2
-    label = f"each {part.process}" if several else part.process
-    return Bar(label, 0, [found[name] for name in STEPS], colours=range(len(STEPS)))
+    found = {STEPS.index(name): amount for name, amount in part.steps().items() if amount}
+    return Bar(_process(load, part), 0, list(found.values()), colours=list(found))
+
+
+def _process(load: Loaded, part: Part) -> str:
+    return f"each {part.process}" if part.process == OTHER and load.nodes > 2 else part.process
 
 
 def flame_name(callers: int, process: str) -> str:

@@ -23,6 +23,7 @@ _WAITS: Final = frozenset({
     "PyThread_acquire_lock_timed", "select", "poll",
 })  # fmt: skip
 """Frames in which nothing runs: a profiler that stops the process to look finds it there."""
+_OFFSET: Final = re.compile(r"\+0x[0-9a-f]+$")
 _CALLS: Final = frozenset({
     "read", "readv", "write", "writev", "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg",
     "epoll_ctl", "fdatasync", "fsync",
@@ -60,7 +61,7 @@ def of_spy(text: str) -> Profile:
     for line in text.splitlines():
         calls, _, count = line.rpartition(" ")
         stack = _merged(_spied(call) for call in calls.split(";"))
-        if not _WAITS.intersection(frame.name for frame in stack[-3:]):
+        if stack and not _WAITS.intersection(frame.name for frame in stack[-3:]):
             inner = stack[-1]
             if inner.place.startswith("libc") and inner.name.lstrip("_").removeprefix("libc_") in _CALLS:
                 stack = (*stack[:-1], Frame(inner.name, _KERNEL_PLACE))
@@ -95,11 +96,12 @@ def of_perf(text: str) -> Mapping[int, Mapping[int, Profile]]:
 
 def _native(name: str, place: str) -> Frame:
     """A frame of compiled code, which may have been Python."""
+    name = _OFFSET.sub("", name)
     if place.startswith(_KERNEL):
         return Frame(name, _KERNEL_PLACE)
     if compiled := _COMPILED.match(name):
         return _compiled(compiled["name"])
-    return Frame(name.partition("+")[0], _LIBRARY.sub("", Path(place).name))
+    return Frame(name, _LIBRARY.sub("", Path(place).name))
 
 
 @cache
@@ -109,12 +111,12 @@ def _compiled(name: str) -> Frame:
     if parts[0] in PACKAGES and len(parts) > 1:
         return Frame(".".join(parts[2:]), "/".join(parts[:2]))
     places = [f"{package}/{parts[0]}" for package in PACKAGES if _is_module(package, parts[0])]
-    compiled = [place for place in places if any(_ROOT.glob(f"{place}.*.so"))]
+    compiled = [place for place in places if any(any(home.glob(f"{place}.*.so")) for home in _homes())]
     return Frame(".".join(parts[1:]), next(iter(compiled or places), parts[0]))
 
 
 def _is_module(package: str, name: str) -> bool:
-    return any((Path(base) / package / f"{name}.py").is_file() for base in _homes())
+    return any((home / package / f"{name}.py").is_file() for home in _homes())
 
 
 @cache
@@ -135,9 +137,12 @@ def _module(path: str) -> str:
 
 
 def _merged(frames: Iterable[Frame]) -> Stack:
-    """Without repetitions of one and the same: a compiled function and what converts its arguments."""
+    """Without repetitions of one and the same, a compiled function and what converts its arguments, and
+    without what has no name before all that has."""
     found: list[Frame] = []
     for frame in frames:
+        if not found and frame.name.startswith("0x"):
+            continue
         if not found or found[-1] != frame:
             found.append(frame)
     return tuple(found)

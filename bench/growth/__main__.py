@@ -35,6 +35,7 @@ SECTIONS: Final[dict[str, Callable[[Asked], Sequence[object]]]] = {
     "compaction": compaction.measure, "load": loads.measure, "idle": idle.measure,
 }  # fmt: skip
 """Each gives what stands in the field of its name."""
+SIZES_GB: Final = (0.1, 0.5, 1.0)
 FAILURES: Final = (SectionFailed, StepFailed, QuorateError, RuntimeError, OSError, ValueError)
 ABOUT: Final = "What Quorate costs as its state, its load and its groups grow, all on one machine."
 
@@ -59,6 +60,9 @@ def main(given: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"bench.growth: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("bench.growth: interrupted\n")
+        return 130
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     for one in found:
         show(one, console)
@@ -70,7 +74,8 @@ def _found(arguments: argparse.Namespace) -> tuple[Growth, list[str]]:
     if arguments.read is not None:
         return read(arguments.read), []
     asked = Asked(
-        sizes=_sizes(arguments), seconds=arguments.seconds, compaction_seconds=arguments.compaction_seconds,
+        sizes=_sizes(arguments), seconds=arguments.seconds, values=arguments.values,
+        compaction_seconds=arguments.compaction_seconds,
         idle_seconds=arguments.idle_seconds, idle_groups=arguments.idle_groups, groups=arguments.groups,
         nodes=arguments.nodes, port=arguments.port, data=arguments.data, missed=arguments.missed,
         compaction_keys=arguments.compaction_keys,
@@ -95,9 +100,10 @@ def _command() -> str:
 
 
 def _sizes(arguments: argparse.Namespace) -> list[tuple[int, int]]:
-    """Entries and bytes of each value."""
+    """Entries and bytes of each value: some of all that was not asked for otherwise."""
+    sizes = (SIZES_GB if not arguments.entries else ()) if arguments.sizes is None else arguments.sizes
     large = [
-        (max(round(size * 1e9 / arguments.value_bytes), 1), arguments.value_bytes) for size in arguments.sizes
+        (max(round(size * 1e9 / arguments.value_bytes), 1), arguments.value_bytes) for size in sizes
     ]
     return large + [(round(count * 1e6), arguments.small_bytes) for count in arguments.entries]
 
@@ -109,11 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = made.add_argument
     add("--only", type=_names, default=list(SECTIONS), metavar="NAMES", help="sections, by commas")
-    add("--sizes", type=numbers, default=[0.1, 0.5, 1.0], metavar="GB", help="of the state, by commas")
+    add("--sizes", type=numbers, default=None, metavar="GB", help="of states, by commas: 0.1,0.5,1")
     add("--value-bytes", type=count, default=4000, help="of each value of such a state")
-    add("--entries", type=numbers, default=[], metavar="MILLIONS", help="small ones, as more states")
+    add("--entries", type=numbers, default=[], metavar="MILLIONS", help="of states of small entries, by commas")
     add("--small-bytes", type=count, default=100, help="of each value of those")
     add("--seconds", type=seconds, default=10.0, help="of each load")
+    add("--values", type=counts, default=[128, 4096], metavar="BYTES", help="where these are counted")
     add("--compaction-seconds", type=seconds, default=60.0, help="of the load while RocksDB compacts")
     add("--compaction-keys", type=count, default=200_000, help="that it writes")
     add("--idle-seconds", type=seconds, default=20.0, help="for which idle nodes are watched")

@@ -22,6 +22,8 @@ class Asked:
     """Of the state: entries, and bytes of each value."""
     seconds: float = 10.0
     """Of each load."""
+    values: Sequence[int] = (128, 4096)
+    """Bytes of each value, where bytes are counted."""
     compaction_seconds: float = 60.0
     idle_seconds: float = 20.0
     idle_groups: Sequence[int] = (16, 200)
@@ -34,6 +36,11 @@ class Asked:
     """The first of those of clusters that are not ``quorate dev``; None: some that are free."""
     data: Path | None = None
     """Nodes have their data in fresh directories below, or where temporary files are."""
+
+    @property
+    def warm_up(self) -> float:
+        """Seconds of each load before it is measured."""
+        return min(1.0, self.seconds)
 
     @property
     def free_port(self) -> int:

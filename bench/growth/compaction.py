@@ -21,7 +21,7 @@ from router.client import connect
 
 CALLERS: Final = 64
 VALUE_BYTES: Final = 128
-WARM_UP: Final = 1.0
+TOLD_EVERY_S: Final = 10.0
 
 
 class Windows:
@@ -58,7 +58,7 @@ def measure(asked: Asked) -> list[Compactions]:
     windows = Windows(seconds)
     with a_directory(asked.data) as directory:
         with a_cluster(directory, asked.nodes, asked.groups) as cluster:
-            began = trio.run(_load, cluster.target, shape, windows)
+            began = trio.run(_load, cluster.target, shape, asked.warm_up, windows)
         found = [jobs(one, began) for one in databases(directory)]
     ended = began + seconds
     compacted = [
@@ -85,16 +85,27 @@ def _second(took: array[float], at: int, began: float, found: Sequence[Sequence[
     )
 
 
-async def _load(url: str, shape: Shape, windows: Windows) -> float:
+async def _tell(windows: Windows) -> None:
+    """How it goes, until cancelled."""
+    while True:
+        await trio.sleep(TOLD_EVERY_S)
+        answered = [len(took) for took in windows.took if took]
+        say(f"compaction: {len(answered)} of {len(windows.took)} s, {sum(answered):,} writes")
+
+
+async def _load(url: str, shape: Shape, warm_up: float, windows: Windows) -> float:
     """Makes it; returns when it began."""
     settle_process()
     async with connect(url) as client:
         await prepare(client, shape)
         calls = [operation(client, url, shape, caller) for caller in range(shape.callers)]
-        await drive(calls, None, WARM_UP)
+        await drive(calls, None, warm_up)
         windows.begin()
         began = now()
-        seen = await drive([windows.timed(call) for call in calls], None, float(len(windows.took)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_tell, windows)
+            seen = await drive([windows.timed(call) for call in calls], None, float(len(windows.took)))
+            nursery.cancel_scope.cancel()
     if seen.errors:
         raise SectionFailed(f"{seen.errors} writes failed, the last for: {seen.last_error}")
     return began

@@ -17,7 +17,6 @@ from bench.runs.workloads import OPEN_CALLERS
 
 PEAK_CALLERS: Final = 256
 PARTS: Final = (0.1, 0.5, 0.8)
-WARM_UP: Final = 1.0
 
 
 def measure(asked: Asked) -> list[AtRate]:
@@ -36,8 +35,8 @@ def measure(asked: Asked) -> list[AtRate]:
 
 def _measure(asked: Asked, cluster: DevCluster, shape: Shape) -> Measurement:
     costs = Costs(cluster)
-    command = QUORATE.load(cluster, shape, asked.seconds, WARM_UP)
-    load = run_load(command, asked.seconds + WARM_UP + BEYOND_SECONDS, costs)
+    command = QUORATE.load(cluster, shape, asked.seconds, asked.warm_up)
+    load = run_load(command, asked.seconds + asked.warm_up + BEYOND_SECONDS, costs)
     if costs.found is None:
         raise SectionFailed("a server ended meanwhile")
     say(f"load: {load.operations / load.seconds:,.0f} a second, p99 {load.p99_ms:.2f} ms")

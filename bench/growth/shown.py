@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Final
 
-from bench.growth.results import AtRate, CaughtUp, Compactions, Growth, Idle, Second, State, Written
+from bench.growth.results import AtRate, CaughtUp, Compactions, Growth, Idle, Restart, Second, State, Written
 from bench.runs.distributions import distribution, nines
 from bench.runs.panels import NINES, Panel
 from bench.runs.plots import Axis, Bar, Point, Series, bars, curves
@@ -59,9 +59,12 @@ def _state(found: Sequence[State]) -> Section:
         for again in one.restarts:
             row += [figure_told(again.ready_s), figure_told(again.resident_mb), figure_told(again.read_mb)]
         rows.append(row)
-    legend = [(at, f"behind {name}") for at, name in enumerate(restarts)]
-    if len(restarts) == 2:
-        legend.append((2, "when all was written"))
+    sizes = dict.fromkeys(one.value_bytes for one in found)
+    kinds = [*(f"behind {name}" for name in restarts), "when all was written"]
+    legend = [
+        (number * len(kinds) + at, f"{kind}, {size:,} B each")
+        for number, size in enumerate(sizes) for at, kind in enumerate(kinds)
+    ]  # fmt: skip
     return Section(
         name="state", title="Restart and memory against the size of the state",
         about="One node; values that do not compress are written by calls of many entries. Ready: from the "
@@ -74,23 +77,33 @@ def _state(found: Sequence[State]) -> Section:
 
 def _state_panels(found: Sequence[State]) -> Iterator[Panel]:
     x = Axis("MB of values", found[-1].state_mb >= 8 * found[0].state_mb, [one.state_mb for one in found])
+    sizes = dict.fromkeys(one.value_bytes for one in found)
     numbers = range(len(found[0].restarts))
+    loaded = len(numbers)
 
-    def each(of: Callable[[State, int], float]) -> list[Series]:
-        return [_line(at, [(one.state_mb, of(one, at)) for one in found]) for at in numbers]
+    def line(at: int, of: Callable[[State], float]) -> list[Series]:
+        """One for each size of values."""
+        lines = []
+        for number, size in enumerate(sizes):
+            ones = [one for one in found if one.value_bytes == size]
+            lines.append(_line(number * (loaded + 1) + at, [(one.state_mb, of(one)) for one in ones]))
+        return lines
 
-    ready = each(lambda one, at: one.restarts[at].ready_s)
-    yield Panel("Time to serve again", "from the start of the process",
-                curves("time to serve again", x, Axis("s"), ready))  # fmt: skip
-    memory = each(lambda one, at: one.restarts[at].read_mb)
-    memory.append(_line(2, [(one.state_mb, one.resident_mb) for one in found]))
-    yield Panel("Memory", "resident, after reads all over the state",
-                curves("memory", x, Axis("MB"), memory))  # fmt: skip
-    written = [_line(2, [(one.state_mb, one.state_mb / one.written_s) for one in found])]
-    yield Panel("Speed of writing", "of values, in calls of many entries",
-                curves("speed of writing", x, Axis("MB a second"), written))  # fmt: skip
-    disk = [_line(2, [(one.state_mb, one.disk_mb / one.state_mb) for one in found])]
-    yield Panel("On disk", "in multiples of the values", curves("on disk", x, Axis("times"), disk))
+    def behind(of: Callable[[Restart], float]) -> list[Series]:
+        """One for each way to end."""
+        return [one for at in numbers for one in line(at, lambda state: of(state.restarts[at]))]  # noqa: B023
+
+    ready, memory = behind(lambda one: one.ready_s), behind(lambda one: one.read_mb)
+    memory += line(loaded, lambda state: state.resident_mb)
+    for title, about, unit, lines in (
+        ("Time to serve again", "from the start of the process", "s", ready),
+        ("Memory", "resident: when all was written, and after reads all over it", "MB", memory),
+        ("Speed of writing", "of values, in calls of many entries", "MB a second",
+         line(loaded, lambda state: state.state_mb / state.written_s)),
+        ("On disk", "in multiples of the values", "times",
+         line(loaded, lambda state: state.disk_mb / state.state_mb)),
+    ):  # fmt: skip
+        yield Panel(title, about, curves(title, x, Axis(unit), lines))
 
 
 # --- Bytes -------------------------------------------------------------------------------------------

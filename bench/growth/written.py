@@ -25,8 +25,6 @@ from bench.runs.scratch import a_cluster, a_directory, say
 from router.client import connect
 
 CALLERS: Final = 64
-VALUES: Final = (128, 4096)
-WARM_UP: Final = 1.0
 AWAY: Final = "n3"
 STAYED: Final = ("n1", "n2")
 CATCH_UP_SECONDS: Final = 300.0
@@ -66,7 +64,7 @@ class _Bytes:
 
 def measure(asked: Asked) -> list[Written]:
     """For small and large values, each on a fresh cluster. Raises SectionFailed, and what a load raises."""
-    return [_measure(asked, value_bytes) for value_bytes in VALUES]
+    return [_measure(asked, value_bytes) for value_bytes in asked.values]
 
 
 def _measure(asked: Asked, value_bytes: int) -> Written:
@@ -77,7 +75,7 @@ def _measure(asked: Asked, value_bytes: int) -> Written:
         with a_cluster(directory, asked.nodes, asked.groups) as cluster:
             watched = _Bytes(cluster, databases(directory))
             try:
-                load = load_of(cluster, shape, asked.seconds, watched)
+                load = _load(asked, cluster, shape, watched)
             finally:
                 watched.close()
         tables = [job for one in databases(directory) for job in jobs(one, watched.began)]
@@ -92,10 +90,9 @@ def _measure(asked: Asked, value_bytes: int) -> Written:
     return found
 
 
-def load_of(cluster: DevCluster, shape: Shape, seconds: float, watched: _Bytes) -> Load:
-    """One load, watched. Raises StepFailed."""
-    command = QUORATE.load(cluster, shape, seconds, WARM_UP)
-    return run_load(command, seconds + WARM_UP + BEYOND_SECONDS, watched)
+def _load(asked: Asked, cluster: DevCluster, shape: Shape, watched: _Bytes) -> Load:
+    command = QUORATE.load(cluster, shape, asked.seconds, asked.warm_up)
+    return run_load(command, asked.seconds + asked.warm_up + BEYOND_SECONDS, watched)
 
 
 def measure_snapshot(asked: Asked) -> list[CaughtUp]:
