@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Final
@@ -25,7 +26,7 @@ from bench.budget.profilers import PROFILERS, CannotProfile, Profiler, choose
 from bench.budget.results import CLIENT, Budget
 from bench.budget.shown import flame_name, section
 from bench.budget.stacks import Profile, collapsed
-from bench.runs.arguments import count, counts, directory, seconds
+from bench.runs.arguments import count, counts, directory, option, seconds
 from bench.runs.machine import describe
 from bench.runs.quorate_subject import product
 from bench.runs.results import Shape
@@ -117,20 +118,17 @@ def _flames(directory: Path | None, callers: int, product: str) -> Callable[[str
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m bench.budget", description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
-    add = made.add_argument
-    add("--callers", type=counts, default=[16, 64, 256], help="of each load, by commas")
-    add("--seconds", type=seconds, default=5.0, help="of each load; with a profiler it is made twice")
-    add("--groups", type=count, default=16)
-    add("--nodes", type=count, default=3)
-    add("--profiler", choices=("auto", *PROFILERS, "none"), default="auto")
-    add("--data", type=directory, default=None, help="where nodes have their data, in a fresh directory")
-    add("--json", type=Path, default=None, metavar="FILE", help="keep the figures")
-    add("--report", type=Path, default=None, metavar="PAGE.html", help="one page with the bars")
-    add("--flame", type=Path, default=None, metavar="DIR", help="flame graphs, and collapsed stacks")
+    made = argparse.ArgumentParser(prog="python -m bench.budget", description=__doc__)
+    add = partial(option, made)
+    add("--callers", "of each load, by commas", type=counts, default="16,64,256")
+    add("--seconds", "of each load, which is made twice if there is a profiler", type=seconds, default=5.0)
+    add("--groups", "of the cluster", type=count, default=16)
+    add("--nodes", "of the cluster", type=count, default=3)
+    add("--profiler", "of the program's own time", choices=("auto", *PROFILERS, "none"), default="auto")
+    add("--data", "where nodes have their data, in a fresh directory", type=directory, metavar="DIR")
+    add("--json", "keep the figures", type=Path, metavar="FILE")
+    add("--report", "one page with the bars", type=Path, metavar="PAGE.html")
+    add("--flame", "flame graphs, and collapsed stacks", type=Path, metavar="DIR")
     return made
 
 

@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Final
@@ -21,7 +22,7 @@ from bench.growth import compaction, idle, loads, state, written
 from bench.growth.asked import Asked, SectionFailed
 from bench.growth.results import Growth, read, write
 from bench.growth.shown import sections
-from bench.runs.arguments import count, counts, directory, numbers, seconds
+from bench.runs.arguments import count, counts, directory, numbers, option, seconds
 from bench.runs.machine import describe
 from bench.runs.quorate_subject import product
 from bench.runs.runner import StepFailed
@@ -101,39 +102,38 @@ def _command() -> str:
 
 def _sizes(arguments: argparse.Namespace) -> list[tuple[int, int]]:
     """Entries and bytes of each value: some of all that was not asked for otherwise."""
-    sizes = (SIZES_GB if not arguments.entries else ()) if arguments.sizes is None else arguments.sizes
+    entries, sizes = arguments.entries or [], arguments.sizes or []
+    if not entries and not sizes:
+        sizes = SIZES_GB
     large = [
         (max(round(size * 1e9 / arguments.value_bytes), 1), arguments.value_bytes) for size in sizes
     ]
-    return large + [(round(count * 1e6), arguments.small_bytes) for count in arguments.entries]
+    return large + [(round(count * 1e6), arguments.small_bytes) for count in entries]
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="python -m bench.growth", description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
-    add = made.add_argument
-    add("--only", type=_names, default=list(SECTIONS), metavar="NAMES", help="sections, by commas")
-    add("--sizes", type=numbers, default=None, metavar="GB", help="of states, by commas: 0.1,0.5,1")
-    add("--value-bytes", type=count, default=4000, help="of each value of such a state")
-    add("--entries", type=numbers, default=[], metavar="MILLIONS", help="of states of small entries, by commas")
-    add("--small-bytes", type=count, default=100, help="of each value of those")
-    add("--seconds", type=seconds, default=10.0, help="of each load")
-    add("--values", type=counts, default=[128, 4096], metavar="BYTES", help="where these are counted")
-    add("--compaction-seconds", type=seconds, default=60.0, help="of the load while RocksDB compacts")
-    add("--compaction-keys", type=count, default=200_000, help="that it writes")
-    add("--idle-seconds", type=seconds, default=20.0, help="for which idle nodes are watched")
-    add("--idle-groups", type=counts, default=[16, 200], metavar="GROUPS", help="of idle nodes, by commas")
-    add("--missed", type=_missed, default=Asked.missed, metavar="PUTS,BYTES,KEYS,GROUPS",
-        help="what a node misses that catches up")  # fmt: skip
-    add("--groups", type=count, default=16, help="of all other clusters")
-    add("--nodes", type=count, default=3, help="of clusters under load, and idle ones")
-    add("--port", type=count, default=None, help="of nodes that are started one by one, the first")
-    add("--data", type=directory, default=None, help="where nodes have their data, in fresh directories")
-    add("--json", type=Path, default=None, metavar="FILE", help="keep the figures")
-    add("--report", type=Path, default=None, metavar="PAGE.html", help="one page with plots")
-    add("--read", type=Path, default=None, metavar="FILE", help="show kept figures, and measure nothing")
+    made = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
+    add = partial(option, made)
+    add("--only", "sections, by commas", type=_names, default=",".join(SECTIONS), metavar="NAMES")
+    add("--sizes", "of states, by commas; 0.1,0.5,1 unless entries are asked for", type=numbers, metavar="GB")
+    add("--value-bytes", "of each value of such a state", type=count, default=4000)
+    add("--entries", "of states of small entries, by commas", type=numbers, metavar="MILLIONS")
+    add("--small-bytes", "of each value of those", type=count, default=100)
+    add("--seconds", "of each load", type=seconds, default=10.0)
+    add("--values", "sizes for which bytes are counted", type=counts, default="128,4096", metavar="BYTES")
+    add("--compaction-seconds", "of the load while RocksDB compacts", type=seconds, default=60.0)
+    add("--compaction-keys", "that it writes", type=count, default=Asked.compaction_keys)
+    add("--idle-seconds", "for which idle nodes are watched", type=seconds, default=20.0)
+    add("--idle-groups", "of idle nodes, by commas", type=counts, default="16,200", metavar="GROUPS")
+    add("--missed", "by a node that then catches up", type=_missed, default="200000,500,100000,4",
+        metavar="PUTS,BYTES,KEYS,GROUPS")  # fmt: skip
+    add("--groups", "of all other clusters", type=count, default=16)
+    add("--nodes", "of clusters under load, and of idle ones", type=count, default=3)
+    add("--port", "of nodes started one by one, the first; else what is free", type=count)
+    add("--data", "where nodes have their data, in fresh directories", type=directory, metavar="DIR")
+    add("--json", "keep the figures", type=Path, metavar="FILE")
+    add("--report", "one page with plots", type=Path, metavar="PAGE.html")
+    add("--read", "show kept figures, and measure nothing", type=Path, metavar="FILE")
     return made
 
 

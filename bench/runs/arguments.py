@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 NUMBER_MAX: Final = 1000.0
+
+
+def option(parser: argparse.ArgumentParser, flag: str, text: str, **more: Any) -> None:
+    """Adds an option, whose help ends with its default, if it has one."""
+    shown = " (%(default)s)" if more.get("default") is not None else ""
+    parser.add_argument(flag, help=text + shown, **more)
 
 
 def numbers(text: str) -> list[float]:
