@@ -27,6 +27,7 @@ from bench.budget.results import CLIENT, Budget
 from bench.budget.shown import flame_name, section
 from bench.budget.stacks import Profile, collapsed
 from bench.runs.arguments import count, counts, directory, option, seconds
+from bench.runs.loader import first_cause
 from bench.runs.machine import describe
 from bench.runs.quorate_subject import product
 from bench.runs.results import Shape
@@ -53,12 +54,15 @@ def main(given: Sequence[str] | None = None) -> int:
             parser.error(f"--flame needs a profiler: {why}")
     try:
         budget = _measured(arguments, profiler)
-    except FAILURES as error:
-        sys.stderr.write(f"bench.budget: {' '.join(str(error).split())}\n")
-        return 1
     except KeyboardInterrupt:
         sys.stderr.write("bench.budget: interrupted\n")
         return 130
+    except Exception as error:
+        cause = first_cause(error)
+        if not isinstance(cause, FAILURES):
+            raise
+        sys.stderr.write(f"bench.budget: {' '.join(str(cause).split())}\n")
+        return 1
     found = section(budget)
     if arguments.json is not None:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(budget), indent=1) + b"\n")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from subprocess import SubprocessError
 from tempfile import gettempdir
 from typing import Final
 
@@ -23,6 +24,7 @@ from bench.growth.asked import Asked, SectionFailed
 from bench.growth.results import Growth, read, write
 from bench.growth.shown import sections
 from bench.runs.arguments import count, counts, directory, numbers, option, seconds
+from bench.runs.loader import first_cause
 from bench.runs.machine import describe
 from bench.runs.quorate_subject import product
 from bench.runs.runner import StepFailed
@@ -31,13 +33,15 @@ from bench.runs.sections import page, show
 from bench.runs.summary import WIDTH
 from primitives.errors import QuorateError
 
-SECTIONS: Final[dict[str, Callable[[Asked], Sequence[object]]]] = {
+SECTIONS: Final[dict[str, Callable[[Asked], Iterator[object]]]] = {
     "state": state.measure, "bytes": written.measure, "snapshot": written.measure_snapshot,
     "compaction": compaction.measure, "load": loads.measure, "idle": idle.measure,
 }  # fmt: skip
-"""Each gives what stands in the field of its name."""
+"""Each gives what stands in the field of its name, one after the other."""
 SIZES_GB: Final = (0.1, 0.5, 1.0)
-FAILURES: Final = (SectionFailed, StepFailed, QuorateError, RuntimeError, OSError, ValueError)
+FAILURES: Final = (
+    SectionFailed, StepFailed, QuorateError, RuntimeError, OSError, ValueError, SubprocessError,
+)  # fmt: skip
 ABOUT: Final = "What Quorate costs as its state, its load and its groups grow, all on one machine."
 
 
@@ -87,12 +91,16 @@ def _found(arguments: argparse.Namespace) -> tuple[Growth, list[str]]:
     failed = []
     for name in arguments.only:
         try:
-            setattr(growth, name, SECTIONS[name](asked))
-        except FAILURES as error:
+            for one in SECTIONS[name](asked):
+                getattr(growth, name).append(one)
+                if arguments.json is not None:
+                    write(growth, arguments.json)
+        except Exception as error:
+            cause = first_cause(error)
+            if not isinstance(cause, FAILURES):
+                raise
             failed.append(name)
-            say(f"{name}: not measured: {' '.join(str(error).split())}")
-        if arguments.json is not None:
-            write(growth, arguments.json)
+            say(f"{name}: not measured: {' '.join(str(cause).split()) or type(cause).__name__}")
     return growth, failed
 
 

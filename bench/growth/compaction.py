@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import trio
@@ -49,7 +49,7 @@ class Windows:
         return noted
 
 
-def measure(asked: Asked) -> list[Compactions]:
+def measure(asked: Asked) -> Iterator[Compactions]:
     """One load. Raises SectionFailed."""
     seconds = max(round(asked.compaction_seconds), 1)
     shape = Shape(workload="write", callers=CALLERS, groups=asked.groups, nodes=asked.nodes,
@@ -65,11 +65,11 @@ def measure(asked: Asked) -> list[Compactions]:
         job for one in found for job in one if job.kind == "compaction" and clipped(job, began, ended)
     ]
     say(f"compaction: {len(compacted)} compactions on {len(found)} nodes")
-    return [Compactions(
+    yield Compactions(
         callers=CALLERS, value_bytes=VALUE_BYTES, keys=shape.keys, nodes=asked.nodes,
         seconds=[_second(windows.took[at], at, began, found) for at in range(seconds)],
         jobs=len(compacted), compacted_bytes=sum(job.written_bytes for job in compacted),
-    )]  # fmt: skip
+    )  # fmt: skip
 
 
 def _second(took: array[float], at: int, began: float, found: Sequence[Sequence[Job]]) -> Second:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from bench.growth.asked import Asked
@@ -14,9 +15,10 @@ SETTLES_S: Final = 5.0
 """A cluster that serves still settles, for no longer than this, nor than it is watched."""
 
 
-def measure(asked: Asked) -> list[Idle]:
+def measure(asked: Asked) -> Iterator[Idle]:
     """With few and with many groups, each on a fresh cluster. Raises RuntimeError if it does not serve."""
-    return [_measure(asked, groups) for groups in asked.idle_groups]
+    for groups in asked.idle_groups:
+        yield _measure(asked, groups)
 
 
 def _measure(asked: Asked, groups: int) -> Idle:

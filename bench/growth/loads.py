@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -19,18 +20,17 @@ PEAK_CALLERS: Final = 256
 PARTS: Final = (0.1, 0.5, 0.8)
 
 
-def measure(asked: Asked) -> list[AtRate]:
+def measure(asked: Asked) -> Iterator[AtRate]:
     """The peak and its parts, on one cluster. Raises SectionFailed, and what a load raises."""
     shape = Shape(workload="write", callers=PEAK_CALLERS, groups=asked.groups, nodes=asked.nodes)
     with a_directory(asked.data) as directory, a_cluster(directory, asked.nodes, asked.groups) as cluster:
         say(f"load: the peak, {PEAK_CALLERS} callers for {asked.seconds:g} s")
         peak = _measure(asked, cluster, shape)
-        found = [AtRate(part=1.0, measurement=peak)]
+        yield AtRate(part=1.0, measurement=peak)
         for part in PARTS:
             at = msgspec.structs.replace(shape, callers=OPEN_CALLERS, rate=round(peak.rate * part, 1))
             say(f"load: {part:.0%} of the peak, {at.rate:,.0f} calls a second")
-            found.append(AtRate(part=part, measurement=_measure(asked, cluster, at)))
-    return found
+            yield AtRate(part=part, measurement=_measure(asked, cluster, at))
 
 
 def _measure(asked: Asked, cluster: DevCluster, shape: Shape) -> Measurement:

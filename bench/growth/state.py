@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -30,9 +31,10 @@ NEEDED: Final = 3.0
 TOLD_EVERY_S: Final = 5.0
 
 
-def measure(asked: Asked) -> list[State]:
+def measure(asked: Asked) -> Iterator[State]:
     """All sizes, one after the other. Raises SectionFailed."""
-    return [_measure(asked, entries, value_bytes) for entries, value_bytes in asked.sizes]
+    for entries, value_bytes in asked.sizes:
+        yield _measure(asked, entries, value_bytes)
 
 
 def _measure(asked: Asked, entries: int, value_bytes: int) -> State:

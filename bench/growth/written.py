@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -62,9 +62,10 @@ class _Bytes:
             self._wal = None
 
 
-def measure(asked: Asked) -> list[Written]:
+def measure(asked: Asked) -> Iterator[Written]:
     """For small and large values, each on a fresh cluster. Raises SectionFailed, and what a load raises."""
-    return [_measure(asked, value_bytes) for value_bytes in asked.values]
+    for value_bytes in asked.values:
+        yield _measure(asked, value_bytes)
 
 
 def _measure(asked: Asked, value_bytes: int) -> Written:
@@ -95,7 +96,7 @@ def _load(asked: Asked, cluster: DevCluster, shape: Shape, watched: _Bytes) -> L
     return run_load(command, asked.seconds + asked.warm_up + BEYOND_SECONDS, watched)
 
 
-def measure_snapshot(asked: Asked) -> list[CaughtUp]:
+def measure_snapshot(asked: Asked) -> Iterator[CaughtUp]:
     """What a node takes in that was away while others wrote. Raises SectionFailed."""
     puts, value_bytes, keys, groups = asked.missed
     say(f"snapshot: {puts:,} puts of {value_bytes:,} bytes while one of three nodes is away")
@@ -112,7 +113,7 @@ def measure_snapshot(asked: Asked) -> list[CaughtUp]:
             received_bytes=received_bytes(pid), kernel_bytes=spent(pid).written_bytes,
         )  # fmt: skip
     say(f"snapshot: caught up after {took:.1f} s by {installed} snapshots")
-    return [found]
+    yield found
 
 
 async def _write(url: str, puts: int, value_bytes: int, keys: int) -> None:

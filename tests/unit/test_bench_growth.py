@@ -220,3 +220,13 @@ def test_a_wrong_option_is_told_in_a_line(
         code = int(end.code or 0)
     assert code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_section_that_fails_is_told_and_the_exit_code_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "growth.json"
+    code = main(["--only", "state", "--sizes", "1000", "--data", str(tmp_path), "--report", str(file)])
+    assert code == 1
+    assert "state: not measured: 3000.0 GB are needed in" in capsys.readouterr().err
+    assert file.read_text().endswith("</html>\n")
