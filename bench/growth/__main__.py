@@ -80,7 +80,7 @@ def _found(arguments: argparse.Namespace) -> tuple[Growth, list[str]]:
         return read(arguments.read), []
     asked = Asked(
         sizes=_sizes(arguments), seconds=arguments.seconds, values=arguments.values,
-        compaction_seconds=arguments.compaction_seconds,
+        compaction_seconds=arguments.compaction_seconds, parts=[one / 100 for one in arguments.percent],
         idle_seconds=arguments.idle_seconds, idle_groups=arguments.idle_groups, groups=arguments.groups,
         nodes=arguments.nodes, port=arguments.port, data=arguments.data, missed=arguments.missed,
         compaction_keys=arguments.compaction_keys,
@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--small-bytes", "of each value of those", type=count, default=100)
     add("--seconds", "of each load", type=seconds, default=10.0)
     add("--values", "sizes for which bytes are counted", type=counts, default="128,4096", metavar="BYTES")
+    add("--percent", "of the peak, by commas", type=numbers, default="10,50,80")
     add("--compaction-seconds", "of the load while RocksDB compacts", type=seconds, default=60.0)
     add("--compaction-keys", "that it writes", type=count, default=Asked.compaction_keys)
     add("--idle-seconds", "for which idle nodes are watched", type=seconds, default=20.0)

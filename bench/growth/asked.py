@@ -24,6 +24,8 @@ class Asked:
     """Of each load."""
     values: Sequence[int] = (128, 4096)
     """Bytes of each value, where bytes are counted."""
+    parts: Sequence[float] = (0.1, 0.5, 0.8)
+    """Of the peak."""
     compaction_seconds: float = 60.0
     idle_seconds: float = 20.0
     idle_groups: Sequence[int] = (16, 200)

@@ -17,7 +17,6 @@ from bench.runs.scratch import a_cluster, a_directory, say
 from bench.runs.workloads import OPEN_CALLERS
 
 PEAK_CALLERS: Final = 256
-PARTS: Final = (0.1, 0.5, 0.8)
 
 
 def measure(asked: Asked) -> Iterator[AtRate]:
@@ -27,7 +26,7 @@ def measure(asked: Asked) -> Iterator[AtRate]:
         say(f"load: the peak, {PEAK_CALLERS} callers for {asked.seconds:g} s")
         peak = _measure(asked, cluster, shape)
         yield AtRate(part=1.0, measurement=peak)
-        for part in PARTS:
+        for part in asked.parts:
             at = msgspec.structs.replace(shape, callers=OPEN_CALLERS, rate=round(peak.rate * part, 1))
             say(f"load: {part:.0%} of the peak, {at.rate:,.0f} calls a second")
             yield AtRate(part=part, measurement=_measure(asked, cluster, at))
