@@ -23,6 +23,7 @@ _WAITS: Final = frozenset({
     "PyThread_acquire_lock_timed", "select", "poll",
 })  # fmt: skip
 """Frames in which nothing runs: a profiler that stops the process to look finds it there."""
+_NAMELESS: Final = ("0x", "[unknown]")
 _OFFSET: Final = re.compile(r"\+0x[0-9a-f]+$")
 _CALLS: Final = frozenset({
     "read", "readv", "write", "writev", "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg",
@@ -138,12 +139,10 @@ def _module(path: str) -> str:
 
 def _merged(frames: Iterable[Frame]) -> Stack:
     """Without repetitions of one and the same, a compiled function and what converts its arguments, and
-    without what has no name before all that has."""
+    without what has no name."""
     found: list[Frame] = []
     for frame in frames:
-        if not found and frame.name.startswith("0x"):
-            continue
-        if not found or found[-1] != frame:
+        if not frame.name.startswith(_NAMELESS) and (not found or found[-1] != frame):
             found.append(frame)
     return tuple(found)
 
