@@ -17,8 +17,8 @@ from bench.growth.results import Growth, read
 pytestmark = pytest.mark.cluster
 
 SMALL = [
-    "--sizes", "0.002", "--values", "128", "--seconds", "0.2", "--compaction-seconds", "1",
-    "--compaction-keys", "500", "--idle-seconds", "0.2", "--idle-groups", "2", "--groups", "2",
+    "--sizes", "0.002", "--values", "128", "--seconds", "0.1", "--compaction-seconds", "1",
+    "--compaction-keys", "500", "--idle-seconds", "0.1", "--idle-groups", "2", "--groups", "2",
     "--nodes", "1", "--percent", "50", "--missed", "300,4000,100,1",
 ]  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_parts_of_the_peak_are_called_at_their_rates(growth: Growth) -> None:
     assert (peak.part, half.part) == (1.0, 0.5)
     assert peak.measurement.shape.rate is None
     assert half.measurement.shape.rate == pytest.approx(peak.measurement.rate * 0.5, abs=0.1)
-    load, due = half.measurement.load, (half.measurement.shape.rate or 0) * 0.2
+    load, due = half.measurement.load, (half.measurement.shape.rate or 0) * 0.1
     assert load.operations + load.extra.get("given_up_calls", 0) == pytest.approx(due, abs=2)
 
 
@@ -105,7 +105,7 @@ def test_kept_figures_are_shown_again(
 def test_a_budget_adds_up_and_a_profile_tells_where_the_nodes_spend_it(tmp_path: Path) -> None:
     profiler = next((name for name, one in PROFILERS.items() if one().missing() is None), "none")
     file, page, flames = tmp_path / "budget.json", tmp_path / "budget.html", tmp_path / "flames"
-    asked = ["--callers", "8", "--groups", "2", "--nodes", "1", "--seconds", "1", "--data", str(tmp_path)]
+    asked = ["--callers", "8", "--groups", "2", "--nodes", "1", "--seconds", "0.5", "--data", str(tmp_path)]
     drawn = ["--flame", str(flames)] if profiler != "none" else []
     kept = ["--json", str(file), "--report", str(page)]
     assert budget_main([*asked, "--profiler", profiler, *drawn, *kept]) == 0
