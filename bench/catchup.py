@@ -10,23 +10,25 @@ from __future__ import annotations
 import argparse
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import trio
 from hdrh.histogram import HdrHistogram
 
+from bench.processes.nodes import COMMAND, environment
 from router.client import Client, connect
 
 NAMES: Final = ("n1", "n2", "n3")
 WRITERS: Final = 128
-READY_S: Final = 60.0
+STOP_S: Final = 60.0
+UNDER_WAY: Final = 50
+"""Entries that a node lacks which has caught up, while others write."""
 
 
 class Nodes:
@@ -41,32 +43,42 @@ class Nodes:
         return "quorate://" + ",".join(f"127.0.0.1:{self._port + NAMES.index(name)}" for name in names)
 
     def start(self, name: str) -> float:
-        """Starts a node; returns the seconds until it serves."""
+        """Starts a node; returns when, by ``time.monotonic``."""
+        log = self._log(name)
         cluster = ",".join(f"{one}=127.0.0.1:{self._port + 100 + NAMES.index(one)}" for one in self._names)
-        self._running[name] = subprocess.Popen(
-            [sys.executable, "-m", "ops.main", "serve", "--name", name, "--data", str(self.data / name),
-             "--listen", f"127.0.0.1:{self._port + NAMES.index(name)}", "--cluster", cluster,
-             "--groups", str(self._groups), "--log-level", "warning"],
-            stdout=subprocess.PIPE,
-        )  # fmt: skip
+        with log.open("ab") as errors:
+            self._running[name] = self._process(name, cluster, errors)
         return time.monotonic()
 
+    def _process(self, name: str, cluster: str, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*COMMAND, "serve", "--name", name, "--data", str(self.data / name),
+             "--listen", f"127.0.0.1:{self._port + NAMES.index(name)}", "--cluster", cluster,
+             "--groups", str(self._groups), "--log-level", "warning"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment(),
+        )  # fmt: skip
+
+    def _log(self, name: str) -> Path:
+        return self.data / f"{name}.log"
+
     def wait(self, name: str) -> None:
-        """Until it serves."""
+        """Until it serves. Raises RuntimeError if it does not."""
         stdout = self._running[name].stdout
         if stdout is None or not stdout.readline().startswith(b"ready"):
-            raise SystemExit(f"{name} did not start")
+            said = self._log(name).read_text(errors="replace").strip().splitlines()
+            raise RuntimeError(f"{name} did not start: {said[-1] if said else 'it said nothing'}")
 
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends a node and waits for that."""
         process = self._running.pop(name)
         process.send_signal(number)
-        process.wait(timeout=30)
+        process.wait(timeout=STOP_S)
+        if process.stdout is not None:
+            process.stdout.close()
 
-    def memory_mb(self, name: str) -> float:
-        """Resident memory of a node."""
-        status = Path(f"/proc/{self._running[name].pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+    def pid(self, name: str) -> int:
+        """Of a node that runs."""
+        return self._running[name].pid
 
     def stop_all(self) -> None:
         """Ends every node."""
@@ -75,9 +87,11 @@ class Nodes:
 
 
 @contextmanager
-def nodes(port: int, groups: int, names: Sequence[str] = NAMES) -> Iterator[Nodes]:
+def nodes(
+    port: int, groups: int, names: Sequence[str] = NAMES, parent: Path | None = None
+) -> Iterator[Nodes]:
     """Nodes in a directory of their own, started and, in the end, stopped."""
-    with tempfile.TemporaryDirectory(prefix="quorate-") as data:
+    with tempfile.TemporaryDirectory(prefix="quorate-", dir=parent) as data:
         found = Nodes(Path(data), port, groups, names)
         try:
             for name in names:
@@ -146,14 +160,14 @@ async def _status(url: str) -> Mapping[str, Any]:
         return await client.status()
 
 
-async def _caught_up(cluster: Nodes) -> tuple[int, int]:
-    """Once no snapshot is on its way and node n3 has applied what n1 has: snapshots installed there, entries
-    that it lacks."""
+async def caught_up(cluster: Nodes, lacks_max: int) -> tuple[int, int]:
+    """Once no snapshot is on its way and node n3 has applied what n1 has, but for a few entries that are
+    under way if others write: snapshots installed there, entries that it lacks."""
     while True:
         here, there = await _status(cluster.url("n1")), await _status(cluster.url("n3"))
         applied = {one["group"]: one["applied"] for one in there["groups"]}
         lacks = sum(max(one["applied"] - applied.get(one["group"], 0), 0) for one in here["groups"])
-        if lacks < 50:
+        if lacks <= lacks_max:
             return there["snapshots"]["installed"], lacks
         await trio.sleep(0.1)
 
@@ -181,7 +195,7 @@ async def run(arguments: argparse.Namespace) -> None:
                 began = cluster.start("n3")
                 await trio.to_thread.run_sync(cluster.wait, "n3")
                 ready_s = time.monotonic() - began
-                installed, lacks = await _caught_up(cluster)
+                installed, lacks = await caught_up(cluster, UNDER_WAY)
                 show("while it catches up", callers.take())
                 print(f"serves after {ready_s:.1f} s, has caught up after {time.monotonic() - began:.1f} s, "
                       f"{installed} snapshots, lacks {lacks}", flush=True)  # fmt: skip
@@ -207,7 +221,10 @@ def main() -> None:
     parser.add_argument("--pause-ms", type=float, default=5)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--port", type=int, default=30100)
-    trio.run(run, parser.parse_args())
+    try:
+        trio.run(run, parser.parse_args())
+    except RuntimeError as error:
+        raise SystemExit(f"bench.catchup: {error}") from None
 
 
 if __name__ == "__main__":

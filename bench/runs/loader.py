@@ -77,7 +77,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         load = trio.run(measure, arguments, print_begun)
     except Exception as error:
-        cause = _first(error)
+        cause = first_cause(error)
         if not isinstance(cause, FAILURES):
             raise
         text = " ".join(str(cause).split())
@@ -89,7 +89,7 @@ def main(given: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _first(error: BaseException) -> BaseException:
+def first_cause(error: BaseException) -> BaseException:
     """The first of a group of errors that is none itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

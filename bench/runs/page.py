@@ -12,7 +12,7 @@ from bench.runs.merging import Merged
 from bench.runs.panels import Panel, panels
 from bench.runs.plots import COLOURS
 from bench.runs.ratios import headline, times_better
-from bench.runs.results import Run, SubjectInfo
+from bench.runs.results import Machine, Run, SubjectInfo
 from bench.runs.shapes import loads_told, shared
 from bench.runs.summary import failure_told, figure_told, times_told
 from bench.runs.targets import BASE, Reached, reached
@@ -69,12 +69,21 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return f'<div class="scroll"><table>{inner}</table></div>'
 
 
-def _text(text: str, tag: str = "td") -> str:
+def plots(shown: Iterable[Panel]) -> str:
+    """Plots beside and below one another."""
+    figures = "".join(
+        f"<figure><figcaption><b>{escape(one.title)}</b>{escape(one.about)}</figcaption>{one.svg}</figure>"
+        for one in shown
+    )
+    return f'<div class="plots">{figures}</div>' if figures else ""
+
+
+def text_cell(text: str, tag: str = "td") -> str:
     """A cell that may take several lines."""
     return f'<{tag} class="text">{escape(text)}</{tag}>'
 
 
-def _word(text: str, tag: str = "td") -> str:
+def word_cell(text: str, tag: str = "td") -> str:
     """A cell of a text that takes one line."""
     return f'<{tag} class="word">{escape(text)}</{tag}>'
 
@@ -114,14 +123,17 @@ def _warning(runs: Sequence[Run]) -> str:
 
 def _systems(merged: Merged) -> str:
     rows = [
-        (f"<th>{_swatch(merged, one)}</th>", _text(one.title), _text(one.version), _text(one.note))
+        (f"<th>{_swatch(merged, one)}</th>", *map(text_cell, (one.title, one.version, one.note)))
         for one in merged.subjects
     ]
     rows += [
-        (f"<th>{escape(one.name)}</th>", _text(one.title), _word("missing"), _text(one.missing or ""))
+        (
+            f"<th>{escape(one.name)}</th>", text_cell(one.title), word_cell("missing"),
+            text_cell(one.missing or ""),
+        )
         for one in merged.missing
-    ]
-    words = [_word(one, "th") for one in ("system", "version", "note")]
+    ]  # fmt: skip
+    words = [word_cell(one, "th") for one in ("system", "version", "note")]
     return "<h2>Systems</h2>" + table(["", *words], rows)
 
 
@@ -131,15 +143,15 @@ def _targets(found: Sequence[Reached]) -> str:
     met = sum(one.is_met for one in found)
     rows = [
         (
-            _word(one.target.workload, "th"), f"{one.target.callers:,}", f"{one.target.groups}",
-            f"{one.target.nodes}", _word(one.target.figure),
-            _text(one.target.limit_told), _word(one.peer or ""),
+            word_cell(one.target.workload, "th"), f"{one.target.callers:,}", f"{one.target.groups}",
+            f"{one.target.nodes}", word_cell(one.target.figure),
+            text_cell(one.target.limit_told), word_cell(one.peer or ""),
             times_told(one.value) if one.peer else figure_told(one.value),
             f'<td class="{"good" if one.is_met else "open"}">{"met" if one.is_met else "not yet"}</td>',
         )
         for one in found
     ]  # fmt: skip
-    words = [_word(one, "th") for one in ("figure", "target", "best peer")]
+    words = [word_cell(one, "th") for one in ("figure", "target", "best peer")]
     head = ["workload", "callers", "groups", "nodes", *words, "reached", ""]
     return (
         f"<h2>Targets</h2><p>{met} of {len(found)} that these runs can tell of are met. A ratio says how "
@@ -162,10 +174,10 @@ def _ratios(merged: Merged) -> str:
             ratios = [times_better(name, base, merged.find(peer.name, shape)) for peer in peers]
             if any(ratio is not None for ratio in ratios):
                 cells = (_times(ratio) for ratio in ratios)
-                rows.append((_word(workload, "th"), _word(loads[shape]), _word(name), *cells))
+                rows.append((word_cell(workload, "th"), word_cell(loads[shape]), word_cell(name), *cells))
     if not rows:
         return ""
-    words = [_word(one, "th") for one in ("load", "by")]
+    words = [word_cell(one, "th") for one in ("load", "by")]
     return (
         f"<h2>{escape(merged.base)} beside each</h2><p>How many times better it is by the figure named; "
         "below 1 it is the worse one. Mind the notes above on what a system does not do.</p>"
@@ -183,14 +195,10 @@ def _workload(merged: Merged, workload: str, shown: Iterator[Panel]) -> str:
     known = WORKLOADS.get(workload)
     about = f"One operation: {known.title}. " if known else ""
     legend = "".join(f"<span>{_swatch(merged, one)}</span>" for one in merged.of(workload))
-    plots = "".join(
-        f"<figure><figcaption><b>{escape(one.title)}</b>{escape(one.about)}</figcaption>{one.svg}</figure>"
-        for one in shown
-    )
     return (
         f'<section id="{escape(workload)}"><h2>{escape(workload)}</h2>'
         f"<p>{escape(about)}All loads: {escape(shared(merged.shapes(workload)))}.</p>"
-        f'<div class="legend">{legend}</div><div class="plots">{plots}</div>'
+        f'<div class="legend">{legend}</div>{plots(shown)}'
         f"{_details(merged, workload)}</section>"
     )
 
@@ -212,12 +220,12 @@ def _details(merged: Merged, workload: str) -> str:
     ]
     rows = [
         (
-            _word(loads[one.shape], "th"), _word(one.subject), f"{len(one.measurements)}",
+            word_cell(loads[one.shape], "th"), word_cell(one.subject), f"{len(one.measurements)}",
             *(_spread(one.figures.get(name)) for name in names),
         )
         for one in groups
     ]  # fmt: skip
-    head = ["load", _word("system", "th"), "repeats", *map(escape, names)]
+    head = ["load", word_cell("system", "th"), "repeats", *map(escape, names)]
     said = "all figures: median, and from the least to the most"
     return f"<details><summary>{said}</summary>{table(head, rows)}</details>"
 
@@ -239,12 +247,14 @@ def _failures(merged: Merged) -> str:
 
 def _origin(runs: Sequence[Run]) -> str:
     """Where the figures come from, and what repeats them."""
-    parts = ["<h2>Where it ran, and how to repeat it</h2>"]
-    for run in runs:
-        machine = run.machine
-        facts = (
-            f"begun {run.began}", machine.cpu, f"{machine.cores} cores", f"{machine.memory_gb:g} GB",
-            machine.system, f"Python {machine.python}", machine.disk,
-        )  # fmt: skip
-        parts.append(f"<p>{escape(' · '.join(facts))}</p><pre>{escape(run.command)}</pre>")
-    return "".join(parts)
+    told = "".join(origin(run.began, run.machine, run.command) for run in runs)
+    return f"<h2>Where it ran, and how to repeat it</h2>{told}"
+
+
+def origin(began: str, machine: Machine, command: str) -> str:
+    """Of figures that were taken together."""
+    facts = (
+        f"begun {began}", machine.cpu, f"{machine.cores} cores", f"{machine.memory_gb:g} GB",
+        machine.system, f"Python {machine.python}", machine.disk,
+    )  # fmt: skip
+    return f"<p>{escape(' · '.join(facts))}</p><pre>{escape(command)}</pre>"

@@ -26,7 +26,7 @@ from bench.runs.plots import Axis, Bar, Point, Series, bars, curves
 from bench.runs.results import Shape
 from bench.runs.shapes import DIMENSIONS, Dimension, loads_told, shared
 
-_NINES: Final = ("0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %")
+NINES: Final = ("0", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %")
 
 
 class Panel(NamedTuple):
@@ -146,7 +146,7 @@ def _distributions(where: str, known: Sequence[tuple[int, Medians]]) -> Iterator
     if lines:
         name = "Distribution of latencies"
         furthest = max(point.x for line in lines for point in line.points)
-        x = Axis("part of all calls", False, range(int(furthest) + 1), lambda at: _NINES[int(at)])
+        x = Axis("part of all calls", False, range(int(furthest) + 1), lambda at: NINES[int(at)])
         about = f"{where}; so many of all calls took no longer, of all repeats"
         yield Panel(name, about, curves(f"{name}: {where}", x, Axis("ms"), lines))
 

@@ -76,6 +76,14 @@ class Bar(NamedTuple):
     parts: Sequence[float]
     low: float | None = None
     high: float | None = None
+    colours: Sequence[int] = ()
+    """One for each part; none: shades of ``colour``."""
+
+    def drawn(self, number: int) -> tuple[str, float]:
+        """Colour and opacity of a part."""
+        if self.colours:
+            return stand_in(self.colours[number]), 1.0
+        return stand_in(self.colour), 1 / (1 + number)
 
 
 def stand_in(number: int) -> str:
@@ -83,10 +91,15 @@ def stand_in(number: int) -> str:
     return f"#fd00{0x10 + number % COLOURS:02x}"
 
 
-def curves(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
-    """Lines with their spreads as bands. Which scale ``y`` has follows from the values."""
+def curves(
+    title: str, x: Axis, y: Axis, series: Sequence[Series], marks: Sequence[tuple[float, float]] = ()
+) -> str:
+    """Lines with their spreads as bands. Which scale ``y`` has follows from the values. ``marks``: ranges of
+    ``x`` that stand out."""
     with rc_context(_SETTINGS):
         figure, axes = _axes(3.0)
+        for low, high in marks:
+            axes.axvspan(low, high, color=SOFT, alpha=0.16, linewidth=0)
         for one in series:
             points = sorted(one.points)
             xs, colour = [point.x for point in points], stand_in(one.colour)
@@ -109,9 +122,8 @@ def bars(title: str, x: Axis, rows: Sequence[Bar]) -> str:
         for at, row in enumerate(rows):
             left = 0.0
             for number, part in enumerate(row.parts):
-                axes.barh(
-                    at, part, 0.68, left, color=stand_in(row.colour), alpha=1 / (1 + number), linewidth=0
-                )
+                colour, alpha = row.drawn(number)
+                axes.barh(at, part, 0.68, left, color=colour, alpha=alpha, linewidth=0)
                 left += part
             if row.low is not None and row.high is not None:
                 axes.plot([row.low, row.high], [at, at], color=INK, linewidth=1, marker="|", markersize=5)

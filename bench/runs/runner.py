@@ -43,6 +43,33 @@ class StepFailed(Exception):
     """A measurement did not come about; the text says why."""
 
 
+class Watcher(Protocol):
+    """Who looks at processes while a load is measured."""
+
+    def begin(self, loader: int) -> None:
+        """The loader, a process, has begun; called again when its warm-up is over."""
+
+    def end(self) -> None:
+        """The measurement may be over; the last call counts."""
+
+
+class Costs:
+    """What a cluster spends."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster: Final = cluster
+        self._meter = _meter(cluster)
+        self.found: Cost | None = None
+
+    def begin(self, loader: int) -> None:
+        """From here on."""
+        self._meter = _meter(self._cluster)
+
+    def end(self) -> None:
+        """Until here."""
+        self.found = self._meter.read(self._cluster.pids)
+
+
 @dataclass(slots=True)
 class Clock:
     """How long the rest takes: as was expected, times how wrong that was so far."""
@@ -127,9 +154,13 @@ class Runner:
         try:
             command = step.subject.load(cluster, shape, plan.seconds, plan.warm_up)
             limit_s = plan.expected_s(step) + OVERTIME_SECONDS
-            load, cost = _run(command, cluster, limit_s)
+            costs = Costs(cluster)
+            load = run_load(command, limit_s, costs)
+            cost = costs.found
             if cost is None and cluster.pids and shape.workload != "recovery":
                 raise StepFailed("a server ended meanwhile")
+        except ProcessLookupError:
+            return _failed(step, shape, "a server ended meanwhile")
         except (StepFailed, RuntimeError, OSError) as error:
             return _failed(step, shape, str(error))
         return Measurement(
@@ -173,24 +204,23 @@ def _failed(step: Step, shape: Shape, reason: str) -> Failed:
 # --- One loader ---------------------------------------------------------------------------------------
 
 
-def _run(command: list[str], cluster: Cluster, limit_s: float) -> tuple[Load, Cost | None]:
-    """Runs a loader to its end. Raises StepFailed if there is no figure."""
+def run_load(command: list[str], limit_s: float, watcher: Watcher) -> Load:
+    """Runs a loader to its end. Raises StepFailed if there is no figure, and whatever the watcher does."""
     with TemporaryFile() as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment(),
             process_group=0,
         )  # fmt: skip
         try:
-            meter, cost, last = _meter(cluster), None, b""
+            watcher.begin(process.pid)
+            last = b""
             for line in _lines(process, limit_s):
                 if line.strip() == BEGUN.encode():
-                    meter = _meter(cluster)
+                    watcher.begin(process.pid)
                 elif line.strip():
                     last = line
-                    cost = meter.read(cluster.pids)
+                    watcher.end()
             code = process.wait()
-        except ProcessLookupError:
-            raise StepFailed("a server ended meanwhile") from None
         finally:
             if process.poll() is None:
                 process.kill()
@@ -198,7 +228,7 @@ def _run(command: list[str], cluster: Cluster, limit_s: float) -> tuple[Load, Co
         if code != 0:
             raise StepFailed(_last_words(errors) or f"the load ended with code {code}")
     try:
-        return msgspec.json.decode(last, type=Load), cost
+        return msgspec.json.decode(last, type=Load)
     except msgspec.DecodeError:
         raise StepFailed("the load told no figures") from None
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from bench.runs.results import Cost
 
@@ -30,13 +30,38 @@ def spent(pid: int) -> Spent:
     """What a process spent so far. Raises ProcessLookupError if there is none, or it has ended and only its
     parent has not noticed."""
     try:
-        fields = _stat(pid)
+        fields = _stat(_PROC / str(pid))
         written = _written_bytes(pid)
     except FileNotFoundError:
         fields, written = ["X"], None
     if fields[_STATE] in "ZX":
         raise ProcessLookupError(f"there is no process {pid}")
     return Spent((int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS, written)
+
+
+class ThreadTimes(NamedTuple):
+    """Processor time of one thread, in seconds."""
+
+    name: str
+    user: float
+    system: float
+
+
+def threads(pid: int) -> dict[int, ThreadTimes]:
+    """What each thread of a process spent so far, the first one by the number of the process. Raises
+    ProcessLookupError if there is no such process."""
+    found = {}
+    try:
+        for entry in (_PROC / str(pid) / "task").iterdir():
+            try:
+                fields, name = _stat(entry), (entry / "comm").read_text().strip()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # A thread that has ended.
+            user, system = int(fields[_USER]) / _TICKS, int(fields[_SYSTEM]) / _TICKS
+            found[int(entry.name)] = ThreadTimes(name, user, system)
+    except FileNotFoundError:
+        raise ProcessLookupError(f"there is no process {pid}") from None
+    return found
 
 
 def resident_mb(pid: int) -> float:
@@ -50,7 +75,7 @@ def resident_mb(pid: int) -> float:
 
 def age_s(pid: int) -> float:
     """Seconds since a process was started. Raises FileNotFoundError if there is none."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(_stat(pid)[_STARTED]) / _TICKS
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(_stat(_PROC / str(pid))[_STARTED]) / _TICKS
 
 
 def command_line(pid: int) -> bytes:
@@ -72,9 +97,9 @@ def processes_of(command: bytes) -> list[int]:
     return found
 
 
-def _stat(pid: int) -> list[str]:
-    text = (_PROC / str(pid) / "stat").read_text()
-    return text.rpartition(")")[2].split()
+def _stat(process: Path) -> list[str]:
+    """Of a process or a thread, by its directory."""
+    return (process / "stat").read_text().rpartition(")")[2].split()
 
 
 def _written_bytes(pid: int) -> int | None:

@@ -1,0 +1,1 @@
+"""Where the processor time of one write goes: ``python -m bench.budget``."""

@@ -1,0 +1,1 @@
+"""How what Quorate costs grows with what it holds and does: ``python -m bench.growth``."""
