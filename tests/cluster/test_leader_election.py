@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -43,9 +43,13 @@ class Contender:
             self._said.put((self.name, line.rstrip("\n")))
 
     def end(self, number: int) -> int:
-        self.process.send_signal(number)
         try:
-            return self.process.wait(timeout=30)
+            for _ in range(5):
+                self.process.send_signal(number)
+                # Python drops an interrupt that comes while it cleans up after an import: then again.
+                with suppress(subprocess.TimeoutExpired):
+                    return self.process.wait(timeout=6)
+            raise AssertionError(f"{self.name} did not end")
         finally:
             self.process.kill()  # Nothing stays behind, the thread that reads included.
             self._reader.join()

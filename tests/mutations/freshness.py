@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from primitives.history import MARK
 from raftgroup.types import Index
 from router import session_watches
+from router.session_network import Outgoing
 from router.session_reads import GroupReads
 from router.session_streams import Stream
 from router.watchframes import Mark, WireEvent
@@ -23,14 +23,15 @@ from tests.mutations.suites import READS, WATCHES
     rule="for no client time goes back", suites=READS,
 )  # fmt: skip
 def _read_forgets_what_was_seen(patch: Patch) -> None:
-    take = GroupReads.take
+    give = GroupReads.give
 
-    def forgetful(self: GroupReads, now_ms: int) -> Iterator[Any]:
+    def forgetful(self: GroupReads, now_ms: int, outgoing: Outgoing) -> bool:
         seen, self.session.seen = self.session.seen, 0
-        yield from take(self, now_ms)
+        whole = give(self, now_ms, outgoing)
         self.session.seen = max(seen, self.session.seen)
+        return whole
 
-    patch.setattr(GroupReads, "take", forgetful)
+    patch.setattr(GroupReads, "give", forgetful)
 
 
 @mutation(
