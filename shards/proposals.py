@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from primitives.records import Record, encode_entry
 from raftgroup.replica import Replica
@@ -19,12 +19,8 @@ PROPOSALS_MAX: Final = 16384
 PROPOSAL_BYTES_MAX: Final = 64 << 20
 
 
-class Proposal(NamedTuple):
-    """A record, as bytes and decoded, with whoever is to be answered."""
-
-    data: bytes
-    record: Record
-    origin: Origin
+Proposal = tuple[bytes, Record, Origin]
+"""A record, as bytes and decoded, with whoever is to be answered."""
 
 
 class Proposals:
@@ -49,7 +45,7 @@ class Proposals:
 
     def add(self, data: bytes, record: Record, origin: Origin) -> None:
         """Puts a record into the next entry."""
-        self._queue.append(tuple.__new__(Proposal, (data, record, origin)))
+        self._queue.append((data, record, origin))
         self._bytes += len(data)
 
     def enter(self, replica: Replica, log_time_ms: int, waiters: Waiters) -> None:
