@@ -115,7 +115,7 @@ def _head(merged: Merged) -> str:
 
 
 def _warning(runs: Sequence[Run]) -> str:
-    if all(run.machine == runs[0].machine for run in runs):
+    if all(run.machine.is_like(runs[0].machine) for run in runs):
         return ""
     text = "Not all of these runs are of one machine: figures of different runs differ for that, too."
     return f'<p><em class="bad">{text}</em></p>'

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
+from msgspec import structs
 
 VERSION: Final = 1
 """Of the files. A file of another version is refused."""
@@ -117,6 +118,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     python: str
     disk: str
+    """Its file system and device, and after a comma how long a sync took just then."""
+
+    def is_like(self, other: Machine) -> bool:
+        """Whether that is the same machine, whatever syncs took."""
+        mine, others = (structs.replace(one, disk=one.disk.rpartition(", ")[0]) for one in (self, other))
+        return mine == others
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

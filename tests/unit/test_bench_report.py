@@ -248,6 +248,14 @@ def test_runs_of_several_machines_are_shown_with_a_warning() -> None:
     assert "Not all of these runs are of one machine" in text
 
 
+def test_a_machine_is_the_same_whatever_a_sync_took_just_then() -> None:
+    slower = msgspec.structs.replace(MACHINE, disk=MACHINE.disk.rpartition(", ")[0] + ", 999 µs a sync")
+    assert slower != MACHINE and slower.is_like(MACHINE)
+    text = page(merge([few(("quorate", 100.0)), few(("etcd", 50.0), machine=slower)], "quorate"))
+    assert "Not all of these runs are of one machine" not in text
+    assert not msgspec.structs.replace(MACHINE, disk="xfs on another, 1 µs a sync").is_like(MACHINE)
+
+
 # --- The command --------------------------------------------------------------------------------------
 
 
