@@ -22,6 +22,7 @@ import trio
 from hdrh.histogram import HdrHistogram
 
 from bench.processes.nodes import COMMAND, environment
+from bench.runs.ending import end_by_term
 from router.client import Client, connect
 
 NAMES: Final = ("n1", "n2", "n3")
@@ -228,4 +229,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_by_term()
     main()

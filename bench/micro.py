@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.micro_steps import STEPS
+from bench.runs.arguments import count
 from bench.runs.recording import settle_process
 
 COUNTED: Final = (500, 1500)
@@ -65,8 +66,8 @@ def _executed(step: str, count: int, *, run: bool) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.micro", description="Costs of a command's steps.")
     parser.add_argument("--only", choices=list(STEPS), action="append", help="a step; may be repeated")
-    parser.add_argument("--count", type=int, default=20_000, help="commands of a run (default 20,000)")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of which the best counts (default 5)")
+    parser.add_argument("--count", type=count, default=20_000, help="commands of a run (default 20,000)")
+    parser.add_argument("--repeats", type=count, default=5, help="runs of which the best counts (default 5)")
     parser.add_argument("--instructions", action="store_true", help="count instructions, by valgrind")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--prepare-only", action="store_true", help=argparse.SUPPRESS)

@@ -26,11 +26,12 @@ from bench.budget.profilers import PROFILERS, CannotProfile, Profiler, choose
 from bench.budget.results import CLIENT, Budget
 from bench.budget.shown import flame_name, section
 from bench.budget.stacks import Profile, collapsed
-from bench.runs.arguments import count, counts, directory, option, seconds
+from bench.runs.arguments import count, counts, directory, new_file, option, seconds
+from bench.runs.ending import end_by_term
 from bench.runs.loader import first_cause
 from bench.runs.machine import describe
 from bench.runs.quorate_subject import product
-from bench.runs.results import Shape
+from bench.runs.results import Shape, keep
 from bench.runs.runner import StepFailed
 from bench.runs.scratch import a_cluster, a_directory, say
 from bench.runs.sections import page, show
@@ -44,9 +45,6 @@ def main(given: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = _parser()
     arguments = parser.parse_args(given)
-    for file in (arguments.json, arguments.report):
-        if file is not None and not file.parent.is_dir():
-            parser.error(f"{file}: there is no directory {file.parent}")
     profiler, why = _profiler(arguments.profiler)
     if profiler is None:
         say(f"without a profiler the program's own time is not told apart: {why}")
@@ -65,7 +63,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return 1
     found = section(budget)
     if arguments.json is not None:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(budget), indent=1) + b"\n")
+        keep(arguments.json, msgspec.json.format(msgspec.json.encode(budget), indent=1) + b"\n")
     if arguments.report is not None:
         about = f"{budget.product}. One machine, three nodes and the client on it."
         text = page("One write", about, [found], budget.began, budget.machine, budget.command)
@@ -130,11 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--nodes", "of the cluster", type=count, default=3)
     add("--profiler", "of the program's own time", choices=("auto", *PROFILERS, "none"), default="auto")
     add("--data", "where nodes have their data, in a fresh directory", type=directory, metavar="DIR")
-    add("--json", "keep the figures", type=Path, metavar="FILE")
-    add("--report", "one page with the bars", type=Path, metavar="PAGE.html")
+    add("--json", "keep the figures", type=new_file, metavar="FILE")
+    add("--report", "one page with the bars", type=new_file, metavar="PAGE.html")
     add("--flame", "flame graphs, and collapsed stacks", type=Path, metavar="DIR")
     return made
 
 
 if __name__ == "__main__":
+    end_by_term()
     sys.exit(main())

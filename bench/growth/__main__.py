@@ -23,7 +23,8 @@ from bench.growth import compaction, idle, loads, state, written
 from bench.growth.asked import Asked, SectionFailed
 from bench.growth.results import Growth, read, write
 from bench.growth.shown import sections
-from bench.runs.arguments import count, counts, directory, numbers, option, seconds
+from bench.runs.arguments import count, counts, directory, new_file, numbers, option, seconds
+from bench.runs.ending import end_by_term
 from bench.runs.loader import first_cause
 from bench.runs.machine import describe
 from bench.runs.quorate_subject import product
@@ -50,9 +51,6 @@ def main(given: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(given)
     try:
-        for file in (arguments.json, arguments.report):
-            if file is not None and not file.parent.is_dir():
-                raise ValueError(f"{file}: there is no directory {file.parent}")
         growth, failed = _found(arguments)
         if arguments.json is not None:
             write(growth, arguments.json)
@@ -140,8 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--nodes", "of clusters under load, and of idle ones", type=count, default=3)
     add("--port", "of nodes started one by one, the first; else what is free", type=count)
     add("--data", "where nodes have their data, in fresh directories", type=directory, metavar="DIR")
-    add("--json", "keep the figures", type=Path, metavar="FILE")
-    add("--report", "one page with plots", type=Path, metavar="PAGE.html")
+    add("--json", "keep the figures", type=new_file, metavar="FILE")
+    add("--report", "one page with plots", type=new_file, metavar="PAGE.html")
     add("--read", "show kept figures, and measure nothing", type=Path, metavar="FILE")
     return made
 
@@ -162,4 +160,5 @@ def _missed(text: str) -> tuple[int, int, int, int]:
 
 
 if __name__ == "__main__":
+    end_by_term()
     sys.exit(main())

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from bench.runs.results import Machine, Measurement
+from bench.runs.results import Machine, Measurement, keep
 
 VERSION: Final = 1
 """Of the files. A file of another version is refused."""
@@ -147,9 +147,7 @@ class Growth(msgspec.Struct, kw_only=True):
 
 def write(growth: Growth, path: Path) -> None:
     """Writes the file, all of it or nothing; raises OSError."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(growth), indent=1) + b"\n")
-    beside.replace(path)
+    keep(path, msgspec.json.format(msgspec.json.encode(growth), indent=1) + b"\n")
 
 
 def read(path: Path) -> Growth:

@@ -53,6 +53,16 @@ def count(text: str) -> int:
     return found[0]
 
 
+def new_file(text: str) -> Path:
+    """Where a file may be made, or made anew."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a directory; name a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no directory {path.parent}")
+    return path
+
+
 def directory(text: str) -> Path:
     """One that is there."""
     if not Path(text).is_dir():

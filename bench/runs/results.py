@@ -142,10 +142,20 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(run: Run, path: Path) -> None:
-    """Writes the file, all of it or nothing; raises OSError."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
-    beside.replace(path)
+    """Writes the file, see :func:`keep`."""
+    keep(path, msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Writes a file, all of it or nothing, where links lead. What is there and is no file, as a device, is
+    written to. Raises OSError."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)
+        return
+    beside = target.with_name(target.name + ".new")
+    beside.write_bytes(data)
+    beside.replace(target)
 
 
 def read(path: Path) -> Run:

@@ -208,6 +208,8 @@ def test_a_page_holds_the_sections_that_were_measured(shown: dict[str, Section])
         (["--seconds", "0"], "expected numbers above 0"),
         (["--missed", "1,2"], "expected four numbers by commas"),
         (["--data", "/nowhere"], "there is no directory /nowhere"),
+        (["--json", "/"], "/ is a directory; name a file"),
+        (["--report", "/nowhere/page.html"], "there is no directory /nowhere"),
         (["--read", "/nowhere"], "No such file"),
     ],
 )
