@@ -96,10 +96,11 @@ def test_killed_writer_finds_all_that_was_synced_time_and_again(tmp_path: Path) 
         found = check(tmp_path / "data", told)
 
 
-def test_log_of_a_killed_writer_is_without_a_fault(tmp_path: Path) -> None:
+def test_log_of_a_killed_writer_is_sound_but_for_a_last_write_cut_short(tmp_path: Path) -> None:
     run_and_kill(tmp_path / "data", 30)
     verdict = judge(tmp_path / "data" / "rocks")
-    assert verdict.fault is None
+    # A kill may stop the kernel within the copying of a write: then the last batch is cut short.
+    assert verdict.fault is None or (verdict.resumed is None and not verdict.beyond)
     assert verdict.synced > 0
     assert verdict.last is not None
     assert verdict.last >= verdict.synced
