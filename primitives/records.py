@@ -68,8 +68,11 @@ class SessionOp:
 
 
 COMMAND_HEADER: Final = struct.Struct(">B16sQHIQQHQHBBHH")
+_COMMAND_HEAD: Final = struct.Struct(COMMAND_HEADER.format[:8])
+"""Its part that is the same for many commands: kind, session, number, slot and epoch."""
+_COMMAND_REST: Final = struct.Struct(f">{COMMAND_HEADER.format[8:]}")
 _COMMAND: Final = struct.Struct(">x16sQHIQQ10sHBBHH")
-"""The same, as it is read: without the kind, and with the primitive's id in one."""
+"""The whole, as it is read: without the kind, and with the primitive's id in one."""
 QUERY_HEADER: Final = struct.Struct(">BHIHQHBBBQH")
 _QUERY: Final = struct.Struct(">xHI10sHBBBQH")
 """Likewise."""
@@ -215,19 +218,23 @@ def _pack_arguments(args: list[Any]) -> bytes:
     return data
 
 
+def command_head(session_id: bytes, number: int, slot: int, epoch: int) -> bytes:
+    """What the records of a session's commands in a slot begin with."""
+    return _COMMAND_HEAD.pack(Kind.COMMAND, session_id, number, slot, epoch)
+
+
 def join_command(
-    session_id: bytes, number: int, slot: int, epoch: int, sequence: int, acknowledged: int,
-    primitive: PrimitiveId, partition: int, type: int, op: int, exceptions: tuple[int, ...], args: bytes,
-    body: bytes,
+    head: bytes, sequence: int, acknowledged: int, primitive: PrimitiveId, partition: int, type: int, op: int,
+    exceptions: tuple[int, ...], args: bytes, body: bytes,
 ) -> bytes:  # fmt: skip
-    """The record of a command whose arguments are an envelope already, of at most ``ARGUMENT_BYTES_MAX``."""
-    header = COMMAND_HEADER.pack(
-        Kind.COMMAND, session_id, number, slot, epoch, sequence, acknowledged, primitive[0], primitive[1],
-        partition, type, op, len(exceptions), len(args),
-    )  # fmt: skip
+    """The record of a command whose arguments are an envelope already, of at most ``ARGUMENT_BYTES_MAX``.
+    ``head`` is of :func:`command_head`."""
+    rest = _COMMAND_REST.pack(
+        sequence, acknowledged, primitive[0], primitive[1], partition, type, op, len(exceptions), len(args)
+    )
     if exceptions:
-        return b"".join((header, struct.pack(f">{len(exceptions)}Q", *exceptions), args, body))
-    return b"".join((header, args, body))
+        rest += struct.pack(f">{len(exceptions)}Q", *exceptions)
+    return b"".join((head, rest, args, body))
 
 
 def join_query(
@@ -243,7 +250,8 @@ def join_query(
 
 def encode_command(command: Command) -> bytes:
     """The record of ``command``; raises ``TooLarge`` for arguments over ``ARGUMENT_BYTES_MAX``."""
-    return join_command(*command[:-2], _pack_arguments(command.args), command.body)
+    head = command_head(*command[:4])
+    return join_command(head, *command[4:-2], _pack_arguments(command.args), command.body)
 
 
 def encode_query(query: Query) -> bytes:

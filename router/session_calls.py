@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any, Final
 
 from primitives.errors import ERRORS, Code, QuorateError, SessionLost
 from primitives.handle import Reference
 from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
 from primitives.position import Position
-from primitives.records import COMMAND_HEADER, Answer, Kind, Read, SessionOp, Type, join_query
+from primitives.records import COMMAND_HEADER, Answer, Read, SessionOp, Type, join_command, join_query
 
 RECORD_OVERHEAD_BYTES: Final = COMMAND_HEADER.size + 16
 """About what a request takes beside its arguments and its body."""
 NO_ARGUMENTS: Final = b"\x80"
 """The envelope of no arguments."""
-
-_HEAD: Final = struct.Struct(COMMAND_HEADER.format[:8])
-"""What is the same for many commands: kind, session, number, slot and epoch."""
-_REST: Final = struct.Struct(f">{COMMAND_HEADER.format[8:]}")
-
-
-def command_head(session_id: bytes, number: int, slot: int, epoch: int) -> bytes:
-    """What the record of a command begins with."""
-    return _HEAD.pack(Kind.COMMAND, session_id, number, slot, epoch)
 
 
 class CallKind:
@@ -131,18 +121,14 @@ class Call:
 
     def command_record(self, head: bytes, acknowledged: int, exceptions: tuple[int, ...]) -> bytes:
         """The command's record under its number; a no-op of that number if it was called off. ``head`` is of
-        :func:`command_head`."""
+        :func:`records.command_head`."""
         type_, op, args, body = self.type, self.op, self.args, self.body
         if self.called_off:
             type_, op, args, body = Type.SESSION, SessionOp.NOOP, NO_ARGUMENTS, b""
-        primitive = self.primitive
-        rest = _REST.pack(
-            self.sequence, acknowledged, primitive[0], primitive[1], self.partition, type_, op,
-            len(exceptions), len(args),
+        return join_command(
+            head, self.sequence, acknowledged, self.primitive, self.partition, type_, op, exceptions, args,
+            body,
         )  # fmt: skip
-        if exceptions:
-            rest += struct.pack(f">{len(exceptions)}Q", *exceptions)
-        return b"".join((head, rest, args, body))
 
     def query_record(self, epoch: int, bound: int = 0) -> bytes:
         """The query's record at its level."""

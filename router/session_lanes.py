@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from primitives.records import SessionOp, Type
-from router.session_calls import NO_ARGUMENTS, Call, CallKind, command_head
+from primitives.records import SessionOp, Type, command_head
+from router.session_calls import NO_ARGUMENTS, Call, CallKind
 from router.session_queue import CallQueue
 
 EXCEPTIONS_FREE: Final = 8

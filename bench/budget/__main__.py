@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Final
 
-import msgspec
 from rich.console import Console
 
 from bench.budget.flame import flame
@@ -31,7 +30,7 @@ from bench.runs.ending import end_by_term
 from bench.runs.loader import first_cause
 from bench.runs.machine import describe
 from bench.runs.quorate_subject import product
-from bench.runs.results import Shape, keep
+from bench.runs.results import Shape, keep_json
 from bench.runs.runner import StepFailed
 from bench.runs.scratch import a_cluster, a_directory, say
 from bench.runs.sections import page, show
@@ -63,7 +62,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return 1
     found = section(budget)
     if arguments.json is not None:
-        keep(arguments.json, msgspec.json.format(msgspec.json.encode(budget), indent=1) + b"\n")
+        keep_json(arguments.json, budget)
     if arguments.report is not None:
         about = f"{budget.product}. One machine, three nodes and the client on it."
         text = page("One write", about, [found], budget.began, budget.machine, budget.command)

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from bench.runs.results import Machine, Measurement, keep
+from bench.runs.results import Machine, Measurement, keep_json
 
 VERSION: Final = 1
 """Of the files. A file of another version is refused."""
@@ -147,7 +147,7 @@ class Growth(msgspec.Struct, kw_only=True):
 
 def write(growth: Growth, path: Path) -> None:
     """Writes the file, all of it or nothing; raises OSError."""
-    keep(path, msgspec.json.format(msgspec.json.encode(growth), indent=1) + b"\n")
+    keep_json(path, growth)
 
 
 def read(path: Path) -> Growth:

@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import structs
@@ -143,7 +143,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def write(run: Run, path: Path) -> None:
     """Writes the file, see :func:`keep`."""
-    keep(path, msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    keep_json(path, run)
+
+
+def keep_json(path: Path, value: Any) -> None:
+    """Writes what msgspec encodes, for people to read, too; see :func:`keep`."""
+    keep(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
 def keep(path: Path, data: bytes) -> None:

@@ -15,7 +15,7 @@ from primitives.codec import pack
 from primitives.counter import ADD, GET
 from primitives.errors import ProtocolError
 from primitives.ids import GroupId, PrimitiveId
-from primitives.records import Answer, Command, decode_answer, encode_command
+from primitives.records import Answer, Command, command_head, decode_answer, encode_command
 from router.frames import (
     AnswerReader,
     Splitter,
@@ -28,7 +28,7 @@ from router.frames import (
     encode_requests,
 )
 from router.ring import rebalance
-from router.session_calls import Call, CallKind, command_head
+from router.session_calls import Call, CallKind
 from router.session_lanes import Lane
 from router.session_queue import CallQueue
 from router.shardmap import ShardMap
