@@ -36,6 +36,7 @@ from primitives.machine import Machine
 from primitives.records import (
     U32,
     U64,
+    Burst,
     Close,
     Command,
     Delete,
@@ -255,7 +256,8 @@ class Applier:
     def apply(self, data: bytes, records: Sequence[Record] | None = None) -> Applied:
         """Applies an entry's data; ``records`` are the same, decoded, if whoever proposed it has them.
 
-        Each record counts one revision, succeed or not, and a FIRE one for each timer that it fires, if more.
+        Each record counts one revision, succeed or not, and a FIRE one for each timer that it fires, if more,
+        a BURST one for each of its commands.
         Raises ``BadRecord`` before it changes anything, and passes on what the rows raise.
         """
         if records is None:
@@ -275,6 +277,8 @@ class Applier:
             context.revision += 1  # type: ignore[assignment]  # spares the call of Revision
             if type(record) is Command:
                 answers.append(commands.apply(record))
+            elif type(record) is Burst:
+                answers.append(commands.apply_burst(record))
             else:
                 answers.append(appliers[type(record)](record))
         return applied

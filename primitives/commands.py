@@ -8,8 +8,17 @@ from primitives.context import WAITER
 from primitives.errors import Code
 from primitives.execution import Execution
 from primitives.instances import Instances
-from primitives.numbering import Numbering
-from primitives.records import ANSWER_HEADER, Command, SessionOp, Type, encode_answer
+from primitives.limits import BURST_ANSWER_BYTES_MAX
+from primitives.numbering import Numbering, Target
+from primitives.records import (
+    ANSWER_HEADER,
+    Burst,
+    Command,
+    SessionOp,
+    Type,
+    encode_answer,
+    encode_burst_answer,
+)
 from primitives.sessions import Session, SessionTable
 
 
@@ -64,15 +73,80 @@ class Commands:
                 answer = self._refusal(code)
             else:
                 code, answer = self._execution.apply(instance, number, sequence, op, args, body)
-        numbering.last = sequence
         if code == Code.PENDING:
+            numbering.last = sequence
             numbering.pending[sequence] = target
         else:
-            numbering.store(sequence, answer, target)
-            self._sessions.answer_bytes += len(answer)
+            self._done(numbering, sequence, answer, target)
         if self._execution.context.resolved:
             self._execution.settle()
         return None if code == Code.PENDING else answer
+
+    def apply_burst(self, burst: Burst) -> bytes:
+        """The answer to a burst, each of whose commands counts a revision and is treated like one of
+        :meth:`apply`; but what would be answered late fails. Behind one that is refused without taking its
+        number all are ``OUT_OF_ORDER``.
+
+        Refused as a whole: ``SESSION_LOST``, ``WRONG_SLOT`` and, if the first comes too early,
+        ``OUT_OF_ORDER``. Once the answers are larger than ``BURST_ANSWER_BYTES_MAX``, which those that were
+        stored before may be, too, the rest is ``ANSWERS_FULL``: it is to be sent again.
+        """
+        (session_id, number, slot, epoch, sequence, acknowledged, primitive, partition, type_, op, exceptions,
+         arguments, bodies) = burst  # fmt: skip
+        context = self._execution.context
+        session = self._alive.get(number)
+        if session is None or session.id != session_id:
+            return self._refusal(Code.SESSION_LOST)
+        if self._owned.get(slot) != epoch:
+            return self._refusal(Code.WRONG_SLOT)
+        numbering = session.numberings.get(slot)
+        last = 0 if numbering is None else numbering.last
+        if sequence > last + 1:
+            return self._refusal(Code.OUT_OF_ORDER)
+        if numbering is None:
+            numbering = self._sessions.numbering(session, slot)
+        if sequence + len(bodies) > last + 1:
+            numbering.acknowledge(acknowledged, exceptions)
+            if not numbering.dirty:
+                self._sessions.touch(numbering)
+        target = (slot, primitive, partition)
+        instance = self._instances.find(target)
+        unknown = Code.UNKNOWN_PRIMITIVE if instance is None else Code.TYPE_MISMATCH
+        if instance is not None and instance.type != type_:
+            instance = None
+        answers: list[bytes] = []
+        size = 0
+        context.at_once = True
+        for index in range(len(bodies)):
+            if index:
+                context.revision += 1  # type: ignore[assignment]  # spares the call of Revision
+            if size > BURST_ANSWER_BYTES_MAX:
+                answer = self._refusal(Code.ANSWERS_FULL)
+            elif sequence != numbering.last + 1:
+                answer = self._not_next(numbering, sequence) or self._refusal(Code.FORGOTTEN)
+            elif len(numbering.stored) >= self._answers_stored_max:
+                answer = self._refusal(Code.ANSWERS_FULL)
+            else:
+                if instance is None:
+                    answer = self._refusal(unknown)
+                else:
+                    answer = self._execution.apply(
+                        instance, number, sequence, op, arguments[index], bodies[index]
+                    )[1]
+                self._done(numbering, sequence, answer, target)
+                if context.resolved:
+                    self._execution.settle()
+            answers.append(answer)
+            size += len(answer)
+            sequence += 1
+        context.at_once = False
+        return encode_burst_answer(answers)
+
+    def _done(self, numbering: Numbering, sequence: int, answer: bytes, target: Target) -> None:
+        """The command took its number, and has its answer."""
+        numbering.last = sequence
+        numbering.store(sequence, answer, target)
+        self._sessions.answer_bytes += len(answer)
 
     def _not_next(self, numbering: Numbering, sequence: int) -> bytes | None:
         """A retry gets what is stored; what comes too early changes nothing."""

@@ -38,8 +38,8 @@ class HostContext:
     """
 
     __slots__ = ("_alive", "_histories", "_instances", "_marked", "_number", "_tables", "_timers",
-                 "asked_late", "emitted", "held_closing", "instance", "log_time_ms", "resolved", "revision",
-                 "sequence", "session", "table", "view")  # fmt: skip
+                 "asked_late", "at_once", "emitted", "held_closing", "instance", "log_time_ms", "resolved",
+                 "revision", "sequence", "session", "table", "view")  # fmt: skip
 
     def __init__(
         self, tables: Tables, timers: Timers, sessions: SessionTable, instances: Instances,
@@ -65,6 +65,8 @@ class HostContext:
         self.sequence = 0
         self.asked_late = False
         """Whether :meth:`later` was called."""
+        self.at_once = False
+        """Whether the command is one of a burst, which cannot be answered late."""
         self.held_closing = False
         """Whether :meth:`hold` was called for a session whose lease is renewed no more."""
         self.resolved: list[tuple[bytes, bytes]] = []
@@ -170,6 +172,8 @@ class HostContext:
         """See ``machine.Context``."""
         if not self.sequence:
             raise RuntimeError("only a session's command can be answered late")
+        if self.at_once:
+            raise RuntimeError("a command of a burst cannot be answered late")
         self.asked_late = True
         return WAITER.pack(self.session, self._here.key[0], self.sequence)
 

@@ -112,6 +112,8 @@ class Code:
     """The condition did not hold; nothing changed. A value for the caller, no error."""
     PENDING: Final = 2
     """Not an answer yet: it will come late, under the same number."""
+    BURST: Final = 3
+    """The answers of a burst's commands, one after the other; see ``records.Burst``."""
 
     # Definite refusals by the group, judged in apply or when served.
     SESSION_LOST: Final = 16

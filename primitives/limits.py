@@ -24,6 +24,11 @@ UNAUTHENTICATED_FRAME_BYTES_MAX: Final = 4 * 1024
 KEEPALIVE_LEASES_MAX: Final = 1000
 """Leases that one keepalive names, and an answer confirms or calls gone."""
 
+BURST_COMMANDS_MAX: Final = 64
+"""Commands that one record carries."""
+BURST_ANSWER_BYTES_MAX: Final = 32 * 1024
+"""Once a burst's answers are larger than this, what is left of it is refused; so they fit into a frame."""
+
 ROWS_A_COMMAND_MAX: Final = 1000
 ANSWERS_STORED_MAX: Final = 1024
 """Unacknowledged answers kept for one (session, slot)."""

@@ -4,7 +4,8 @@ A *record* is what a group logs or serves; its first byte is its kind. A client 
 command once; the same bytes go into the frame, the Raft entry, every follower and every retry. All
 integers are big-endian. A record is a struct header, the arguments as one flat CBOR array (at most
 ``ARGUMENT_BYTES_MAX``), and the *body*: the values, opaque, which servers never decode. Where a command
-carries several values, the arguments give the lengths.
+carries several values, the arguments give the lengths. A *burst* is several commands in one record, for what
+they have in common is most of what a short one costs; each is applied, numbered and answered for itself.
 
 An *entry's data* is the group's log time in milliseconds (8 bytes) and then records, each behind its
 length (4 bytes). An *answer* is a code (1 byte), a revision (8 bytes) and the result.
@@ -18,9 +19,9 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from primitives.codec import pack, unpack
-from primitives.errors import TooLarge
+from primitives.errors import Code, TooLarge
 from primitives.ids import PrimitiveId, Revision, SlotId
-from primitives.limits import ARGUMENT_BYTES_MAX
+from primitives.limits import ARGUMENT_BYTES_MAX, BURST_COMMANDS_MAX
 
 
 class Kind:
@@ -37,6 +38,7 @@ class Kind:
     DELETE: Final = 9
     DELETED: Final = 10
     CLOSE: Final = 11
+    BURST: Final = 12
     QUERY: Final = 16
 
 
@@ -88,6 +90,10 @@ INTERNAL_HEADER: Final = struct.Struct(">BBBH")
 ANSWER_HEADER: Final = struct.Struct(">BQ")
 U32: Final = struct.Struct(">I")
 U64: Final = struct.Struct(">Q")
+_BURST_KIND: Final = bytes((Kind.BURST,))
+_SIZES: Final = tuple(struct.Struct(f">{count}H{count}I") for count in range(BURST_COMMANDS_MAX + 1))
+"""By their number, the lengths of a burst's arguments and bodies."""
+_LENGTHS: Final = tuple(U32.pack(size) for size in range(256))
 
 
 class Command(NamedTuple):
@@ -107,6 +113,30 @@ class Command(NamedTuple):
     exceptions: tuple[int, ...]
     args: list[Any]
     body: bytes
+
+
+class Burst(NamedTuple):
+    """A session's commands with consecutive numbers that ask one operation of one partition, in order.
+
+    None of them may be answered late, so all are answered together: the answer has the code ``Code.BURST``,
+    the number of answers in the place of its revision, and each answer behind its length (4 bytes). What
+    refuses the whole, such as ``SESSION_LOST``, is a plain answer, and stands for that of each.
+    """
+
+    session_id: bytes
+    number: int
+    slot: SlotId
+    epoch: int
+    sequence: int
+    """Of the first command."""
+    acknowledged: int
+    primitive: PrimitiveId
+    partition: int
+    type: int
+    op: int
+    exceptions: tuple[int, ...]
+    args: list[list[Any]]
+    bodies: list[bytes]
 
 
 class Query(NamedTuple):
@@ -201,7 +231,10 @@ class Internal(NamedTuple):
     body: bytes
 
 
-Record = Command | Register | EndSession | Expire | Fire | Marker | Open | Internal | Delete | Deleted | Close
+Record = (
+    Command | Burst | Register | EndSession | Expire | Fire | Marker | Open | Internal | Delete | Deleted
+    | Close
+)  # fmt: skip
 
 
 _primitive_id: Final = lru_cache(4096)(PrimitiveId.from_bytes)
@@ -237,6 +270,24 @@ def join_command(
     return b"".join((head, rest, args, body))
 
 
+def join_burst(
+    head: bytes, sequence: int, acknowledged: int, primitive: PrimitiveId, partition: int, type: int, op: int,
+    exceptions: tuple[int, ...], args: list[bytes], bodies: list[bytes],
+) -> bytes:  # fmt: skip
+    """The record of up to ``BURST_COMMANDS_MAX`` commands, made like :func:`join_command`, of which ``head``
+    begins the first one's."""
+    count = len(args)
+    rest = _COMMAND_REST.pack(
+        sequence, acknowledged, primitive[0], primitive[1], partition, type, op, len(exceptions), count
+    )
+    if exceptions:
+        rest += struct.pack(f">{len(exceptions)}Q", *exceptions)
+    sizes = [len(part) for part in args]
+    for body in bodies:
+        sizes.append(len(body))
+    return b"".join((_BURST_KIND, head[1:], rest, _SIZES[count].pack(*sizes), *args, *bodies))
+
+
 def join_query(
     slot: int, epoch: int, primitive: PrimitiveId, partition: int, type: int, op: int, read: int, bound: int,
     args: bytes, body: bytes,
@@ -252,6 +303,12 @@ def encode_command(command: Command) -> bytes:
     """The record of ``command``; raises ``TooLarge`` for arguments over ``ARGUMENT_BYTES_MAX``."""
     head = command_head(*command[:4])
     return join_command(head, *command[4:-2], _pack_arguments(command.args), command.body)
+
+
+def encode_burst(burst: Burst) -> bytes:
+    """The record of ``burst``; raises ``TooLarge`` for arguments over ``ARGUMENT_BYTES_MAX``."""
+    args = [_pack_arguments(part) for part in burst.args]
+    return join_burst(command_head(*burst[:4]), *burst[4:-2], args, burst.bodies)
 
 
 def encode_query(query: Query) -> bytes:
@@ -344,6 +401,46 @@ def decode_command(data: bytes) -> Command:
         raise BadRecord(f"not a command: {error}") from error
 
 
+def decode_burst(data: bytes) -> Burst:
+    """The burst in ``data``; raises :class:`BadRecord`."""
+    try:
+        (session_id, number, slot, epoch, sequence, acknowledged, primitive, partition, type_, op,
+         exception_count, count) = _COMMAND.unpack_from(data)  # fmt: skip
+        if not 0 < count <= BURST_COMMANDS_MAX:
+            raise BadRecord(f"a burst of {count} commands; 1 to {BURST_COMMANDS_MAX} are taken")
+        if type_ <= Type.SYSTEM:
+            raise BadRecord(f"a burst for type {type_}, whose commands come one by one")
+        at = COMMAND_HEADER.size
+        exceptions: tuple[int, ...] = ()
+        if exception_count:
+            exceptions = struct.unpack_from(f">{exception_count}Q", data, at)
+            at += 8 * exception_count
+        sizes = _SIZES[count].unpack_from(data, at)
+        at += _SIZES[count].size
+        if at + sum(sizes) != len(data):
+            raise BadRecord("a burst whose length is not its own")
+        args: list[list[Any]] = []
+        bodies: list[bytes] = []
+        for index in range(count):
+            size: int = sizes[index]
+            if size > ARGUMENT_BYTES_MAX:
+                raise BadRecord("arguments too large")
+            args.append(unpack(data[at : at + size]))
+            at += size
+        for index in range(count, 2 * count):
+            size = sizes[index]
+            bodies.append(data[at : at + size])
+            at += size
+        return tuple.__new__(Burst, (
+            session_id, number, slot, epoch, sequence, acknowledged, _primitive_id(primitive), partition,
+            type_, op, exceptions, args, bodies,
+        ))  # fmt: skip
+    except struct.error:
+        raise BadRecord("a burst cut short") from None
+    except ValueError as error:
+        raise BadRecord(f"not a burst: {error}") from error
+
+
 def decode_query(data: bytes) -> Query:
     """The query in ``data``; raises :class:`BadRecord`."""
     try:
@@ -368,6 +465,8 @@ def decode_record(data: bytes) -> Record:
     kind = data[0] if data else 0
     if kind == Kind.COMMAND:
         return decode_command(data)
+    if kind == Kind.BURST:
+        return decode_burst(data)
     try:
         return _DECODERS[kind](data)
     except KeyError:
@@ -411,6 +510,21 @@ _DECODERS: Final[dict[int, Callable[[bytes], Record]]] = {
 def encode_answer(code: int, revision: int, result: bytes = b"") -> bytes:
     """An answer: what is stored under a command's number, and sent."""
     return ANSWER_HEADER.pack(code, revision) + result
+
+
+def encode_burst_answer(answers: list[bytes]) -> bytes:
+    """The answer of a burst whose commands have these answers."""
+    parts = [ANSWER_HEADER.pack(Code.BURST, len(answers))]
+    for answer in answers:
+        size = len(answer)
+        parts.append(_LENGTHS[size] if size < len(_LENGTHS) else U32.pack(size))
+        parts.append(answer)
+    return b"".join(parts)
+
+
+def count_answers(answer: bytes) -> int:
+    """How many commands an answer is for."""
+    return int(ANSWER_HEADER.unpack_from(answer)[1]) if answer[0] == Code.BURST else 1
 
 
 class Answer(NamedTuple):

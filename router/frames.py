@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from primitives.codec import pack, unpack
-from primitives.errors import InvariantViolation, ProtocolError
+from primitives.errors import Code, InvariantViolation, ProtocolError
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, ENVELOPE_BYTES_MAX
 from primitives.records import U32, Answer
 
@@ -28,6 +28,9 @@ _ANSWER: Final = struct.Struct(">IQ")
 _TOLD: Final = struct.Struct(">IQBQ")
 """The same and the beginning of the answer itself, its code and revision."""
 _TOLD_BYTES: Final = _TOLD.size
+_PART: Final = struct.Struct(">IBQ")
+"""Length, code and revision of an answer within a burst's."""
+_PART_BYTES: Final = _PART.size
 _new_answer: Final = tuple.__new__
 REQUEST_OVERHEAD_BYTES: Final = _REQUEST.size
 """Bytes of an OPS payload that a request takes beside its record."""
@@ -181,14 +184,16 @@ def decode_answers(payload: bytes) -> Iterator[tuple[int, bytes]]:
 
 class AnswerReader:
     """The answers of an ANSWERS frame, one after the other: what :func:`decode_answers` and ``decode_answer``
-    give together, without making anything for each but what is asked for."""
+    give together, without making anything for each but what is asked for. Those of a burst are given one by
+    one, each under the request id that it would have alone."""
 
-    __slots__ = ("_at", "_payload", "_result_at", "code", "request", "revision")
+    __slots__ = ("_at", "_burst_end", "_payload", "_result_at", "code", "request", "revision")
 
     def __init__(self, payload: bytes) -> None:
         self._payload: Final = payload
         self._at = 0
         self._result_at = 0
+        self._burst_end = 0
         self.request = 0
         self.code = 0
         """Below 0 if the answer is too short to have one."""
@@ -199,6 +204,9 @@ class AnswerReader:
         :func:`decode_answers`."""
         payload = self._payload
         at, end = self._at, len(payload)
+        if at < self._burst_end:
+            self.request += 1
+            return self._next_part()
         if at >= end:
             return False
         size: int
@@ -214,6 +222,26 @@ class AnswerReader:
         self._at = at = at + 4 + size
         if size < 8 or at > end:
             raise ProtocolError("an answer whose length is not its own")
+        if self.code == Code.BURST:
+            self._at, self._burst_end = self._result_at, at
+            return self._next_part()
+        return True
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the present answer is one of a burst's."""
+        return self._at <= self._burst_end
+
+    def _next_part(self) -> bool:
+        at, end = self._at, self._burst_end
+        if at + _PART_BYTES > end:
+            raise ProtocolError("an answer of a burst cut short")
+        size: int
+        size, self.code, self.revision = _PART.unpack_from(self._payload, at)
+        self._result_at = at + _PART_BYTES
+        self._at = at = at + 4 + size
+        if size < _PART_BYTES - 4 or at > end:
+            raise ProtocolError("an answer of a burst whose length is not its own")
         return True
 
     def answer(self) -> Answer:

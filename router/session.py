@@ -301,9 +301,22 @@ class SessionCore:
             group = groups[GroupId(call.group)]
             if revision > group.seen:
                 group.seen = revision
-            if streams and group.group in streams and self.watches.holds.hold(now_ms, link, call, answer):
+            held = bool(streams) and group.group in streams
+            if held and self.watches.holds.hold(now_ms, link, call, answer):
                 group.patient(now_ms)
             else:
+                self._answered(now_ms, link, group, call, answer)
+            if call.burst > 1 and not reader.is_part:
+                self._refused(now_ms, link, group, reader.request, call.burst, answer)
+
+    def _refused(
+        self, now_ms: int, link: Link, group: GroupSession, first: int, count: int, answer: Answer
+    ) -> None:
+        """A burst was refused as a whole: the first of its calls was dealt with, and so are the others now,
+        unless that had all of them sent again."""
+        for request in range(first + 1, first + count):
+            call = link.answered(request)
+            if call is not None:
                 self._answered(now_ms, link, group, call, answer)
 
     def _answered(

@@ -8,7 +8,16 @@ from primitives.errors import ERRORS, Code, QuorateError, SessionLost
 from primitives.handle import Reference
 from primitives.ids import CATALOG_ID, PrimitiveId, SlotId
 from primitives.position import Position
-from primitives.records import COMMAND_HEADER, Answer, Read, SessionOp, Type, join_command, join_query
+from primitives.records import (
+    COMMAND_HEADER,
+    Answer,
+    Read,
+    SessionOp,
+    Type,
+    join_burst,
+    join_command,
+    join_query,
+)
 
 RECORD_OVERHEAD_BYTES: Final = COMMAND_HEADER.size + 16
 """About what a request takes beside its arguments and its body."""
@@ -36,10 +45,46 @@ class Call:
     """
 
     __slots__ = (
-        "answer", "answered", "args", "begun_ms", "body", "bound", "called_off", "carry_on", "create",
-        "done", "entry", "error", "floor", "group", "key", "kind", "late", "link", "name", "number", "op",
-        "order", "partition", "position", "primitive", "queue", "read", "ref", "request", "resolutions",
-        "sends", "sequence", "size", "slot", "token", "type", "watch", "withdrawal", "withdraws",
+        "answer",
+        "answered",
+        "args",
+        "begun_ms",
+        "body",
+        "bound",
+        "burst",
+        "called_off",
+        "carry_on",
+        "create",
+        "done",
+        "entry",
+        "error",
+        "floor",
+        "group",
+        "key",
+        "kind",
+        "late",
+        "link",
+        "name",
+        "number",
+        "op",
+        "order",
+        "partition",
+        "position",
+        "primitive",
+        "queue",
+        "read",
+        "ref",
+        "request",
+        "resolutions",
+        "sends",
+        "sequence",
+        "size",
+        "slot",
+        "token",
+        "type",
+        "watch",
+        "withdrawal",
+        "withdraws",
     )  # fmt: skip
 
     def __init__(self, kind: int, type: int, op: int, args: bytes, body: bytes) -> None:
@@ -96,6 +141,8 @@ class Call:
         """The queue that the call waits in."""
         self.answered = False
         """Of a command: whether its number has its answer."""
+        self.burst = 1
+        """How many calls went out in the record that it was the first of."""
         self.called_off = False
         """Nobody wants the answer any more; until then the number is kept up by a no-op."""
         self.withdraws: Call | None = None
@@ -129,6 +176,21 @@ class Call:
             head, self.sequence, acknowledged, self.primitive, self.partition, type_, op, exceptions, args,
             body,
         )  # fmt: skip
+
+    def burst_record(
+        self, head: bytes, calls: list[Call], acknowledged: int, exceptions: tuple[int, ...]
+    ) -> bytes:
+        """The record of ``calls``, of which this is the first."""
+        return join_burst(
+            head, self.sequence, acknowledged, self.primitive, self.partition, self.type, self.op, exceptions,
+            [call.args for call in calls], [call.body for call in calls],
+        )  # fmt: skip
+
+    def may_follow(self, call: Call) -> bool:
+        """Whether it may stand behind ``call`` in one record, if its number does."""
+        return not self.late and not self.called_off and self.op == call.op and (
+            self.primitive == call.primitive and self.partition == call.partition and self.type == call.type
+        )
 
     def query_record(self, epoch: int, bound: int = 0) -> bytes:
         """The query's record at its level."""

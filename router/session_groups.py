@@ -186,12 +186,18 @@ class GroupSession:
         window = shared.settings.window if self.standing is _READY else 0
         for slot, lane in list(self._active.items()):
             epoch = shared.epoch(slot)
-            while (call := lane.next(self.number, window)) is not None:
+            while calls := lane.take(self.number, window):
                 floor, exceptions = lane.acknowledgement()
-                self._sent(now_ms, call)
+                for call in calls:
+                    self._sent(now_ms, call)
+                call = calls[0]
                 head = lane.head(shared.session_id, call.number, epoch)
-                record = call.command_record(head, floor, exceptions)
-                if not outgoing.add(self.group, call, record):
+                if len(calls) == 1:
+                    has_room = outgoing.add(self.group, call, call.command_record(head, floor, exceptions))
+                else:
+                    record = call.burst_record(head, calls, floor, exceptions)
+                    has_room = outgoing.add_burst(self.group, calls, record)
+                if not has_room:
                     return False
             del self._active[slot]
         return True

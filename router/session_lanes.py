@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from primitives.limits import BURST_COMMANDS_MAX
 from primitives.records import SessionOp, Type, command_head
 from router.session_calls import NO_ARGUMENTS, Call, CallKind
 from router.session_queue import CallQueue
@@ -19,6 +20,8 @@ from router.session_queue import CallQueue
 EXCEPTIONS_FREE: Final = 8
 """So many exceptions are sent with every command; more of them only with every ``ACKNOWLEDGE_EVERY``-th."""
 ACKNOWLEDGE_EVERY: Final = 64
+BURST_BYTES_MAX: Final = 64 * 1024
+"""Of the calls that share a record."""
 
 
 class Lane:
@@ -86,6 +89,29 @@ class Lane:
             else:
                 self.plain[sequence] = call
         return call
+
+    def take(self, number: int, window: int) -> list[Call]:
+        """Takes the next call, like :meth:`next`, with those behind it that can share its record; none if
+        there is none."""
+        call = self.next(number, window)
+        if call is None:
+            return []
+        calls = [call]
+        if call.late or call.called_off or call.type <= Type.SYSTEM:
+            return calls
+        size, last = call.size, call.sequence
+        while len(calls) < BURST_COMMANDS_MAX:
+            other = self._resend[0] if self._resend else self.waiting.first()
+            if other is None or not other.may_follow(call) or size + other.size > BURST_BYTES_MAX:
+                break
+            last += 1
+            if last != (other.sequence if self._resend else self._next) or other.answered:
+                break
+            size += other.size
+            if self.next(number, window) is None:
+                break
+            calls.append(other)
+        return calls
 
     def rewind(self) -> None:
         """Has everything that is not answered sent again, in order."""

@@ -35,7 +35,7 @@ from shards.reads import Confirm
 from shards.status import describe, encode_status
 from shards.watching import Watching
 
-_FROM_CLIENTS: Final = frozenset((Kind.COMMAND, Kind.REGISTER, Kind.END_SESSION, Kind.QUERY))
+_FROM_CLIENTS: Final = frozenset((Kind.COMMAND, Kind.BURST, Kind.REGISTER, Kind.END_SESSION, Kind.QUERY))
 _OF_WATCHES: Final = frozenset((FrameKind.WATCH, FrameKind.CREDIT, FrameKind.UNWATCH))
 _NOT_LEADER: Final = encode_answer(Code.NOT_LEADER, 0)
 _UNAVAILABLE: Final = encode_answer(Code.UNAVAILABLE, 0, b"the group has no leader within this node's reach")

@@ -17,6 +17,7 @@ from primitives.ids import SLOTS, GroupId, NodeId, Revision, SlotId
 from primitives.records import (
     U32,
     BadRecord,
+    Burst,
     Command,
     Expire,
     Fire,
@@ -26,6 +27,7 @@ from primitives.records import (
     Read,
     Record,
     Type,
+    decode_burst,
     decode_command,
     decode_query,
     decode_record,
@@ -108,7 +110,9 @@ class GroupDriver:
         try:
             kind = data[0] if data else 0
             if kind == Kind.COMMAND:
-                self._submit_command(origin, data, out)
+                self._submit_command(origin, data, decode_command(data), out)
+            elif kind == Kind.BURST:
+                self._submit_command(origin, data, decode_burst(data), out)
             elif kind == Kind.QUERY:
                 self._submit_query(origin, data, out)
             else:
@@ -116,8 +120,7 @@ class GroupDriver:
         except BadRecord as error:
             out.answer(origin, encode_answer(Code.BAD_REQUEST, 0, str(error).encode()))
 
-    def _submit_command(self, origin: Origin, data: bytes, out: Outbox) -> None:
-        command = decode_command(data)
+    def _submit_command(self, origin: Origin, data: bytes, command: Command | Burst, out: Outbox) -> None:
         slot = command.slot
         if slot >= SLOTS or not self.applier.owns(slot, command.epoch):
             out.answer(origin, encode_answer(Code.WRONG_SLOT, 0))
@@ -152,7 +155,7 @@ class GroupDriver:
         if learns or self.is_halted or not self.local.add(origin, query):
             out.answer(origin, self.not_leader())
 
-    def _is_unknown(self, asked: Command | Query) -> bool:
+    def _is_unknown(self, asked: Command | Burst | Query) -> bool:
         return asked.type > Type.SYSTEM and not self.applier.knows(
             asked.slot, asked.primitive, asked.partition
         )

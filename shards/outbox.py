@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, KEEPALIVE_LEASES_MAX
+from primitives.records import count_answers
 from raftgroup.types import Message, MessageKind
 from router.frames import ANSWER_OVERHEAD_BYTES, FrameKind, encode_answers, encode_control
 from shards.peerwire import (
@@ -89,7 +90,7 @@ class Outbox:
             if answers is None:
                 answers = self._answers[connection] = []
             answers.append((request, answer))
-            self._gathered += 1
+            self._gathered += count_answers(answer)
 
     def answering(self) -> Iterable[int]:
         """Connections that this round answers."""

@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from primitives.records import Record, encode_entry
+from primitives.records import Burst, Record, encode_entry
 from raftgroup.replica import Replica
 from shards.ports import Origin
 from shards.waiters import Pending, Waiters
 
 ENTRY_BYTES_MAX: Final = 1 << 20
 """Records put into one entry; one record always fits."""
-ENTRY_RECORDS_MAX: Final = 64
+ENTRY_COMMANDS_MAX: Final = 64
 """Likewise: between two entries a node may answer who waits for the first."""
 PROPOSALS_MAX: Final = 16384
 PROPOSAL_BYTES_MAX: Final = 64 << 20
@@ -52,9 +52,10 @@ class Proposals:
         """Proposes as many entries as ``replica`` takes; who waits for them goes to ``waiters``."""
         queue = self._queue
         while queue:
-            size = count = 0
-            for data, _, _ in queue:
-                if count == ENTRY_RECORDS_MAX or (count and size + len(data) > ENTRY_BYTES_MAX):
+            size = count = commands = 0
+            for data, record, _ in queue:
+                commands += len(record.bodies) if type(record) is Burst else 1
+                if count and (commands > ENTRY_COMMANDS_MAX or size + len(data) > ENTRY_BYTES_MAX):
                     break
                 size += len(data)
                 count += 1

@@ -28,7 +28,7 @@ from primitives.records import (
     Read,
     Type,
     decode_answer,
-    decode_command,
+    decode_burst,
     decode_query,
     decode_record,
     encode_answer,
@@ -199,7 +199,7 @@ class ModelCluster:
     # --- Operations -----------------------------------------------------------------------------------
 
     def operation(self, connection: ModelConnection, request: int, group_id: GroupId, record: bytes) -> None:
-        self.operations += 1
+        self.operations += len(decode_burst(record).bodies) if record[0] == Kind.BURST else 1
         group = self.groups[group_id]
         node = connection.node
         if record[0] == Kind.QUERY and self._read(connection, request, group, decode_query(record)):
@@ -225,8 +225,8 @@ class ModelCluster:
         elif record[0] == Kind.QUERY:
             self._query(connection, request, group, record)
         else:
-            if record[0] == Kind.COMMAND:
-                self._open(group, decode_command(record))
+            if record[0] in (Kind.COMMAND, Kind.BURST):
+                self._open(group, decode_record(record))
             answer = self._apply(group, record, (connection, request))
             if fault == "lost_after":
                 connection.answer(request, encode_answer(Code.LOST, 0))
