@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import struct
 from itertools import islice
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, NamedTuple, cast
 
+from primitives.access import CatalogContext
 from primitives.arguments import indefinite
 from primitives.codec import check_name, check_namespace, pack, unpack
 from primitives.errors import Code, TooLarge
@@ -27,7 +28,7 @@ from primitives.limits import (
     PARTITIONS_DEFAULT,
     PARTITIONS_MAX,
 )
-from primitives.machine import OK, Context, Machine, Result, Table, TableView, View
+from primitives.machine import OK, Context, Machine, Result, TableView, View
 from primitives.records import U32, U64, Query, Read, Type
 
 NAMES: Final = 0
@@ -93,34 +94,6 @@ class Listed(NamedTuple):
     """Of its creation: with the slot, its id."""
     type: int
     partitions: int
-
-
-class CatalogView(View, Protocol):
-    """What the host offers to the catalog beyond what machines' queries get."""
-
-    def group_names(self) -> Table:
-        """In the group's own catalog, of all its slots, with keys like those of ``NAMES``: for listings."""
-
-
-class CatalogContext(Context, CatalogView, Protocol):
-    """What the host offers to the catalog beyond what machines get."""
-
-    @property
-    def slot(self) -> SlotId:
-        """The slot whose catalog this is."""
-
-    def type_name(self, type: int) -> str | None:
-        """What machines of that type are called; None if there are none."""
-
-    def open(self, type: int, config: bytes) -> None:
-        """Opens partition 0, in this slot, of the primitive that this command creates."""
-
-    def close(self, revision: Revision) -> None:
-        """Deletes partition 0, in this slot, of the pinned primitive created at ``revision``."""
-
-    def delete(self, revision: Revision, partitions: int) -> None:
-        """Has the group's leader delete the partitions of a spread primitive, and each later leader, until
-        :meth:`CatalogMachine.freed` is called."""
 
 
 def encode_found(found: Found) -> bytes:
@@ -203,7 +176,7 @@ class CatalogMachine(Machine):
             if row is not None and decode_found(row).deleting:
                 row = None
         elif op == CatalogOp.LIST:
-            return _list(cast(CatalogView, view).group_names(), args)
+            return _list(cast(CatalogContext, view).group_names(), args)
         else:
             return Code.BAD_REQUEST, b"unknown operation"
         return (Code.CONDITION, b"") if row is None else (Code.OK, row)

@@ -1,21 +1,23 @@
-"""What the host hands to machines: the views and contexts that ``machine.py`` promises."""
+"""What the host hands to machines: the views and contexts that ``access.py`` promises."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from primitives import access
+from primitives.access import Result
 from primitives.errors import Code
 from primitives.history import HAS_PREVIOUS, HEAD, KEPT, MARK, Emitted, Histories, History, value_of
 from primitives.ids import CATALOG_ID, GROUP_SLOT, PrimitiveId, Revision, SlotId
 from primitives.instances import Instance, Instances
 from primitives.layout import GROUP_NAMES, HOST_TARGET, HostTable, deletion_payload, drop_payload
-from primitives.machine import Machine, Result
+from primitives.machine import Machine
 from primitives.records import U64, encode_answer
 from primitives.sessions import SessionTable
-from primitives.tables import Table, Tables
+from primitives.tables import Tables
 from primitives.timers import Timers
 from primitives.watch import EventKind
 
@@ -27,19 +29,14 @@ _COUNT: Final = struct.Struct(">I")
 _OUTSIDE: Final = "a context is of use only while its command executes"
 
 
-def _no_table(number: int) -> Table:
-    raise RuntimeError(_OUTSIDE)
-
-
-class HostContext:
+class HostContext(access.CatalogContext):
     """The one context of a group, set anew for each command, timer, end of a session and query.
 
     What a command does beyond its rows is collected here and takes effect only when it succeeded.
     """
 
     __slots__ = ("_alive", "_histories", "_instances", "_marked", "_number", "_tables", "_timers",
-                 "asked_late", "at_once", "emitted", "held_closing", "instance", "log_time_ms", "resolved",
-                 "revision", "sequence", "session", "table", "view")  # fmt: skip
+                 "asked_late", "at_once", "emitted", "held_closing", "instance", "resolved")  # fmt: skip
 
     def __init__(
         self, tables: Tables, timers: Timers, sessions: SessionTable, instances: Instances,
@@ -55,10 +52,6 @@ class HostContext:
         self._number = 0
         """The next mark's number. Marks of what is undone are not given again."""
         self.instance: Instance | None = None
-        self.table: Callable[[int], Table] = _no_table
-        """See ``machine.Context``: the instance's own, to spare a call for each use."""
-        self.view: Callable[[int], Table] = _no_table
-        """See ``machine.View``. What a query writes is undone, and fails it."""
         self.revision = Revision(0)
         self.log_time_ms = 0
         self.session = 0
@@ -78,7 +71,6 @@ class HostContext:
         """Sets everything for the next thing to execute, with a savepoint."""
         self._tables.begin()
         self.instance = instance
-        self.table = self.view = instance.table
         self.session = session
         self.sequence = sequence
         self.asked_late = self.held_closing = False
@@ -104,25 +96,33 @@ class HostContext:
 
     @property
     def primitive(self) -> PrimitiveId:
-        """See ``machine.View``."""
+        """See ``access.View``."""
         return self._here.key[1]
 
     @property
     def partition(self) -> int:
-        """See ``machine.View``."""
+        """See ``access.View``."""
         return self._here.key[2]
 
     @property
     def config(self) -> bytes:
-        """See ``machine.View``."""
+        """See ``access.View``."""
         return self._here.config
 
+    def table(self, number: int) -> access.Table:
+        """See ``access.Context``."""
+        return (self.instance or self._here).table(number)
+
+    def view(self, number: int) -> access.TableView:
+        """See ``access.View``. What a query writes is undone, and fails it."""
+        return (self.instance or self._here).table(number)
+
     def alive(self, session: int) -> bool:
-        """See ``machine.View``."""
+        """See ``access.View``."""
         return session in self._alive
 
     def event(self, mark: bytes) -> bytes | None:
-        """See ``machine.View``."""
+        """See ``access.View``."""
         instance = self._here
         row = (instance.history or self._history(instance)).table.get(mark)
         return None if row is None else value_of(row)
@@ -134,7 +134,7 @@ class HostContext:
     def emit(
         self, kind: int, key: bytes, value: bytes = b"", *, previous: bytes = b"", kept: bool = False
     ) -> bytes:
-        """See ``machine.Context``."""
+        """See ``access.Context``."""
         revision = self.revision
         if revision != self._marked:
             self._marked, self._number = revision, 0
@@ -153,23 +153,23 @@ class HostContext:
         return mark
 
     def release(self, mark: bytes) -> None:
-        """See ``machine.Context``."""
+        """See ``access.Context``."""
         if len(mark) != MARK.size:
             raise ValueError("not a mark")
         instance = self._here
         self._histories.release(instance.history or self._history(instance), mark)
 
     def arm(self, deadline_ms: int, payload: bytes) -> bytes:
-        """See ``machine.Context``. A deadline of 0 becomes the present log time, so that slices take turns
+        """See ``access.Context``. A deadline of 0 becomes the present log time, so that slices take turns
         with whatever else is due."""
         return self._timers.arm(deadline_ms or self.log_time_ms, self._here.target, payload)
 
     def disarm(self, handle: bytes) -> None:
-        """See ``machine.Context``."""
+        """See ``access.Context``."""
         self._timers.disarm(handle)
 
     def later(self) -> bytes:
-        """See ``machine.Context``."""
+        """See ``access.Context``."""
         if not self.sequence:
             raise RuntimeError("only a session's command can be answered late")
         if self.at_once:
@@ -178,7 +178,7 @@ class HostContext:
         return WAITER.pack(self.session, self._here.key[0], self.sequence)
 
     def answer(self, waiter: bytes, result: Result) -> None:
-        """See ``machine.Context``."""
+        """See ``access.Context``."""
         code, text = result
         if code == Code.PENDING or len(waiter) != WAITER.size:
             raise ValueError("not a waiter, or no answer")
@@ -186,7 +186,7 @@ class HostContext:
         self.resolved.append((waiter, encode_answer(code, self.revision, text)))
 
     def hold(self) -> None:
-        """See ``machine.Context``."""
+        """See ``access.Context``."""
         if not self.session:
             raise RuntimeError("only a session can hold something")
         if self._alive[self.session].closing:
@@ -194,7 +194,7 @@ class HostContext:
         self._count(self.session, 1)
 
     def unhold(self, session: int) -> None:
-        """See ``machine.Context``."""
+        """See ``access.Context``."""
         self._count(session, -1)
 
     def _count(self, session: int, change: int) -> None:
@@ -218,7 +218,7 @@ class HostContext:
         machine = self._instances.machine(type)
         return None if machine is None else machine.NAME
 
-    def group_names(self) -> Table:
+    def group_names(self) -> access.Table:
         """Names of all slots of the group; for the catalog."""
         catalog = self._instances.find((GROUP_SLOT, CATALOG_ID, 0))
         if catalog is None:
@@ -238,11 +238,11 @@ class HostContext:
     def _inside(self, instance: Instance) -> Iterator[None]:
         """Lets another instance be the present one for a while."""
         before = self._here
-        self.instance, self.table, self.view = instance, instance.table, instance.table
+        self.instance = instance
         try:
             yield
         finally:
-            self.instance, self.table, self.view = before, before.table, before.table
+            self.instance = before
 
     def open_partition(self, key: tuple[int, PrimitiveId, int], machine: Machine, config: bytes) -> None:
         """Makes an instance that is not here yet, and lets its machine begin."""

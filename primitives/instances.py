@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from primitives.history import History
@@ -16,29 +16,15 @@ from primitives.tables import Table, Tables
 INSTANCES_KEPT_MAX: Final = 65_536
 
 
-class _Numbered(dict[int, Table]):
-    """An instance's tables by their numbers, each made when it is first asked for."""
-
-    __slots__ = ("_key", "_tables")
-
-    def __init__(self, tables: Tables, key: Target) -> None:
-        super().__init__()
-        self._tables: Final = tables
-        self._key: Final = key
-
-    def __missing__(self, number: int) -> Table:
-        table = self[number] = self._tables.table(table_prefix(*self._key, number))
-        return table
-
-
 class Instance:
     """One partition of one primitive, with its machine and its tables."""
 
-    __slots__ = ("config", "history", "key", "machine", "table", "target", "type")
+    __slots__ = ("_numbered", "_tables", "config", "history", "key", "machine", "target", "type")
 
     def __init__(self, tables: Tables, key: Target, machine: Machine, type: int, config: bytes) -> None:
-        self.table: Final[Callable[[int], Table]] = _Numbered(tables, key).__getitem__
-        """Its table of a number, 0 to 255; raises ``struct.error`` for another."""
+        self._tables: Final = tables
+        self._numbered: Final[dict[int, Table]] = {}
+        """Its tables that were asked for, by number."""
         self.key: Final = key
         """Slot, primitive and partition."""
         self.machine: Final = machine
@@ -48,6 +34,15 @@ class Instance:
         self.target: Final = TARGET.pack(slot, primitive[0], primitive[1], partition)
         self.history: History | None = None
         """Its history, once that was needed."""
+
+    def table(self, number: int) -> Table:
+        """Its table of a number, 0 to 255; raises ``struct.error`` for another."""
+        table = self._numbered.get(number)
+        if table is None:
+            slot, primitive, partition = self.key
+            table = self._tables.table(table_prefix(slot, primitive, partition, number))
+            self._numbered[number] = table
+        return table
 
 
 class Instances:

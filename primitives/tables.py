@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from sortedcontainers import SortedList
 
+from primitives import access
 from primitives.layout import after as following
 
 _ABSENT: Final = bytes(bytearray(b"absent"))
@@ -241,8 +242,8 @@ class Tables:
         return True
 
 
-class Table:
-    """Ordered rows, bytes to bytes, under one prefix: what ``machine.Table`` promises."""
+class Table(access.Table):
+    """Ordered rows, bytes to bytes, under one prefix."""
 
     __slots__ = ("_index", "_kind", "_old", "_tables", "_version", "_young", "overlay", "prefix")
 
