@@ -15,7 +15,7 @@ from primitives.ids import CATALOG_ID, GROUP_SLOT, PrimitiveId, Revision, SlotId
 from primitives.instances import Instance, Instances
 from primitives.layout import GROUP_NAMES, HOST_TARGET, HostTable, deletion_payload, drop_payload
 from primitives.machine import Machine
-from primitives.records import U64, encode_answer
+from primitives.records import ANSWER_HEADER, U64, encode_answer
 from primitives.sessions import SessionTable
 from primitives.tables import Tables
 from primitives.timers import Timers
@@ -26,6 +26,10 @@ WAITER: Final = struct.Struct(">QHQ")
 HOLDER: Final = struct.Struct(">QHQH")
 """Key of a holding's row: session number, primitive and partition."""
 _COUNT: Final = struct.Struct(">I")
+_MARK_BYTES: Final = MARK.size
+_FIRST: Final = bytes(2)
+"""End of the first mark of a command."""
+_ANSWERED_OK: Final = bytes((Code.OK,))
 _OUTSIDE: Final = "a context is of use only while its command executes"
 
 
@@ -35,7 +39,8 @@ class HostContext(access.CatalogContext):
     What a command does beyond its rows is collected here and takes effect only when it succeeded.
     """
 
-    __slots__ = ("_alive", "_histories", "_instances", "_marked", "_number", "_tables", "_timers",
+    __slots__ = ("_alive", "_head", "_head_of", "_histories", "_instances", "_marked", "_number", "_stamp",
+                 "_tables", "_timers",
                  "asked_late", "at_once", "emitted", "held_closing", "instance", "resolved")  # fmt: skip
 
     def __init__(
@@ -48,7 +53,13 @@ class HostContext(access.CatalogContext):
         self._instances: Final = instances
         self._histories: Final = histories
         self._marked = 0
-        """The revision that the last mark is of."""
+        """The revision that the last mark, and the stamp, are of."""
+        self._stamp = U64.pack(0)
+        """That revision as bytes."""
+        self._head_of: tuple[int, int, int, int] = (0, 0, 0, 0)
+        """Kind, flags, log time and length of the key of the event that was emitted last."""
+        self._head = HEAD.pack(0, 0, 0, 0)
+        """What its row begins with: those of one entry mostly begin alike."""
         self._number = 0
         """The next mark's number. Marks of what is undone are not given again."""
         self.instance: Instance | None = None
@@ -135,26 +146,43 @@ class HostContext(access.CatalogContext):
         self, kind: int, key: bytes, value: bytes = b"", *, previous: bytes = b"", kept: bool = False
     ) -> bytes:
         """See ``access.Context``."""
-        revision = self.revision
-        if revision != self._marked:
-            self._marked, self._number = revision, 0
-        mark = MARK.pack(revision, self._number)
-        self._number += 1
+        if self.revision != self._marked:
+            self._mark()
+        number = self._number
+        mark = self._stamp + (number.to_bytes(2, "big") if number else _FIRST)
+        self._number = number + 1
         flags = KEPT if kept else 0
         if previous:
-            if len(previous) != MARK.size:
+            if len(previous) != _MARK_BYTES:
                 raise ValueError("not a mark")
             flags |= HAS_PREVIOUS
-        row = b"".join((HEAD.pack(kind, flags, self.log_time_ms, len(key)), previous, key, value))
+        like = self._head_of
+        if len(key) != like[3] or self.log_time_ms != like[2] or flags != like[1] or kind != like[0]:
+            self._head = HEAD.pack(kind, flags, self.log_time_ms, len(key))
+            self._head_of = (kind, flags, self.log_time_ms, len(key))
+        row = self._head + previous + key + value
         instance = self.instance or self._here
         history = instance.history or self._history(instance)
-        history.table.put(mark, row)
+        history.table.add(mark, row)
         self.emitted.append((history, mark, row))
         return mark
 
+    def _mark(self) -> None:
+        """The revision is another now."""
+        self._marked, self._number = self.revision, 0
+        self._stamp = U64.pack(self.revision)
+
+    def answered(self, code: int, text: bytes) -> bytes:
+        """The answer to the present command; raises unless these make one."""
+        if code == Code.OK and isinstance(code, int):
+            if self.revision != self._marked:
+                self._mark()
+            return _ANSWERED_OK + self._stamp + text
+        return ANSWER_HEADER.pack(code, self.revision) + text
+
     def release(self, mark: bytes) -> None:
         """See ``access.Context``."""
-        if len(mark) != MARK.size:
+        if len(mark) != _MARK_BYTES:
             raise ValueError("not a mark")
         instance = self._here
         self._histories.release(instance.history or self._history(instance), mark)

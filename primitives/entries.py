@@ -64,6 +64,11 @@ def meta_of(view: View) -> bytes:
     return view.view(META).get(b"") or _NEW_META
 
 
+def place(meta: bytes, key: bytes) -> bytes:
+    """The place of a key."""
+    return meta[:8] + key
+
+
 def find(view: View, at: bytes) -> bytes | None:
     """The entry's row; None if there is none, or the session that it is bound to has ended."""
     row = view.view(ENTRIES).get(at)
@@ -94,6 +99,11 @@ def _session(row: bytes) -> int:
 
 def _is_void(view: View, row: bytes) -> bool:
     return not view.alive(_session(row))
+
+
+def _is_plain(row: bytes) -> bool:
+    """Whether the entry has neither a timer, whose handle makes rows longer, nor a session."""
+    return len(row) == _MARKED and not row[16] & _IS_BOUND
 
 
 def _bind(ctx: Context, at: bytes) -> None:
@@ -167,7 +177,7 @@ def write(
     else:
         mark = ctx.emit(EventKind.PUT, at[8:], value, previous=mark_of(old), kept=True)
         created = old[8:16]
-        if old[16:_PLAIN] != _NEVER:
+        if not _is_plain(old):
             _unhook(ctx, at, old)
     if ttl_ms:
         # Log time is cut to whole milliseconds: one more makes up for the part of the first that was gone.
@@ -178,7 +188,7 @@ def write(
         _bind(ctx, at)
         row = b"".join((mark[:8], created, U64.pack(ctx.session | BOUND_BIT), mark[8:]))
     else:
-        row = b"".join((mark[:8], created, _NEVER, mark[8:]))
+        row = mark[:8] + created + _NEVER + mark[8:]
     ctx.table(ENTRIES).put(at, row)
 
 
@@ -194,7 +204,7 @@ def delete(ctx: Context, at: bytes, meta: bytes, row: bytes, kind: int = EventKi
     ctx.table(META).put(b"", _META.pack(incarnation, count - 1, dropping))
     ctx.table(ENTRIES).delete(at)
     ctx.emit(kind, at[8:], previous=mark_of(row))
-    if row[16:_PLAIN] != _NEVER:
+    if not _is_plain(row):
         _unhook(ctx, at, row)
 
 

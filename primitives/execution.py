@@ -13,7 +13,7 @@ from primitives.context import WAITER, HostContext
 from primitives.errors import Code
 from primitives.history import Histories
 from primitives.instances import Instance
-from primitives.records import ANSWER_HEADER, encode_answer
+from primitives.records import encode_answer
 from primitives.sessions import SessionTable
 from primitives.tables import RowsExceeded, Tables
 
@@ -64,11 +64,10 @@ class Execution:
         """Like :meth:`execute`, for what is executed most: the machine's commands."""
         context = self.context
         context.begin(instance, session, sequence)
-        code: Any = None
-        answer = b""
+        code, answer = -1, b""
         try:
             code, text = instance.machine.apply(context, op, args, body)
-            answer = ANSWER_HEADER.pack(code, context.revision) + text
+            answer = context.answered(code, text)
         except (MemoryError, RecursionError):
             raise
         except Exception:  # a replicated failure, or no result: undone below, and answered as such
@@ -81,18 +80,17 @@ class Execution:
         """Executes what gives a result; returns its code and its answer. A refusal undoes all."""
         context = self.context
         context.begin(instance, session, sequence)
-        code: Any = None
-        answer = b""
+        code, answer = -1, b""
         try:
             code, text = method(context, *args)
-            answer = ANSWER_HEADER.pack(code, context.revision) + text
+            answer = context.answered(code, text)
         except (MemoryError, RecursionError):
             raise
         except Exception:  # likewise
             pass
         return self._concluded(code, answer)
 
-    def _concluded(self, code: Any, answer: bytes) -> tuple[int, bytes]:
+    def _concluded(self, code: int, answer: bytes) -> tuple[int, bytes]:
         """What came of a method that gave this code and this answer; no answer: it failed."""
         context = self.context
         if answer and self._tables.failure is None and (code == Code.PENDING) is context.asked_late:
@@ -127,7 +125,7 @@ class Execution:
         answer = b""
         try:
             code, result = instance.machine.query(context, op, args, body)
-            answer = ANSWER_HEADER.pack(code, context.revision) + result
+            answer = context.answered(code, result)
             failed = self._tables.failure is not None or code == Code.PENDING
         except (MemoryError, RecursionError):
             raise

@@ -48,12 +48,14 @@ class Instance:
 class Instances:
     """The instances of a group: one row each, of the slot, and a bounded number in memory."""
 
-    __slots__ = ("_found", "_machines", "_slots", "_tables")
+    __slots__ = ("_found", "_last", "_machines", "_slots", "_tables")
 
     def __init__(self, tables: Tables, machines: Mapping[int, Machine]) -> None:
         self._tables: Final = tables
         self._machines: Final = machines
         self._found: dict[Target, Instance] = {}
+        self._last: Instance | None = None
+        """The one that was found last: most commands in a row go to the same."""
         self._slots: dict[tuple[int, int], Table] = {}
 
     def slot_table(self, slot: int, table: int) -> Table:
@@ -71,11 +73,18 @@ class Instances:
     def find(self, key: Target) -> Instance | None:
         """The instance of (slot, primitive, partition), None if it is not here. Each slot has a catalog, and
         the group one for all of them, and an instance for internal records; others are opened."""
+        last = self._last
+        if last is not None:
+            at = last.key
+            if at[1] is key[1] and at[0] == key[0] and at[2] == key[2]:
+                return last
         instance = self._found.get(key)
         if instance is None:
             instance = self._load(key)
-            if instance is not None:
-                self._found[key] = instance
+            if instance is None:
+                return None
+            self._found[key] = instance
+        self._last = instance
         return instance
 
     def _load(self, key: Target) -> Instance | None:
@@ -108,11 +117,13 @@ class Instances:
         slot, primitive, partition = key
         self.slot_table(slot, HostTable.INSTANCE).delete(_row_key(primitive, partition))
         self._found.pop(key, None)
+        self._last = None
 
     def forget(self) -> bool:
         """Bounds what is in memory: whether all instances were dropped. To be called after a flush."""
         if len(self._found) > INSTANCES_KEPT_MAX or self._tables.forget():
             self._found.clear()
+            self._last = None
             return True
         return False
 

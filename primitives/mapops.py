@@ -20,7 +20,7 @@ from primitives.arguments import (
     is_key,
     within,
 )
-from primitives.entries import claim, find, meta_of, shown, value_of, write
+from primitives.entries import claim, find, meta_of, place, shown, value_of, write
 from primitives.errors import Code
 from primitives.integers import decode_integer, encode_integer
 from primitives.limits import INT_MAX, INT_MIN, PAGE_BYTES_MAX, PAGE_ROWS_MAX, TTL_MS_MAX, VALUE_BYTES_MAX
@@ -110,7 +110,7 @@ def _put(ctx: Context, args: list[Any], body: bytes) -> Result:
     if len(body) > VALUE_BYTES_MAX:
         return TOO_LARGE
     meta = meta_of(ctx)
-    at = meta[:8] + key
+    at = place(meta, key)
     old, meta = claim(ctx, meta, at)
     if not flags:
         write(ctx, at, meta, old, body, ttl_ms)
@@ -133,7 +133,7 @@ def _remove(ctx: Context, args: list[Any], body: bytes) -> Result:
     if not is_key(key):
         return BAD_KEY
     meta = meta_of(ctx)
-    at = meta[:8] + key
+    at = place(meta, key)
     row, meta = claim(ctx, meta, at)
     if row is None:
         return CONDITION
@@ -155,7 +155,7 @@ def _compare_and_set(ctx: Context, args: list[Any], body: bytes) -> Result:
     if len(body) > VALUE_BYTES_MAX:
         return TOO_LARGE
     meta = meta_of(ctx)
-    at = meta[:8] + key
+    at = place(meta, key)
     row, meta = claim(ctx, meta, at)
     if row is None or value_of(ctx, row) != body[:length]:
         return CONDITION
@@ -170,7 +170,7 @@ def _increment(ctx: Context, args: list[Any], body: bytes) -> Result:
     if not is_key(key):
         return BAD_KEY
     meta = meta_of(ctx)
-    at = meta[:8] + key
+    at = place(meta, key)
     row, meta = claim(ctx, meta, at)
     number = 0 if row is None else decode_integer(value_of(ctx, row))
     if number is None:
@@ -203,7 +203,7 @@ def _put_many(ctx: Context, args: list[Any], body: bytes) -> Result:
         return BAD_KEY
     for key, value in zip(keys, values, strict=True):
         meta = meta_of(ctx)
-        at = meta[:8] + key
+        at = place(meta, key)
         row, meta = claim(ctx, meta, at)
         write(ctx, at, meta, row, value, args[0])
     return OK
@@ -222,7 +222,6 @@ def _unlock(ctx: Context, args: list[Any], body: bytes) -> Result:
 
 
 _COMMANDS: Final[dict[int, Callable[[Context, list[Any], bytes], Result]]] = {
-    Op.PUT: _put,
     Op.REMOVE: _remove,
     Op.COMPARE_AND_SET: _compare_and_set,
     Op.INCREMENT: _increment,
@@ -241,6 +240,8 @@ class MapMachine(Machine):
 
     def apply(self, ctx: Context, op: int, args: list[Any], body: bytes) -> Result:
         """Executes one of :class:`Op`."""
+        if op == Op.PUT:  # the most frequent, called directly
+            return _put(ctx, args, body)
         command = _COMMANDS.get(op)
         return _BAD_OP if command is None else command(ctx, args, body)
 
@@ -252,7 +253,7 @@ class MapMachine(Machine):
         if op == Ask.GET or op == Ask.CONTAINS:
             if len(args) != 1 or not is_key(args[0]):
                 return BAD_KEY
-            row = find(view, meta[:8] + args[0])
+            row = find(view, place(meta, args[0]))
             if row is None:
                 return CONDITION
             return OK if op == Ask.CONTAINS else (Code.OK, shown(view, row))
@@ -269,7 +270,7 @@ class MapMachine(Machine):
             return _BAD_OP
         if not 0 < len(args) <= PAGE_ROWS_MAX or not all(map(is_key, args)):
             return BAD_KEY
-        found = (find(view, meta[:8] + key) for key in args)
+        found = (find(view, place(meta, key)) for key in args)
         contents = (None if row is None else shown(view, row) for row in found)
         return Code.OK, encode_series(contents, PAGE_BYTES_MAX)
 

@@ -82,10 +82,11 @@ class Numbering:
             floor = self.last
         if floor > self.floor:
             for sequence in range(self.floor + 1, floor + 1):
-                if sequence not in exceptions:
-                    stored.pop(sequence, None)
-                elif sequence in stored:
-                    self._below[sequence] = None
+                if sequence in stored:
+                    if exceptions and sequence in exceptions:
+                        self._below[sequence] = None
+                    else:
+                        del stored[sequence]
             self.floor = floor
 
     def drop(self, count: int) -> int:

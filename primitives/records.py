@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from primitives.codec import pack, unpack
@@ -75,6 +74,7 @@ _COMMAND_HEAD: Final = struct.Struct(COMMAND_HEADER.format[:8])
 _COMMAND_REST: Final = struct.Struct(f">{COMMAND_HEADER.format[8:]}")
 _COMMAND: Final = struct.Struct(">x16sQHIQQ10sHBBHH")
 """The whole, as it is read: without the kind, and with the primitive's id in one."""
+_COMMAND_BYTES: Final = _COMMAND.size
 QUERY_HEADER: Final = struct.Struct(">BHIHQHBBBQH")
 _QUERY: Final = struct.Struct(">xHI10sHBBBQH")
 """Likewise."""
@@ -237,7 +237,18 @@ Record = (
 )  # fmt: skip
 
 
-_primitive_id: Final = lru_cache(4096)(PrimitiveId.from_bytes)
+_PRIMITIVES_KEPT_MAX: Final = 4096
+_primitives: Final[dict[bytes, PrimitiveId]] = {}
+"""Primitives' ids by their bytes: an object each, so that the ids of most records are the same ones."""
+
+
+def _primitive_id(data: bytes) -> PrimitiveId:
+    found = _primitives.get(data)
+    if found is None:
+        if len(_primitives) >= _PRIMITIVES_KEPT_MAX:
+            _primitives.clear()
+        found = _primitives[data] = PrimitiveId.from_bytes(data)
+    return found
 
 
 class BadRecord(ValueError):
@@ -383,12 +394,12 @@ def decode_command(data: bytes) -> Command:
     try:
         (session_id, number, slot, epoch, sequence, acknowledged, primitive, partition, type_, op,
          exception_count, args_bytes) = _COMMAND.unpack_from(data)  # fmt: skip
-        at = COMMAND_HEADER.size
+        at = _COMMAND_BYTES
         exceptions: tuple[int, ...] = ()
         if exception_count:
             exceptions = struct.unpack_from(f">{exception_count}Q", data, at)
             at += 8 * exception_count
-        end = at + args_bytes
+        end: int = at + args_bytes
         if args_bytes > ARGUMENT_BYTES_MAX or end > len(data):
             raise BadRecord("arguments too large, or shorter than the header says")
         return tuple.__new__(Command, (

@@ -10,7 +10,7 @@ What a machine sees depends on the history of its commands alone, never on what 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from sortedcontainers import SortedList
 
@@ -31,10 +31,6 @@ SCANS_A_ROW: Final = 4
 TABLES_KEPT_MAX: Final = 65_536
 
 _UNBOUNDED: Final = 1 << 62
-
-_MACHINE: Final = 0
-_HOST: Final = 1
-_SCANNED: Final = 2
 
 
 class Rows(Protocol):
@@ -81,15 +77,20 @@ class Tables:
     at once.
     """
 
-    __slots__ = ("_budget", "_cache_bytes_max", "_caching", "_dirty", "_rows", "_saved_bytes", "_tables",
-                 "_young_bytes", "bytes", "failure", "room", "undo")  # fmt: skip
+    __slots__ = ("_cache_bytes_max", "_caching", "_dirty", "_host_left", "_host_max", "_rows", "_rows_left",
+                 "_rows_max", "_saved_bytes", "_scans_left", "_scans_max", "_tables", "_young_bytes", "bytes",
+                 "failure", "undo")  # fmt: skip
 
     def __init__(self, rows: Rows, *, rows_a_command_max: int, cache_bytes_max: int) -> None:
         self._rows: Final = rows
         self._cache_bytes_max: Final = cache_bytes_max
-        self._budget: Final = (
-            rows_a_command_max, HOST_WRITES_A_ROW * rows_a_command_max, SCANS_A_ROW * rows_a_command_max,
-        )  # fmt: skip
+        self._rows_max: Final = rows_a_command_max
+        self._host_max: Final = HOST_WRITES_A_ROW * rows_a_command_max
+        self._scans_max: Final = SCANS_A_ROW * rows_a_command_max
+        self._rows_left = self._rows_max
+        """What the present command may still write of a machine's rows, and below of the host's, and scan."""
+        self._host_left = self._host_max
+        self._scans_left = self._scans_max
         self._caching: dict[bytes, Table] = {}
         """Tables that keep clean rows, by prefix."""
         self._young_bytes = 0
@@ -100,8 +101,6 @@ class Tables:
         """What the overlays hold."""
         self.undo: Final[list[tuple[Undoable, bytes, bytes | None]]] = []
         """What the present command changed, in order."""
-        self.room: Final = list(self._budget)
-        """What the present command may still write of a machine's rows, of the host's, and scan."""
         self.failure: Exception | None = None
         """What a table raised in the present command, lest a machine catch it and go on."""
 
@@ -109,7 +108,7 @@ class Tables:
         """A machine's table; the same one each time until :meth:`forget`."""
         table = self._tables.get(prefix)
         if table is None:
-            table = self._tables[prefix] = Table(self, prefix, _MACHINE)
+            table = self._tables[prefix] = Table(self, prefix, is_host=False)
         return table
 
     def numbers(self, target: bytes, first: int, start: bytes) -> list[int]:
@@ -131,31 +130,31 @@ class Tables:
 
     def host_table(self, prefix: bytes) -> Table:
         """A table of the host's own. One for each prefix is to be made, and kept."""
-        return Table(self, prefix, _HOST)
+        return Table(self, prefix, is_host=True)
 
     def begin(self) -> None:
         """Sets the savepoint."""
         if self.undo:
             self.undo.clear()
-        room = self.room
-        room[_MACHINE], room[_HOST], room[_SCANNED] = self._budget
+        self._rows_left = self._rows_max
+        self._host_left = self._host_max
+        self._scans_left = self._scans_max
         self.failure = None
         self._saved_bytes = self.bytes
 
     def begin_query(self) -> None:
         """Sets the savepoint for something that only reads: it may pass any number of rows."""
         self.begin()
-        self.room[_MACHINE] = self.room[_HOST] = 0
-        self.room[_SCANNED] = _UNBOUNDED
+        self._rows_left = self._host_left = 0
+        self._scans_left = _UNBOUNDED
 
     def used(self) -> int:
         """How many rows of machines were written since :meth:`begin`."""
-        return self._budget[_MACHINE] - self.room[_MACHINE]
+        return self._rows_max - self._rows_left
 
     def written(self) -> int:
         """How many rows were written since :meth:`begin`, of machines and of the host."""
-        room, budget = self.room, self._budget
-        return budget[_MACHINE] - room[_MACHINE] + budget[_HOST] - room[_HOST]
+        return self._rows_max - self._rows_left + self._host_max - self._host_left
 
     def rollback(self) -> None:
         """Back to the savepoint."""
@@ -170,21 +169,35 @@ class Tables:
         """About how much the clean rows in memory take, but for those of the older generation."""
         return self._young_bytes
 
-    def take(self, kind: int) -> None:
-        """Counts a row against the present command's bound; raises :class:`RowsExceeded`."""
-        left = self.room[kind]
-        if left <= 0:
-            self.failure = RowsExceeded("a command touches too many rows")
-            raise self.failure
-        self.room[kind] = left - 1
+    def take(self, is_host: bool) -> None:
+        """Counts a row that is written, the host's or a machine's, against the present command's bound;
+        raises :class:`RowsExceeded`."""
+        if is_host:
+            if self._host_left <= 0:
+                self._exceeded()
+            self._host_left -= 1
+        else:
+            if self._rows_left <= 0:
+                self._exceeded()
+            self._rows_left -= 1
+
+    def take_scanned(self) -> None:
+        """Counts a row that a scan passes, likewise."""
+        if self._scans_left <= 0:
+            self._exceeded()
+        self._scans_left -= 1
+
+    def _exceeded(self) -> NoReturn:
+        self.failure = RowsExceeded("a command touches too many rows")
+        raise self.failure
 
     def take_answer(self) -> None:
         """Counts a late answer like a row."""
-        self.take(_MACHINE)
+        self.take(False)
 
     def allow_host(self) -> None:
         """The host may write one more row, however many the present command has written."""
-        self.room[_HOST] = max(self.room[_HOST], 1)
+        self._host_left = max(self._host_left, 1)
 
     def mark_dirty(self, prefix: bytes, table: Table) -> None:
         """The table has an overlay now."""
@@ -245,12 +258,12 @@ class Tables:
 class Table(access.Table):
     """Ordered rows, bytes to bytes, under one prefix."""
 
-    __slots__ = ("_index", "_kind", "_old", "_tables", "_version", "_young", "overlay", "prefix")
+    __slots__ = ("_index", "_is_host", "_old", "_tables", "_version", "_young", "overlay", "prefix")
 
-    def __init__(self, tables: Tables, prefix: bytes, kind: int) -> None:
+    def __init__(self, tables: Tables, prefix: bytes, *, is_host: bool) -> None:
         self._tables: Final = tables
         self.prefix: Final = prefix
-        self._kind: Final = kind
+        self._is_host: Final = is_host
         self.overlay: Final[dict[bytes, bytes | None]] = {}
         """What is applied and not written; None stands for a removed row."""
         self._young: dict[bytes, bytes | None] = {}
@@ -285,11 +298,7 @@ class Table(access.Table):
         if type(key) is not bytes or type(value) is not bytes:
             raise TypeError("rows are bytes to bytes")
         tables = self._tables
-        room, kind = tables.room, self._kind
-        left = room[kind]
-        if left <= 0:
-            tables.take(kind)
-        room[kind] = left - 1
+        tables.take(self._is_host)
         overlay = self.overlay
         previous = overlay.get(key, _ABSENT)
         tables.undo.append((self, key, previous))
@@ -302,12 +311,24 @@ class Table(access.Table):
             tables.bytes += len(value) - len(previous or b"")
         overlay[key] = value
 
+    def add(self, key: bytes, value: bytes) -> None:
+        """Sets a row whose key was never set before, which spares looking for it."""
+        tables = self._tables
+        tables.take(self._is_host)
+        tables.undo.append((self, key, _ABSENT))
+        overlay = self.overlay
+        if not overlay or self._index is not None:
+            self._added(key)
+        self._version += 1
+        tables.bytes += len(key) + len(value) + ROW_OVERHEAD_BYTES
+        overlay[key] = value
+
     def delete(self, key: bytes) -> None:
         """Removes the row, if it is there."""
         if type(key) is not bytes:
             raise TypeError("rows are bytes to bytes")
         tables = self._tables
-        tables.take(self._kind)
+        tables.take(self._is_host)
         overlay = self.overlay
         previous = overlay.get(key, _ABSENT)
         tables.undo.append((self, key, previous))
@@ -363,7 +384,6 @@ class Table(access.Table):
         size = len(self.prefix)
         high = following(self.prefix) if end is None else self.prefix + end
         stored = self._tables.stored(self.prefix + start, high, reverse)
-        counted = self._kind == _MACHINE
         version = -1
         candidates: Iterator[bytes] = iter(())
         candidate: bytes | None = None
@@ -390,8 +410,8 @@ class Table(access.Table):
                 row = next(stored, None)
             else:
                 return
-            if counted:
-                self._tables.take(_SCANNED)
+            if not self._is_host:
+                self._tables.take_scanned()
             yield cursor, value
 
     def appended(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
