@@ -14,7 +14,7 @@ from setuptools import setup
 FOREIGN = {"trio", "rocksdict", "threading"}
 PACKAGES = ("raftgroup", "primitives", "router", "shards")
 INTERPRETED = {
-    "primitives/machine.py": "the base of machines, which may be written outside",
+    "primitives/compiling.py": "what it has is for whoever is not compiled",
     "router/openers.py": "the base of clients that are not compiled",
     "shards/rocksviews.py": "its objects are referred to weakly",
 }

@@ -51,6 +51,7 @@ from router.frames import (
 )
 from router.shardmap import GroupInfo, NodeInfo, ShardMap
 from shards.engine import Engine
+from shards.layout import STATE_PREFIX
 from shards.placement import Founding, machines_of
 from shards.ports import Effects
 from shards.rocksbatch import RocksBatch
@@ -176,7 +177,7 @@ class Group:
         """Writes what was applied into a batch, and takes it over."""
         batch = RocksBatch(1)
         self.applier.flush(StateSink(batch, GROUP, 1))
-        self.rows.write(batch, 16)
+        self.rows.write(batch, STATE_PREFIX.size)
 
 
 class Sample(NamedTuple):

@@ -268,7 +268,7 @@ class Applier:
         context = self._context
         if log_time_ms > self.log_time_ms:
             self.log_time_ms = context.log_time_ms = log_time_ms
-        applied = self._applied = Applied([], [], [], [], [])
+        applied = self._applied = tuple.__new__(Applied, ([], [], [], [], []))
         self._execution.late = applied.late
         self._histories.collected = applied.events
         answers = applied.answers

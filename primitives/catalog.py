@@ -15,7 +15,6 @@ import struct
 from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
-from primitives.access import CatalogContext
 from primitives.arguments import indefinite
 from primitives.codec import check_name, check_namespace, pack, unpack
 from primitives.errors import Code, TooLarge
@@ -28,7 +27,7 @@ from primitives.limits import (
     PARTITIONS_DEFAULT,
     PARTITIONS_MAX,
 )
-from primitives.machine import OK, Context, Machine, Result, TableView, View
+from primitives.machine import OK, CatalogContext, Context, Machine, Result, TableView, View
 from primitives.records import U32, U64, Query, Read, Type
 
 NAMES: Final = 0

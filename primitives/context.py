@@ -1,4 +1,4 @@
-"""What the host hands to machines: the views and contexts that ``access.py`` promises."""
+"""What the host hands to machines: the views and contexts that ``machine.py`` promises."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from primitives import access
-from primitives.access import Result
 from primitives.errors import Code
 from primitives.history import HAS_PREVIOUS, HEAD, KEPT, MARK, Emitted, Histories, History, value_of
 from primitives.ids import CATALOG_ID, GROUP_SLOT, PrimitiveId, Revision, SlotId
 from primitives.instances import Instance, Instances
 from primitives.layout import GROUP_NAMES, HOST_TARGET, HostTable, deletion_payload, drop_payload
-from primitives.machine import Machine
+from primitives.machine import CatalogContext, Machine, Result, Table, TableView
 from primitives.records import ANSWER_HEADER, U64, encode_answer
 from primitives.sessions import SessionTable
 from primitives.tables import Tables
@@ -33,7 +31,7 @@ _ANSWERED_OK: Final = bytes((Code.OK,))
 _OUTSIDE: Final = "a context is of use only while its command executes"
 
 
-class HostContext(access.CatalogContext):
+class HostContext(CatalogContext):
     """The one context of a group, set anew for each command, timer, end of a session and query.
 
     What a command does beyond its rows is collected here and takes effect only when it succeeded.
@@ -107,33 +105,33 @@ class HostContext(access.CatalogContext):
 
     @property
     def primitive(self) -> PrimitiveId:
-        """See ``access.View``."""
+        """See ``machine.View``."""
         return self._here.key[1]
 
     @property
     def partition(self) -> int:
-        """See ``access.View``."""
+        """See ``machine.View``."""
         return self._here.key[2]
 
     @property
     def config(self) -> bytes:
-        """See ``access.View``."""
+        """See ``machine.View``."""
         return self._here.config
 
-    def table(self, number: int) -> access.Table:
-        """See ``access.Context``."""
+    def table(self, number: int) -> Table:
+        """See ``machine.Context``."""
         return (self.instance or self._here).table(number)
 
-    def view(self, number: int) -> access.TableView:
-        """See ``access.View``. What a query writes is undone, and fails it."""
+    def view(self, number: int) -> TableView:
+        """See ``machine.View``. What a query writes is undone, and fails it."""
         return (self.instance or self._here).table(number)
 
     def alive(self, session: int) -> bool:
-        """See ``access.View``."""
+        """See ``machine.View``."""
         return session in self._alive
 
     def event(self, mark: bytes) -> bytes | None:
-        """See ``access.View``."""
+        """See ``machine.View``."""
         instance = self._here
         row = (instance.history or self._history(instance)).table.get(mark)
         return None if row is None else value_of(row)
@@ -145,7 +143,7 @@ class HostContext(access.CatalogContext):
     def emit(
         self, kind: int, key: bytes, value: bytes = b"", *, previous: bytes = b"", kept: bool = False
     ) -> bytes:
-        """See ``access.Context``."""
+        """See ``machine.Context``."""
         if self.revision != self._marked:
             self._mark()
         number = self._number
@@ -170,34 +168,35 @@ class HostContext(access.CatalogContext):
     def _mark(self) -> None:
         """The revision is another now."""
         self._marked, self._number = self.revision, 0
-        self._stamp = U64.pack(self.revision)
+        self._stamp = self.revision.to_bytes(8, "big")
 
     def answered(self, code: int, text: bytes) -> bytes:
         """The answer to the present command; raises unless these make one."""
         if code == Code.OK and isinstance(code, int):
             if self.revision != self._marked:
                 self._mark()
-            return _ANSWERED_OK + self._stamp + text
+            head = _ANSWERED_OK + self._stamp
+            return head if text == b"" else head + text
         return ANSWER_HEADER.pack(code, self.revision) + text
 
     def release(self, mark: bytes) -> None:
-        """See ``access.Context``."""
+        """See ``machine.Context``."""
         if len(mark) != _MARK_BYTES:
             raise ValueError("not a mark")
         instance = self._here
         self._histories.release(instance.history or self._history(instance), mark)
 
     def arm(self, deadline_ms: int, payload: bytes) -> bytes:
-        """See ``access.Context``. A deadline of 0 becomes the present log time, so that slices take turns
+        """See ``machine.Context``. A deadline of 0 becomes the present log time, so that slices take turns
         with whatever else is due."""
         return self._timers.arm(deadline_ms or self.log_time_ms, self._here.target, payload)
 
     def disarm(self, handle: bytes) -> None:
-        """See ``access.Context``."""
+        """See ``machine.Context``."""
         self._timers.disarm(handle)
 
     def later(self) -> bytes:
-        """See ``access.Context``."""
+        """See ``machine.Context``."""
         if not self.sequence:
             raise RuntimeError("only a session's command can be answered late")
         if self.at_once:
@@ -206,7 +205,7 @@ class HostContext(access.CatalogContext):
         return WAITER.pack(self.session, self._here.key[0], self.sequence)
 
     def answer(self, waiter: bytes, result: Result) -> None:
-        """See ``access.Context``."""
+        """See ``machine.Context``."""
         code, text = result
         if code == Code.PENDING or len(waiter) != WAITER.size:
             raise ValueError("not a waiter, or no answer")
@@ -214,7 +213,7 @@ class HostContext(access.CatalogContext):
         self.resolved.append((waiter, encode_answer(code, self.revision, text)))
 
     def hold(self) -> None:
-        """See ``access.Context``."""
+        """See ``machine.Context``."""
         if not self.session:
             raise RuntimeError("only a session can hold something")
         if self._alive[self.session].closing:
@@ -222,7 +221,7 @@ class HostContext(access.CatalogContext):
         self._count(self.session, 1)
 
     def unhold(self, session: int) -> None:
-        """See ``access.Context``."""
+        """See ``machine.Context``."""
         self._count(session, -1)
 
     def _count(self, session: int, change: int) -> None:
@@ -246,7 +245,7 @@ class HostContext(access.CatalogContext):
         machine = self._instances.machine(type)
         return None if machine is None else machine.NAME
 
-    def group_names(self) -> access.Table:
+    def group_names(self) -> Table:
         """Names of all slots of the group; for the catalog."""
         catalog = self._instances.find((GROUP_SLOT, CATALOG_ID, 0))
         if catalog is None:

@@ -171,24 +171,25 @@ def write(
     ``bound``, as long as the asking session."""
     if old is None:
         mark = ctx.emit(EventKind.PUT, at[8:], value, kept=True)
-        created = mark[:8]
+        lasting = mark[:8] + _NEVER
         incarnation, count, dropping = _META.unpack(meta)
         ctx.table(META).put(b"", _META.pack(incarnation, count + 1, dropping))
     else:
         mark = ctx.emit(EventKind.PUT, at[8:], value, previous=mark_of(old), kept=True)
-        created = old[8:16]
+        lasting = old[8:_PLAIN]
         if not _is_plain(old):
+            lasting = old[8:16] + _NEVER
             _unhook(ctx, at, old)
     if ttl_ms:
         # Log time is cut to whole milliseconds: one more makes up for the part of the first that was gone.
         deadline_ms = ctx.log_time_ms + ttl_ms + 1
         timer = ctx.arm(deadline_ms, _EXPIRE + at)
-        row = b"".join((mark[:8], created, U64.pack(deadline_ms), mark[8:], timer))
+        row = b"".join((mark[:8], lasting[:8], U64.pack(deadline_ms), mark[8:], timer))
     elif bound:
         _bind(ctx, at)
-        row = b"".join((mark[:8], created, U64.pack(ctx.session | BOUND_BIT), mark[8:]))
+        row = b"".join((mark[:8], lasting[:8], U64.pack(ctx.session | BOUND_BIT), mark[8:]))
     else:
-        row = mark[:8] + created + _NEVER + mark[8:]
+        row = mark[:8] + lasting + mark[8:]
     ctx.table(ENTRIES).put(at, row)
 
 

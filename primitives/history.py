@@ -184,7 +184,7 @@ class Histories:
             history.armed |= kind
 
     def release(self, history: History, mark: bytes) -> None:
-        """See ``access.Context``."""
+        """See ``machine.Context``."""
         if mark <= history.floor:
             history.table.delete(mark)
             return

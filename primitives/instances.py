@@ -23,8 +23,8 @@ class Instance:
 
     def __init__(self, tables: Tables, key: Target, machine: Machine, type: int, config: bytes) -> None:
         self._tables: Final = tables
-        self._numbered: Final[dict[int, Table]] = {}
-        """Its tables that were asked for, by number."""
+        self._numbered: Final[list[Table | None]] = []
+        """Its tables by number, as far as they were asked for."""
         self.key: Final = key
         """Slot, primitive and partition."""
         self.machine: Final = machine
@@ -37,11 +37,15 @@ class Instance:
 
     def table(self, number: int) -> Table:
         """Its table of a number, 0 to 255; raises ``struct.error`` for another."""
-        table = self._numbered.get(number)
-        if table is None:
-            slot, primitive, partition = self.key
-            table = self._tables.table(table_prefix(slot, primitive, partition, number))
-            self._numbered[number] = table
+        numbered = self._numbered
+        if 0 <= number < len(numbered):
+            table = numbered[number]
+            if table is not None:
+                return table
+        slot, primitive, partition = self.key
+        table = self._tables.table(table_prefix(slot, primitive, partition, number))
+        numbered += [None] * (number + 1 - len(numbered))
+        numbered[number] = table
         return table
 
 

@@ -23,6 +23,8 @@ _NUMBERING: Final = struct.Struct(">QQ")
 """The last command and the floor; the short answers follow."""
 _SHORT: Final = struct.Struct(">QB")
 """Sequence, and length of what follows, which is as in a row of its own."""
+_SHORT_ANSWER: Final = struct.Struct(">QBBHQH")
+"""The same, with the head of what follows."""
 _SHORT_BYTES_MAX: Final = 64
 """Answers up to this size stand in the common row."""
 _ANSWER: Final = struct.Struct(">BHQH")
@@ -82,11 +84,10 @@ class Numbering:
             floor = self.last
         if floor > self.floor:
             for sequence in range(self.floor + 1, floor + 1):
-                if sequence in stored:
-                    if exceptions and sequence in exceptions:
-                        self._below[sequence] = None
-                    else:
-                        del stored[sequence]
+                if not exceptions or sequence not in exceptions:
+                    stored.pop(sequence, None)
+                elif sequence in stored:
+                    self._below[sequence] = None
             self.floor = floor
 
     def drop(self, count: int) -> int:
@@ -106,8 +107,7 @@ class Numbering:
         own: dict[int, tuple[bytes, Target | None]] = {}
         for sequence, (answer, target) in sorted(self.stored.items()):
             if len(answer) <= _SHORT_BYTES_MAX:
-                row = _row(_ANSWERED, target, answer)
-                common += (_SHORT.pack(sequence, len(row)), row)
+                common.append(_short(sequence, target, answer))
             else:
                 own[sequence] = answer, target
         key = host_prefix(self.slot, HostTable.NUMBERING) + U64.pack(self.session)
@@ -147,6 +147,14 @@ class Numbering:
     def load_own(self, sequence: int, row: bytes) -> None:
         """Takes back a row of its own."""
         self._saved[sequence] = self.load(sequence, row)
+
+
+def _short(sequence: int, target: Target | None, answer: bytes) -> bytes:
+    size = _ANSWER.size + len(answer)
+    if target is None:
+        return _SHORT_ANSWER.pack(sequence, size, _ANSWERED, 0, 0, 0) + answer
+    _, primitive, partition = target
+    return _SHORT_ANSWER.pack(sequence, size, _TARGETED, primitive[0], primitive[1], partition) + answer
 
 
 def _row(state: int, target: Target | None, answer: bytes) -> bytes:

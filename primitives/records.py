@@ -556,7 +556,7 @@ def encode_entry(log_time_ms: int, records: Iterable[bytes]) -> bytes:
     """The data of a Raft entry that holds ``records``, each as bytes."""
     parts = [U64.pack(log_time_ms)]
     for record in records:
-        parts.append(U32.pack(len(record)))
+        parts.append(len(record).to_bytes(4, "big"))
         parts.append(record)
     return b"".join(parts)
 
@@ -568,12 +568,12 @@ def decode_entry(data: bytes) -> tuple[int, Sequence[bytes]]:
         at, end = 8, len(data)
         records: list[bytes] = []
         while at < end:
-            (size,) = U32.unpack_from(data, at)
+            size = data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
             at += 4
             if at + size > end:
                 raise BadRecord("a record runs beyond its entry")
             records.append(data[at : at + size])
             at += size
-    except struct.error as error:
+    except (struct.error, IndexError) as error:
         raise BadRecord(f"not an entry's data: {error}") from error
     return log_time_ms, records

@@ -14,7 +14,7 @@ from typing import Final, NoReturn, Protocol
 
 from sortedcontainers import SortedList
 
-from primitives import access
+from primitives import machine
 from primitives.layout import after as following
 
 _ABSENT: Final = bytes(bytearray(b"absent"))
@@ -255,7 +255,7 @@ class Tables:
         return True
 
 
-class Table(access.Table):
+class Table(machine.Table):
     """Ordered rows, bytes to bytes, under one prefix."""
 
     __slots__ = ("_index", "_is_host", "_old", "_tables", "_version", "_young", "overlay", "prefix")

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from local_group import MemoryRows
 
+from primitives.machine import Table
 from primitives.sequence import BLOCK_MAX, BLOCK_MIN, Sequence, Shape, items_of
 
 
@@ -14,7 +15,7 @@ def item(number: int) -> bytes:
     return number.to_bytes(10, "big")
 
 
-class Counted(MemoryRows):
+class Counted(MemoryRows, Table):
     """Rows that count what is read and written."""
 
     def __init__(self) -> None:
