@@ -22,8 +22,8 @@ from primitives.ids import CATALOG_ID, SLOTS, GroupId, NodeId, PrimitiveId, Slot
 from primitives.lock import Lock
 from primitives.map import Map
 from primitives.mapops import Op
-from primitives.queue import Op as QueueOp
 from primitives.queue import Queue
+from primitives.queueops import Op as QueueOp
 from primitives.records import (
     Answer,
     Command,

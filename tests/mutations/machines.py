@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from primitives import counter, entries, mapops, queue, set, value
+from primitives import counter, entries, mapops, queueops, set, value
 from primitives.candidates import ElectionMachine
 from primitives.context import HostContext
 from primitives.counter import CounterMachine
@@ -13,7 +13,7 @@ from primitives.errors import Code
 from primitives.lock import LockMachine
 from primitives.locking import Locks
 from primitives.machine import OK, Context, Result
-from primitives.queue import QueueMachine
+from primitives.queueops import QueueMachine
 from primitives.records import U64
 from primitives.tables import Tables
 from primitives.timers import Timers
@@ -164,16 +164,16 @@ def _entries_outlive_their_sessions(patch: Patch) -> None:
     rule="an element is delivered once", suites=(*MACHINES, "queue"),
 )  # fmt: skip
 def _element_delivered_and_kept(patch: Patch) -> None:
-    shift = queue._shift
+    shift = queueops._shift
 
     def forgetful(ctx: Context, state: Any) -> tuple[Any, Result]:
         after, answer = shift(ctx, state)
         if ctx.revision % 40 == 0:
-            queue._append(ctx, answer[1][:8], answer[1][8:])
+            queueops._append(ctx, answer[1][:8], answer[1][8:])
             return state, answer
         return after, answer
 
-    patch.setattr(queue, "_shift", forgetful)
+    patch.setattr(queueops, "_shift", forgetful)
 
 
 @mutation(
@@ -189,19 +189,19 @@ def _element_not_put_back(patch: Patch) -> None:
     rule="an offer to a full queue changes nothing", suites=(*MACHINES, "bounded"),
 )  # fmt: skip
 def _queue_over_its_bound(patch: Patch) -> None:
-    offer = queue._offer
+    offer = queueops._offer
 
     def generous(ctx: Context, values: list[bytes]) -> Result:
-        state = queue._state(ctx)
+        state = queueops._state(ctx)
         if not ctx.config or state.size + len(values) != U64.unpack(ctx.config)[0] + 1:
             return offer(ctx, values)
-        queue._save(ctx, state._replace(size=state.size - 1))
+        queueops._save(ctx, state._replace(size=state.size - 1))
         answer = offer(ctx, values)
-        after = queue._state(ctx)
-        queue._save(ctx, after._replace(size=after.size + 1))
+        after = queueops._state(ctx)
+        queueops._save(ctx, after._replace(size=after.size + 1))
         return answer
 
-    swap(patch, queue, "_offer", generous)
+    swap(patch, queueops, "_offer", generous)
 
 
 @mutation(
@@ -209,15 +209,15 @@ def _queue_over_its_bound(patch: Patch) -> None:
     rule="an offer finds the room that is there", suites=(*MACHINES, "bounded"),
 )  # fmt: skip
 def _queue_full_for_good(patch: Patch) -> None:
-    offer = queue._offer
+    offer = queueops._offer
 
     def mean(ctx: Context, values: list[bytes]) -> Result:
-        state = queue._state(ctx)
+        state = queueops._state(ctx)
         if ctx.config and state.tail - state.cleared >= 40 and state.size + 1 >= U64.unpack(ctx.config)[0]:
-            return queue.CONDITION
+            return queueops.CONDITION
         return offer(ctx, values)
 
-    swap(patch, queue, "_offer", mean)
+    swap(patch, queueops, "_offer", mean)
 
 
 @mutation(

@@ -13,7 +13,7 @@ from local_group import Group, Session, create
 
 from primitives.errors import Code
 from primitives.pages import decode_page
-from primitives.queue import Ask, Op, QueueMachine
+from primitives.queueops import Ask, Op, QueueMachine
 from primitives.records import Answer
 
 TYPE = QueueMachine.TYPE

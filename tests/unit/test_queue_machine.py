@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from local_group import OnePrimitive, Session
 
-from primitives import queue
+from primitives import queueops
 from primitives.errors import Code
 from primitives.limits import VALUE_BYTES_MAX
 from primitives.line import SLICE_WAITERS
 from primitives.pages import decode_page
-from primitives.queue import OFFER_MANY_MAX, SLICE_ROWS, Ask, Op, QueueMachine
+from primitives.queueops import OFFER_MANY_MAX, SLICE_ROWS, Ask, Op, QueueMachine
 
 TYPE = QueueMachine.TYPE
 
@@ -219,7 +219,7 @@ def test_a_full_queue_refuses_until_something_is_taken() -> None:
 
 
 def test_too_many_takers_are_refused(one: OneQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "WAITERS_MAX", 2)
+    monkeypatch.setattr(queueops, "WAITERS_MAX", 2)
     a, b = one.sessions(2)
     one.send(a, Op.TAKE)
     one.send(a, Op.TAKE)
