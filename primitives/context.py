@@ -38,8 +38,8 @@ class HostContext(CatalogContext):
     """
 
     __slots__ = ("_alive", "_head", "_head_of", "_histories", "_instances", "_marked", "_number", "_stamp",
-                 "_tables", "_timers",
-                 "asked_late", "at_once", "emitted", "held_closing", "instance", "resolved")  # fmt: skip
+                 "_tables", "_timers", "asked_late", "at_once", "emitted", "held_closing", "instance",
+                 "resolved")  # fmt: skip
 
     def __init__(
         self, tables: Tables, timers: Timers, sessions: SessionTable, instances: Instances,
@@ -172,7 +172,7 @@ class HostContext(CatalogContext):
 
     def answered(self, code: int, text: bytes) -> bytes:
         """The answer to the present command; raises unless these make one."""
-        if code == Code.OK and isinstance(code, int):
+        if code == Code.OK and isinstance(code, int):  # as a machine that is not compiled may give 0.0
             if self.revision != self._marked:
                 self._mark()
             head = _ANSWERED_OK + self._stamp
