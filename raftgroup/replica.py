@@ -346,7 +346,8 @@ def _hard_state(s: State, with_entries: bool) -> HardState | None:
     if s.term == s.saved_term and s.vote == s.saved_vote and (s.commit == s.saved_commit or not with_entries):
         return None
     s.saved_term, s.saved_vote, s.saved_commit = s.term, s.vote, s.commit
-    return HardState(s.term, s.vote, s.commit)
+    # Without the named tuple's constructor, which costs more than all that is done here.
+    return tuple.__new__(HardState, (s.term, s.vote, s.commit))
 
 
 def _committed(s: State) -> Sequence[Entry]:
