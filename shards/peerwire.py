@@ -18,7 +18,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import GroupId
 from primitives.limits import PEER_FRAME_BYTES_MAX
 from primitives.records import ANSWER_HEADER
-from raftgroup.types import Entry, Index, Message, MessageKind
+from raftgroup.types import Entry, Index, Message, MessageKind, ReplicaId
 from router.frames import encode_frame
 from shards.logrecord import decode_record, encode_record
 from shards.ports import StoreDamaged
@@ -71,6 +71,7 @@ SECTION_HEADER: Final = struct.Struct(">BI")
 SECTION_HEADER_BYTES: Final = 5
 _RAFT: Final = struct.Struct(">IBB9QI")
 _RAFT_SECTION: Final = struct.Struct(">BI" + "IBB9QI")
+_RECEIVER_AT: Final = struct.calcsize(">BI" + "IBBQ")
 RAFT_BYTES: Final = _RAFT.size
 """Bytes of a consensus message without entries."""
 _FORWARD: Final = struct.Struct(">qQI")
@@ -147,6 +148,23 @@ def encode_raft(group: GroupId, message: Message) -> bytes:
         message.clock, len(entries),
     )  # fmt: skip
     return b"".join(parts)
+
+
+def are_alike(one: Message, other: Message) -> bool:
+    """Whether two messages of a group differ in nothing but their receivers."""
+    if (
+        one.kind != other.kind or one.sender != other.sender or one.term != other.term
+        or one.index != other.index or one.log_term != other.log_term or one.commit != other.commit
+        or one.reject != other.reject or one.hint != other.hint or one.context != other.context
+        or one.clock != other.clock or len(one.entries) != len(other.entries)
+    ):  # fmt: skip
+        return False
+    return all(entry is other.entries[at] for at, entry in enumerate(one.entries))
+
+
+def readdressed(section: bytes, receiver: ReplicaId) -> bytes:
+    """A message's RAFT section for another receiver."""
+    return section[:_RECEIVER_AT] + receiver.to_bytes(8, "big") + section[_RECEIVER_AT + 8 :]
 
 
 def decode_raft(payload: bytes) -> tuple[GroupId, Message]:
