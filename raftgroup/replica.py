@@ -169,8 +169,12 @@ class Replica:
         s = self._state
         if message.term != s.term and not admit(s, message):
             return
+        # Nearly all messages are of these two kinds: without a look at the table.
+        if message.kind == MessageKind.APPEND:
+            on_append(s, message)
+            return
         if message.kind == MessageKind.APPEND_REPLY and s.role == Role.LEADER:
-            on_append_reply(s, message)  # One in two of all messages: without a look at the table.
+            on_append_reply(s, message)
             return
         handler = (_LEADER_HANDLERS if s.role == Role.LEADER else _HANDLERS).get(message.kind)
         if handler is not None:
