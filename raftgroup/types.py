@@ -151,18 +151,18 @@ class Ready:
         messages_after_sync: list[Message], committed: Sequence[Entry], reads: Sequence[ReadState],
         lost_reads: Sequence[int],
     ) -> None:  # fmt: skip
-        self.hard_state: Final = hard_state
+        self.hard_state = hard_state
         """To be written, when it changed."""
-        self.entries: Final = entries
+        self.entries = entries
         """To be written in one batch with the deletion of every stored entry from ``entries[0].index`` on."""
-        self.messages: Final = messages
+        self.messages = messages
         """May leave at once."""
-        self.messages_after_sync: Final = messages_after_sync
+        self.messages_after_sync = messages_after_sync
         """Leave when everything written up to now, this Ready's writes included, is synced."""
-        self.committed: Final = committed
+        self.committed = committed
         """To be applied, after the writes are handed to the store."""
-        self.reads: Final = reads
-        self.lost_reads: Final = lost_reads
+        self.reads = reads
+        self.lost_reads = lost_reads
         """Contexts of ReadIndex rounds that will not be answered: leadership went."""
 
     @property
