@@ -16,7 +16,7 @@ PACKAGES = ("raftgroup", "primitives", "router", "shards")
 INTERPRETED = {
     "primitives/compiling.py": "what it has is for whoever is not compiled",
     "router/openers.py": "the base of clients that are not compiled",
-    "shards/rocksviews.py": "its objects are referred to weakly",
+    "shards/moments.py": "its objects are referred to weakly",
 }
 """What stays as it is though it is synchronous, and why."""
 

@@ -20,10 +20,12 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.micro_steps import STEPS
+from bench.micro_rounds import ROUNDS
+from bench.micro_steps import STEPS as SINGLE
 from bench.runs.arguments import count
 from bench.runs.recording import settle_process
 
+STEPS: Final = {**SINGLE, **ROUNDS}
 COUNTED: Final = (500, 1500)
 """Commands of the two runs under valgrind, whose difference leaves out the start."""
 _EXECUTED: Final = re.compile(r"I\s+refs:\s+([\d,]+)")
@@ -38,6 +40,7 @@ def microseconds(step: str, count: int, repeats: int) -> float:
         began = time.process_time()
         sample.run()
         found.append((time.process_time() - began) / sample.commands)
+        sample.close()
     return min(found) * 1e6
 
 
@@ -83,6 +86,7 @@ def main() -> None:
         sample = STEPS[steps[0]](arguments.count)
         if not arguments.prepare_only:
             sample.run()
+        sample.close()
         return
     if arguments.instructions and shutil.which("valgrind") is None:
         parser.error("--instructions needs valgrind, which is not installed")

@@ -101,10 +101,11 @@ class MemoryRows:
 
 
 class Session:
-    """A session with open primitives. ``ask`` gives the answer to a record."""
+    """A session with open primitives in a slot. ``ask`` gives the answer to a record."""
 
-    def __init__(self, ask: Callable[[bytes], bytes]) -> None:
+    def __init__(self, ask: Callable[[bytes], bytes], slot: SlotId = SLOT) -> None:
         self._ask: Final = ask
+        self._slot: Final = slot
         self._sequence = 0
         register = Register(SESSION_ID, 1, 10_000)
         self.number: Final = self._apply(encode_register(register)).revision
@@ -117,7 +118,7 @@ class Session:
         args, body = create_arguments("", name, type, 0, b"")
         answer = self._apply(self._record(Type.CATALOG, CATALOG_ID, CatalogOp.CREATE, args, body))
         self.revision = answer.revision
-        return PrimitiveId(SLOT, decode_found(answer.result).revision)
+        return PrimitiveId(self._slot, decode_found(answer.result).revision)
 
     def _apply(self, record: bytes) -> Answer:
         answer = decode_answer(self._ask(record))
@@ -128,8 +129,8 @@ class Session:
     def _record(self, type: int, primitive: PrimitiveId, op: int, args: list[object], body: bytes) -> bytes:
         self._sequence += 1
         return encode_command(Command(
-            SESSION_ID, self.number, SLOT, 1, self._sequence, max(0, self._sequence - IN_FLIGHT), primitive,
-            0, type, op, (), args, body,
+            SESSION_ID, self.number, self._slot, 1, self._sequence, max(0, self._sequence - IN_FLIGHT),
+            primitive, 0, type, op, (), args, body,
         ))
 
     def puts(self, count: int) -> list[bytes]:
@@ -180,11 +181,16 @@ class Group:
         self.rows.write(batch, STATE_PREFIX.size)
 
 
+def _nothing() -> None:
+    """What a sample leaves behind, as a rule."""
+
+
 class Sample(NamedTuple):
-    """A step's work on so many commands, prepared: calling ``run`` does it."""
+    """A step's work on so many commands, prepared: calling ``run`` does it, and ``close`` ends it."""
 
     run: Callable[[], None]
     commands: int
+    close: Callable[[], None] = _nothing
 
 
 def _encode(count: int) -> Sample:

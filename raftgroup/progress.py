@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from raftgroup.types import Index, ReplicaId
@@ -49,7 +48,7 @@ class Progress:
         """The last entry of the snapshot that is being sent to it; 0: none is."""
         self.beat_match = Index(0)
         """``match`` at the last heartbeat."""
-        self.window: deque[tuple[int, int]] = deque()
+        self.window: list[tuple[int, int]] = []
         self.window_bytes = 0
 
     def probe(self, next_index: Index) -> None:
@@ -83,5 +82,9 @@ class Progress:
     def arrived(self, index: int) -> None:
         """Everything up to ``index`` was acknowledged."""
         window = self.window
-        while window and window[0][0] <= index:
-            self.window_bytes -= window.popleft()[1]
+        for at, (last, size) in enumerate(window):
+            if last > index:
+                del window[:at]
+                return
+            self.window_bytes -= size
+        window.clear()

@@ -169,6 +169,13 @@ class Replica:
         s = self._state
         if message.term != s.term and not admit(s, message):
             return
+        # Nearly all messages are of these two kinds: without a look at the table.
+        if message.kind == MessageKind.APPEND:
+            on_append(s, message)
+            return
+        if message.kind == MessageKind.APPEND_REPLY and s.role == Role.LEADER:
+            on_append_reply(s, message)
+            return
         handler = (_LEADER_HANDLERS if s.role == Role.LEADER else _HANDLERS).get(message.kind)
         if handler is not None:
             handler(s, message)
@@ -346,7 +353,8 @@ def _hard_state(s: State, with_entries: bool) -> HardState | None:
     if s.term == s.saved_term and s.vote == s.saved_vote and (s.commit == s.saved_commit or not with_entries):
         return None
     s.saved_term, s.saved_vote, s.saved_commit = s.term, s.vote, s.commit
-    return HardState(s.term, s.vote, s.commit)
+    # Without the named tuple's constructor, which costs more than all that is done here.
+    return tuple.__new__(HardState, (s.term, s.vote, s.commit))
 
 
 def _committed(s: State) -> Sequence[Entry]:

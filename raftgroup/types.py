@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple, NewType, Protocol
 
 Term = NewType("Term", int)
@@ -139,24 +139,31 @@ class ReadState(NamedTuple):
     index: Index  # type: ignore[assignment]  # hides tuple.index, which nobody wants of a read state
 
 
-@dataclass(slots=True)
 class Ready:
     """What a replica wants done, in this order. Taking it hands it over: the replica counts ``entries`` as
     written (not as synced) and ``committed`` as being applied."""
 
-    hard_state: HardState | None = None
-    """To be written, when it changed."""
-    entries: Sequence[Entry] = ()
-    """To be written in one batch with the deletion of every stored entry from ``entries[0].index`` on."""
-    messages: list[Message] = field(default_factory=list)
-    """May leave at once."""
-    messages_after_sync: list[Message] = field(default_factory=list)
-    """Leave when everything written up to now, this Ready's writes included, is synced."""
-    committed: Sequence[Entry] = ()
-    """To be applied, after the writes are handed to the store."""
-    reads: Sequence[ReadState] = ()
-    lost_reads: Sequence[int] = ()
-    """Contexts of ReadIndex rounds that will not be answered: leadership went."""
+    __slots__ = ("committed", "entries", "hard_state", "lost_reads", "messages", "messages_after_sync",
+                 "reads")  # fmt: skip
+
+    def __init__(
+        self, hard_state: HardState | None, entries: Sequence[Entry], messages: list[Message],
+        messages_after_sync: list[Message], committed: Sequence[Entry], reads: Sequence[ReadState],
+        lost_reads: Sequence[int],
+    ) -> None:  # fmt: skip
+        self.hard_state = hard_state
+        """To be written, when it changed."""
+        self.entries = entries
+        """To be written in one batch with the deletion of every stored entry from ``entries[0].index`` on."""
+        self.messages = messages
+        """May leave at once."""
+        self.messages_after_sync = messages_after_sync
+        """Leave when everything written up to now, this Ready's writes included, is synced."""
+        self.committed = committed
+        """To be applied, after the writes are handed to the store."""
+        self.reads = reads
+        self.lost_reads = lost_reads
+        """Contexts of ReadIndex rounds that will not be answered: leadership went."""
 
     @property
     def must_sync(self) -> bool:

@@ -7,7 +7,7 @@ kinds of frames each end may send in which state. A frame that the other end may
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -122,6 +122,12 @@ class Connection:
         if after is not self._state:
             self.state = after
         return frame
+
+    def sending_all(self, frames: Sequence[bytes]) -> bytes:
+        """The bytes of whole frames, but for those behind one that ends the connection: nothing may follow
+        it. Raises :class:`LocalMistake` for one that may not be sent now."""
+        sent = [self.sending(frame) for frame in frames if self.is_open]
+        return sent[0] if len(sent) == 1 else b"".join(sent)
 
     def receive(self, data: bytes) -> Iterator[tuple[int, bytes]]:
         """Kind and payload of each frame that ``data`` completes. When a frame is given out, the state is the

@@ -136,9 +136,10 @@ class Link:
         self._sends += 1
         rest = memoryview(data)
         if not self._queue:
-            rest = rest[self._write([rest]) :]
-            if not rest or self._lost is not None:
+            taken = self._write([rest])
+            if taken == len(data) or self._lost is not None:
                 return self._lost is None
+            rest = rest[taken:]
         self._sends_queued += 1
         self._queue.append(rest)
         self._queued += len(rest)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from primitives.applier import Applied, Applier
-from primitives.errors import Code
+from primitives.errors import Code, InvariantViolation
 from primitives.ids import GroupId
 from primitives.records import BadRecord, Command, Fire, Record, Register, encode_answer
 from raftgroup.membership import BadMembership, decode_membership
@@ -100,10 +100,13 @@ class Applying:
         except BadRecord as error:
             raise StoreDamaged(f"group {self._group}: entry {entry.index}: {error}") from error
         if pending is not None:
-            answer_to = out.answer
-            for record, origin, answer in zip(pending.records, pending.origins, applied.answers, strict=True):
+            records, origins, answers = pending.records, pending.origins, applied.answers
+            if len(answers) != len(records):
+                raise InvariantViolation(f"{len(answers)} answers to {len(records)} records")
+            for at, answer in enumerate(answers):
+                record, origin = records[at], origins[at]
                 if answer is not None:
-                    answer_to(origin, answer)
+                    out.answer(origin, answer)
                 elif isinstance(record, Command):
                     self.waiters.add_late(record, origin)
                 if type(record) is not Command:

@@ -8,6 +8,7 @@ Python, some hundred times slower; that works, and is said once, at import.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Final
 
 import google_crc32c
@@ -24,9 +25,12 @@ if SLOW:
     )
 
 
+_value: Final[Callable[[bytes], int]] = google_crc32c.value
+
+
 def crc32c(data: bytes) -> int:
     """CRC-32C (Castagnoli) of ``data``, 32 bits unsigned."""
-    return int(google_crc32c.value(data))
+    return _value(data)
 
 
 def crc32c_extend(crc: int, data: bytes) -> int:

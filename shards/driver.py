@@ -11,7 +11,7 @@ the middle of a round. So the tasks of nodes and clients are protected from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
@@ -19,7 +19,7 @@ import trio
 
 from primitives.ids import NodeId
 from router.network import Lookout
-from shards.logs import log
+from shards.carrying import Carrier, ClientSender, PeerSender
 from shards.ports import Effects, Syncer
 
 HAND_OVER_S: Final = 1.0
@@ -48,26 +48,6 @@ class Rounds(Protocol):
     @property
     def is_leaving(self) -> bool:
         """Whether something is still to be handed over."""
-
-
-class PeerSender(Protocol):
-    """The multiplexer."""
-
-    def send(self, name: str, sections: Sequence[tuple[int, bytes]]) -> None:
-        """Sends sections to a peer."""
-
-    def drop(self, name: str, reason: str) -> None:
-        """Closes a peer's connection."""
-
-
-class ClientSender(Protocol):
-    """The client port."""
-
-    def send(self, connection: int, frames: Sequence[bytes]) -> None:
-        """Sends whole frames to a client."""
-
-    def finish(self, connection: int) -> None:
-        """Closes a client's connection once its frames are out."""
 
 
 class Doorbell:
@@ -147,14 +127,12 @@ class Driver:
         nodes by id; ``ready`` is called once, when the engine serves."""
         self._engine: Final = engine
         self._bell: Final = bell
-        self._peers: Final = peers
-        self._clients: Final = clients
-        self._names: Final = names
+        self._carrier: Final = Carrier(peers, clients, names)
         self._ready: Callable[[], object] | None = ready
         self._failure: Exception | None = None
         self._running = False
-        self._asked = self._synced = 0
-        """The last round that a sync was asked for, and that is known to be durable."""
+        self._synced = 0
+        """The last round that is known to be durable."""
         self._left: trio.Event | None = None
         """From :meth:`hand_over` on: set once everything is handed over that can be."""
 
@@ -183,7 +161,7 @@ class Driver:
     @trio.lowlevel.enable_ki_protection
     async def run(self, syncer: Syncer) -> None:
         """Runs rounds until cancelled. Raises whatever stops the node."""
-        send = partial(self._send, syncer)
+        carrier, send = self._carrier, partial(self._carrier.send, syncer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._bell.keep_time)
             self._running = True
@@ -193,34 +171,14 @@ class Driver:
                     if self._failure is not None:
                         raise self._failure
                     effects = self._engine.round(send)
-                    self._carry_out(effects, syncer)
+                    carrier.carry_out(syncer, effects)
                     if self._ready is not None and self._engine.ready:
                         ready, self._ready = self._ready, None
                         ready()
                     if self._left is not None and not self._engine.is_leaving:
                         self._left.set()
-                    await self._bell.wait(effects.wake_in_ms, held=self._synced < self._asked)
+                    await self._bell.wait(effects.wake_in_ms, held=self._synced < carrier.asked)
             finally:
                 self._running = False
                 if self._left is not None:
                     self._left.set()
-
-    def _send(self, syncer: Syncer, effects: Effects) -> None:
-        names = self._names
-        for node, sections in effects.peers.items():
-            self._peers.send(names[node], sections)
-        if effects.sync_round is not None:
-            self._asked = effects.sync_round
-            syncer.request(effects.sync_round)
-        for connection, frames in effects.clients.items():
-            self._clients.send(connection, frames)
-
-    def _carry_out(self, effects: Effects, syncer: Syncer) -> None:
-        self._send(syncer, effects)
-        names = self._names
-        for connection in effects.close:
-            self._clients.finish(connection)
-        for node, reason in effects.bad_peers:
-            self._peers.drop(names[node], reason)
-        for note in effects.notes:
-            log.warning(note)

@@ -24,7 +24,7 @@ from shards.forwarding import Forwarding
 from shards.group import GroupDriver, SyncWait
 from shards.markers import MARKED
 from shards.outbox import INTERNAL, OPENED, Outbox
-from shards.peerwire import SectionKind, decode_beats, decode_raft, sections
+from shards.peerwire import SECTION_HEADER_BYTES, SectionKind, decode_beats, raft_at, section_end
 from shards.placement import Founding, Placement, machines_of
 from shards.ports import Clock, Effects, Origin, RandomSource, Store, StoredReplica, Usage
 from shards.questions import ASKED, Questions
@@ -437,21 +437,29 @@ class Engine:
     def _on_sections(self, now_ms: int, node: NodeId, payload: bytes) -> None:
         if node not in self.forwarding.up:
             return  # Its connection went down in between; what it carried is lost as on the wire.
+        at = 0
         try:
-            for kind, part in sections(payload):
+            while at < len(payload):
+                begin, kind, end = at + SECTION_HEADER_BYTES, payload[at], section_end(payload, at)
                 if kind == SectionKind.RAFT:
-                    self._step(*decode_raft(part))
-                elif kind == SectionKind.HEARTBEATS:
-                    for group, message in decode_beats(part):
-                        self._step(group, message)
-                elif kind == SectionKind.SNAPSHOT:
-                    self._on_part(now_ms, node, part)
-                elif kind == SectionKind.SNAPSHOT_REPLY:
-                    self.snapshots.on_reply(now_ms, node, decode_reply(part))
+                    group, message = raft_at(payload, begin, end)
+                    self._step(group, message)
                 else:
-                    self._dispatch.section(now_ms, node, kind, part)
+                    self._on_section(now_ms, node, kind, payload[begin:end])
+                at = end
         except (ProtocolError, ValueError) as error:
             self.out.effects.bad_peers.append((node, str(error)))
+
+    def _on_section(self, now_ms: int, node: NodeId, kind: int, payload: bytes) -> None:
+        if kind == SectionKind.HEARTBEATS:
+            for group, message in decode_beats(payload):
+                self._step(group, message)
+        elif kind == SectionKind.SNAPSHOT:
+            self._on_part(now_ms, node, payload)
+        elif kind == SectionKind.SNAPSHOT_REPLY:
+            self.snapshots.on_reply(now_ms, node, decode_reply(payload))
+        else:
+            self._dispatch.section(now_ms, node, kind, payload)
 
     def _step(self, group: GroupId, message: Message) -> None:
         driver = self.groups.get(group)

@@ -9,7 +9,7 @@ entry and resolved exactly once: answered, or told that its fate is unknown.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from primitives.applier import Applier
 from primitives.errors import Code
@@ -462,12 +462,14 @@ class GroupDriver:
             self.submit(origin, data, out)
 
 
-# Behind the class that it names: compiled, a named tuple looks up its fields' types when it is made.
-class SyncWait(NamedTuple):
+class SyncWait:
     """What a group does once a round is synced."""
 
-    driver: GroupDriver
-    messages: Sequence[Message]
-    term: Term
-    last: Index
-    """Last entry written in that round; 0 if it wrote none."""
+    __slots__ = ("driver", "last", "messages", "term")
+
+    def __init__(self, driver: GroupDriver, messages: Sequence[Message], term: Term, last: Index) -> None:
+        self.driver: Final = driver
+        self.messages: Final = messages
+        self.term: Final = term
+        self.last: Final = last
+        """Last entry written in that round; 0 if it wrote none."""

@@ -41,6 +41,7 @@ _CRC: Final = struct.Struct(">I")
 _ROUND: Final = struct.Struct(">QQ")
 _REPLICA: Final = struct.Struct(">QI")
 _HARD_STATE: Final = struct.Struct(">QQQ")
+_HARD_STATE_ROW: Final = struct.Struct(">cI" + "QQQ")
 _APPLIED: Final = struct.Struct(">Q")
 _BASE: Final = struct.Struct(">QQ")
 _EPOCH: Final = struct.Struct(">I")
@@ -101,7 +102,7 @@ def state_end(group: GroupId, epoch: int) -> bytes:
 
 def sealed(key: bytes, content: bytes) -> bytes:
     """A row of ``meta``: its content behind the checksum of key and content."""
-    return _CRC.pack(crc32c_extend(crc32c(key), content)) + content
+    return crc32c(key + content).to_bytes(4, "big") + content
 
 
 def opened(key: bytes, row: bytes) -> bytes:
@@ -140,13 +141,16 @@ def decode_replica(group: GroupId, row: bytes) -> tuple[ReplicaId, int]:
     return ReplicaId(replica), epoch
 
 
-def encode_hard_state(group: GroupId, state: HardState) -> bytes:
-    """The row of a group's hard state."""
-    return sealed(hard_state_key(group), _HARD_STATE.pack(state.term, state.vote, state.commit))
+def hard_state_row(group: GroupId, state: HardState) -> tuple[bytes, bytes]:
+    """Key and row of a group's hard state, laid out in one step: every entry is written with one."""
+    term, vote, commit = state
+    covered = _HARD_STATE_ROW.pack(b"H", group, term, vote, commit)
+    size = _GROUP_KEY.size
+    return covered[:size], crc32c(covered).to_bytes(4, "big") + covered[size:]
 
 
 def decode_hard_state(group: GroupId, row: bytes) -> HardState:
-    """The inverse of :func:`encode_hard_state`; raises :class:`StoreDamaged`."""
+    """The inverse of :func:`hard_state_row`; raises :class:`StoreDamaged`."""
     key = hard_state_key(group)
     term, vote, commit = _unpack(_HARD_STATE, key, opened(key, row))
     return HardState(Term(term), ReplicaId(vote), Index(commit))

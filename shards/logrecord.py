@@ -13,7 +13,7 @@ from raftgroup.types import Entry, EntryKind, Term
 from shards.checksum import crc32c
 from shards.ports import StoreDamaged
 
-_CRC: Final = struct.Struct(">I")
+_CRC_BYTES: Final = 4
 _HEAD: Final = struct.Struct(">QQB")
 _WHOLE: Final = struct.Struct(">IQQB")
 RECORD_OVERHEAD_BYTES: Final = _WHOLE.size
@@ -27,7 +27,7 @@ def encode_record(entry: Entry) -> bytes:
     record = entry.record
     if record is None:
         covered = _HEAD.pack(entry.term, entry.index, entry.kind) + entry.data
-        record = entry.record = _CRC.pack(crc32c(covered)) + covered
+        record = entry.record = crc32c(covered).to_bytes(_CRC_BYTES, "big") + covered
     return record
 
 
@@ -38,8 +38,10 @@ def decode_record(record: bytes) -> Entry:
     """
     if len(record) < RECORD_OVERHEAD_BYTES:
         raise StoreDamaged(f"a log record of {len(record)} bytes is too short to be one")
+    crc: int
+    kind: int
     crc, term, index, kind = _WHOLE.unpack_from(record)
-    if crc32c(record[_CRC.size :]) != crc:
+    if crc32c(record[_CRC_BYTES:]) != crc:
         raise StoreDamaged(f"the log record that says term {term}, index {index} fails its checksum")
     if kind > _KIND_MAX:
         raise StoreDamaged(f"the log record of term {term}, index {index} has an unknown kind {kind}")

@@ -12,9 +12,11 @@ from router.frames import ANSWER_OVERHEAD_BYTES, FrameKind, encode_answers, enco
 from shards.peerwire import (
     BEATS,
     SectionKind,
+    are_alike,
     encode_answer_section,
     encode_beat,
     encode_raft,
+    readdressed,
     section,
 )
 from shards.ports import Effects, Origin, Priority
@@ -57,8 +59,10 @@ class Keepalives:
 class Outbox:
     """Everything that leaves the node at the end of a round."""
 
-    __slots__ = ("_answers", "_answers_early", "_beats", "_gathered", "_keepalives", "_node", "effects",
-                 "internal", "send")  # fmt: skip
+    __slots__ = (
+        "_answers", "_answers_early", "_beats", "_gathered", "_keepalives", "_last_group", "_last_raft",
+        "_last_section", "_node", "effects", "internal", "send",
+    )  # fmt: skip
 
     def __init__(self, node: NodeId, answers_early: int) -> None:
         self._node = node
@@ -73,6 +77,10 @@ class Outbox:
         self._answers: dict[int, list[tuple[int, bytes]]] = {}
         self._gathered = 0
         """Answers in them."""
+        self._last_group = GroupId(0)
+        self._last_raft: Message | None = None
+        """The message of that group that was encoded last."""
+        self._last_section = b""
         self._keepalives: dict[tuple[NodeId, int, int], Keepalives] = {}
         self.internal: list[tuple[Origin, bytes]] = []
         """Answers to what the node asked itself; the engine drains them."""
@@ -112,7 +120,14 @@ class Outbox:
             beats.append(encode_beat(group, message))
             return
         priority = Priority.CONTROL if message.kind in _URGENT else Priority.LOG
-        self.peer(node, priority, encode_raft(group, message))
+        last = self._last_raft
+        if last is not None and group == self._last_group and are_alike(message, last):
+            # What a leader sends one follower it sends the others, as a rule, and at once.
+            data = readdressed(self._last_section, message.receiver)
+        else:
+            data = encode_raft(group, message)
+            self._last_group, self._last_raft, self._last_section = group, message, data
+        self.peer(node, priority, data)
 
     def client(self, connection: int, frame: bytes) -> None:
         """Sends a whole frame to a client."""

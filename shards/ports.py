@@ -6,7 +6,6 @@ The trio driver and the simulation each bring their own; the engine is the same 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from primitives.ids import GroupId, NodeId
@@ -184,24 +183,31 @@ class Priority:
     """Snapshots."""
 
 
-@dataclass(slots=True)
 class Effects:
     """What a round wants carried out by the driver, in this order."""
 
-    peers: dict[NodeId, list[tuple[int, bytes]]] = field(default_factory=dict)
-    """For each peer, encoded sections with their :class:`Priority`; sections are packed into frames."""
-    clients: dict[int, list[bytes]] = field(default_factory=dict)
-    """For each client connection, whole frames."""
-    close: list[int] = field(default_factory=list)
-    """Client connections to close once their frames are sent."""
-    bad_peers: list[tuple[NodeId, str]] = field(default_factory=list)
-    """Peers that sent what the protocol does not allow, and what; their connections are to be closed."""
-    notes: list[str] = field(default_factory=list)
-    """What people should know, for the log: rare, a line each."""
-    sync_round: int | None = None
-    """Ask the syncer for this round."""
-    wake_in_ms: int = 1000
-    """Run another round at the latest after this long."""
+    __slots__ = ("bad_peers", "clients", "close", "notes", "peers", "sync_round", "wake_in_ms")
+
+    def __init__(
+        self, *, peers: dict[NodeId, list[tuple[int, bytes]]] | None = None,
+        clients: dict[int, list[bytes]] | None = None, close: list[int] | None = None,
+        bad_peers: list[tuple[NodeId, str]] | None = None, sync_round: int | None = None,
+        wake_in_ms: int = 1000,
+    ) -> None:  # fmt: skip
+        self.peers: dict[NodeId, list[tuple[int, bytes]]] = {} if peers is None else peers
+        """For each peer, encoded sections with their :class:`Priority`; sections are packed into frames."""
+        self.clients: dict[int, list[bytes]] = {} if clients is None else clients
+        """For each client connection, whole frames."""
+        self.close: list[int] = [] if close is None else close
+        """Client connections to close once their frames are sent."""
+        self.bad_peers: list[tuple[NodeId, str]] = [] if bad_peers is None else bad_peers
+        """Peers that sent what the protocol does not allow, and what; their connections are to be closed."""
+        self.notes: list[str] = []
+        """What people should know, for the log: rare, a line each."""
+        self.sync_round = sync_round
+        """Ask the syncer for this round."""
+        self.wake_in_ms = wake_in_ms
+        """Run another round at the latest after this long."""
 
 __all__ = [
     "Batch", "Clock", "Effects", "Entry", "HardState", "Index", "LogReader", "Membership", "Origin",

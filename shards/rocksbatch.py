@@ -14,10 +14,9 @@ from shards.layout import (
     base_key,
     encode_applied,
     encode_base,
-    encode_hard_state,
     encode_replica,
     encode_staged,
-    hard_state_key,
+    hard_state_row,
     replica_key,
     staged_key,
     state_end,
@@ -33,13 +32,16 @@ FAMILIES: Final = ("log", "meta", "state")
 """Names of the column families, by their numbers above."""
 
 
-class Append(NamedTuple):
+class Append:
     """What one append does to a group's log."""
 
-    group: GroupId
-    first: Index
-    last: Entry
-    last_stored: Index
+    __slots__ = ("first", "group", "last", "last_stored")
+
+    def __init__(self, group: GroupId, first: Index, last: Entry, last_stored: Index) -> None:
+        self.group: Final = group
+        self.first: Final = first
+        self.last: Final = last
+        self.last_stored: Final = last_stored
 
 
 class Cut(NamedTuple):
@@ -92,7 +94,8 @@ class RocksBatch:
 
     def hard_state(self, group: GroupId, state: HardState) -> None:
         """Stores a group's term, vote and commit."""
-        self.rows.append((META, hard_state_key(group), encode_hard_state(group, state)))
+        key, row = hard_state_row(group, state)
+        self.rows.append((META, key, row))
 
     def put_state(self, group: GroupId, epoch: int, key: bytes, value: bytes) -> None:
         """Sets a row of a group's state."""

@@ -97,10 +97,9 @@ class ClientServer:
         the client asked before its mistake may be answered after it."""
         client = self._clients.get(connection)
         if client is not None:
-            protocol = client.protocol
-            sent = [protocol.sending(frame) for frame in frames if protocol.is_open]
+            sent = client.protocol.sending_all(frames)
             if sent:
-                client.link.send(sent[0] if len(sent) == 1 else b"".join(sent))
+                client.link.send(sent)
 
     def finish(self, connection: int) -> None:
         """Closes a connection; frames sent before still leave unless the client was not reading."""

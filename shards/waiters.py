@@ -12,7 +12,7 @@ is kept, and the answer goes all of them; along one way the last copy is the lat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from primitives.records import Command, Record
 from raftgroup.types import Index, Term
@@ -22,12 +22,15 @@ WAYS_MAX: Final = 16
 """Of one late command; beyond it the one that came first is forgotten."""
 
 
-class Pending(NamedTuple):
+class Pending:
     """An entry proposed here, and who waits for its records."""
 
-    term: Term
-    records: Sequence[Record]
-    origins: Sequence[Origin]
+    __slots__ = ("origins", "records", "term")
+
+    def __init__(self, term: Term, records: Sequence[Record], origins: Sequence[Origin]) -> None:
+        self.term: Final = term
+        self.records: Final = records
+        self.origins: Final = origins
 
 
 class Waiters:

@@ -201,7 +201,7 @@ def _waiters_matched_by_index_only(patch: Patch) -> None:
     add = Waiters.add
 
     def loose(self: Waiters, index: Index, pending: Pending) -> None:
-        add(self, index, pending._replace(term=Term(_AnyTerm(pending.term))))
+        add(self, index, Pending(Term(_AnyTerm(pending.term)), pending.records, pending.origins))
 
     patch.setattr(Waiters, "add", loose)
     patch.setattr(Waiters, "clear", lambda self: [])

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from primitives.ids import GroupId
 from raftgroup.types import Entry, EntryKind, HardState, Index, Membership, ReplicaId, Term
 from shards.identity import StoreDirectory
-from shards.layout import decode_applied, decode_hard_state, encode_applied, encode_hard_state
+from shards.layout import decode_applied, decode_hard_state, encode_applied, hard_state_key, hard_state_row
 from shards.ports import ReplicaIdentity, StateView, StoreDamaged, StoredReplica
 from shards.rocks import RocksStore
 from shards.wal import WalBatch, judge, read_wal, wal_files
@@ -35,7 +35,9 @@ def test_applied_row_gives_back_what_it_was_made_of(
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_hard_state_row_gives_back_the_hard_state(term: int, vote: int, commit: int) -> None:
     state = HardState(Term(term), ReplicaId(vote), Index(commit))
-    assert decode_hard_state(GroupId(5), encode_hard_state(GroupId(5), state)) == state
+    key, row = hard_state_row(GroupId(5), state)
+    assert key == hard_state_key(GroupId(5))
+    assert decode_hard_state(GroupId(5), row) == state
 
 
 class StoreModel(RuleBasedStateMachine):

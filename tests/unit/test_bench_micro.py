@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.micro import microseconds
-from bench.micro_steps import STEPS
+from bench.micro import STEPS, microseconds
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from primitives.errors import InvariantViolation, ProtocolError
-from primitives.ids import GroupId
+from primitives.ids import GroupId, NodeId
 from primitives.limits import PEER_FRAME_BYTES_MAX
 from primitives.records import encode_answer
 from raftgroup.types import Entry, EntryKind, Index, Message, MessageKind, ReplicaId, Term
+from shards.outbox import Outbox
 from shards.peerwire import (
     SectionKind,
+    are_alike,
     decode_answer_section,
     decode_beats,
     decode_forward_section,
@@ -25,6 +28,7 @@ from shards.peerwire import (
     encode_forward_section,
     encode_raft,
     frame,
+    readdressed,
     section,
     sections,
 )
@@ -47,6 +51,12 @@ def an_append(*datas: bytes, previous: int = 7) -> Message:
     return Message(
         MessageKind.APPEND, ReplicaId(1), ReplicaId(2), Term(3), index=Index(previous), entries=entries
     )
+
+
+def altered(message: Message, name: str, value: Any) -> Message:
+    """A copy of a message with another value of one field."""
+    fields = {field: getattr(message, field) for field in (*FIELDS, "entries")} | {name: value}
+    return Message(**fields)
 
 
 @given(
@@ -83,6 +93,39 @@ def test_an_entry_is_encoded_once_for_all_its_receivers() -> None:
     record = message.entries[0].record
     assert encode_raft(GroupId(1), message) == first
     assert message.entries[0].record is record
+
+
+@given(st.lists(st.binary(max_size=9), max_size=3), u64)
+def test_a_message_for_another_receiver_is_the_same_but_for_that(datas: list[bytes], receiver: int) -> None:
+    sent = an_append(*datas)
+    other = altered(sent, "receiver", receiver)
+    assert are_alike(sent, other)
+    assert readdressed(encode_raft(GroupId(5), sent), ReplicaId(receiver)) == encode_raft(GroupId(5), other)
+
+
+@pytest.mark.parametrize("name", [*(name for name in FIELDS if name != "receiver"), "entries"])
+def test_messages_that_differ_in_more_than_the_receiver_are_not_alike(name: str) -> None:
+    sent = an_append(b"a", b"b")
+    others: list[Any] = [an_append(b"a", b"b").entries, sent.entries[:1]] if name == "entries" else [99]
+    for other in others:
+        assert not are_alike(sent, altered(sent, name, other))
+        assert not are_alike(altered(sent, name, other), sent)
+
+
+def test_what_goes_to_several_followers_is_for_each_what_it_would_be_alone() -> None:
+    out = Outbox(NodeId(9), 64)
+    sent = an_append(b"a")
+    messages = [
+        (2, 5, sent), (3, 5, altered(sent, "receiver", 3)), (2, 6, sent), (3, 6, altered(sent, "commit", 4)),
+        (2, 6, an_append()), (3, 6, altered(an_append(), "receiver", 3)),
+    ]  # fmt: skip
+    for node, group, message in messages:
+        out.raft(NodeId(node), GroupId(group), message)
+    peers = out.take_peers()
+    for node in (2, 3):
+        assert [data for _, data in peers[NodeId(node)]] == [
+            encode_raft(GroupId(group), message) for to, group, message in messages if to == node
+        ]
 
 
 def test_any_single_bit_that_flips_in_a_record_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
@@ -11,12 +12,12 @@ import trio
 import trio.testing
 
 from router.link import Link, LinkLost
-from router.readiness import Readiness
+from router.readiness import Readiness, Selecting
 
 
-@pytest.fixture
-def readiness() -> Iterator[Readiness]:
-    with closing(Readiness()) as made:
+@pytest.fixture(params=[select.epoll, Selecting])
+def readiness(request: pytest.FixtureRequest) -> Iterator[Readiness]:
+    with closing(Readiness(request.param)) as made:
         yield made
 
 
