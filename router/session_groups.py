@@ -312,7 +312,8 @@ class GroupSession:
     def _command_answered(self, now_ms: int, call: Call, answer: Answer) -> None:
         lane, code = self.lanes[call.slot], answer.code
         if code == Code.OUT_OF_ORDER or code == Code.ANSWERS_FULL:
-            self._again(now_ms, lane)
+            if not lane.is_to_resend(call):
+                self._again(now_ms, lane)
         elif code == Code.SESSION_LOST:
             self._void(lane, call, answer)
         elif not answer.revision:
@@ -322,6 +323,14 @@ class GroupSession:
             self._again(now_ms, lane)
         else:
             self._applied(lane, call, answer)
+
+    def part(self, now_ms: int, calls: list[Call]) -> None:
+        """The burst of these calls could not be read: each is sent again in a record of its own."""
+        if self.waits_from_ms is not None:
+            self.waits_from_ms = now_ms
+        for call in calls:
+            call.is_alone = True
+        self._again(now_ms, self.lanes[calls[0].slot])
 
     def _again(self, now_ms: int, lane: Lane) -> None:
         lane.out_of_order += 1

@@ -97,7 +97,7 @@ class Lane:
         if call is None:
             return []
         calls = [call]
-        if call.late or call.called_off or call.type <= Type.SYSTEM:
+        if call.late or call.called_off or call.is_alone or call.type <= Type.SYSTEM:
             return calls
         size, last = call.size, call.sequence
         while len(calls) < BURST_COMMANDS_MAX:
@@ -122,6 +122,10 @@ class Lane:
             unanswered.extend(self.plain.values())
             unanswered.sort(key=_sequence)
             self._resend = deque(unanswered)
+
+    def is_to_resend(self, call: Call) -> bool:
+        """Whether the call is about to be sent again, whatever is said of it now."""
+        return call in self._resend
 
     def acknowledgement(self) -> tuple[int, tuple[int, ...]]:
         """Floor and exceptions for the next command: every number up to the floor is answered for good, but
