@@ -180,6 +180,7 @@ class Lane:
         self.returned.sort(key=_sequence)
         for call in (*self.returned, *self.waiting.drain()):
             if call.withdraws is None and not call.called_off:
+                call.answered = False  # Its former number is done with; the next is not.
                 lane.waiting.push(call)
         return lane
 
