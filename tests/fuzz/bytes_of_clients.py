@@ -61,7 +61,9 @@ _OPS: Final = encode_requests([(1, 2, b"record"), (2, 2, b"")])
 _ANSWERS: Final = encode_answers([(1, b"answer"), (2, b"")])
 _U64_MAX: Final = (1 << 64) - 1
 _ANSWER: Final = encode_answer(0, 9, b"result")
-_BURST_ANSWERS: Final = encode_answers([(1, _ANSWER), (2, encode_burst_answer([_ANSWER, _ANSWER])), (4, _ANSWER)])
+_BURST_ANSWERS: Final = encode_answers(
+    [(1, _ANSWER), (2, encode_burst_answer([_ANSWER, _ANSWER])), (4, _ANSWER)]
+)
 
 
 def _bodies(data: bytes, decode: Callable[[bytes], Any]) -> Any:

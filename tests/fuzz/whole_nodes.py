@@ -48,8 +48,9 @@ NONCE: Final = b"n" * 28
 
 _REGISTER: Final = encode_register(Register(b"t" * 16, 1, 5000))
 _BURST: Final = encode_burst(Burst(
-    b"s" * 16, 7, SlotId(3), 1, 1, 0, PrimitiveId(SlotId(3), Revision(9)), 0, 17, 2, (), [[1], [2]], [b"", b""]
-))
+    b"s" * 16, 7, SlotId(3), 1, 1, 0, PrimitiveId(SlotId(3), Revision(9)), 0, 17, 2, (), [[1], [2]],
+    [b"", b""],
+))  # fmt: skip
 _PASSED_ON: Final = encode_requests([(4, _ELSEWHERE, _REGISTER)])[HEADER_BYTES:]
 _HASHES: Final = encode_control(FrameKind.STATUS_REQUEST, [1, True])[HEADER_BYTES:]
 

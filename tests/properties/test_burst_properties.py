@@ -12,24 +12,25 @@ from local_group import Group, Session, answers_of, create, slot_of
 
 from primitives import counter
 from primitives.codec import encode_key, encode_value
-from primitives.layout import TARGET
 from primitives.counter import Counter
 from primitives.ids import PrimitiveId
+from primitives.layout import TARGET
 from primitives.limits import BURST_COMMANDS_MAX
 from primitives.mapops import MapMachine
 from primitives.mapops import Op as MapOp
 from primitives.queue import Op as QueueOp
 from primitives.queue import Queue
 from primitives.records import Command, encode_command
-from primitives.set import SetMachine
 from primitives.set import Op as SetOp
+from primitives.set import SetMachine
 
 SLOT: Final = slot_of("", "map")
 
 
 def _named(kind: str) -> str:
     """A name in that very slot, so that all share the session's numbers."""
-    return next(name for name in (kind, *(f"{kind}{at}" for at in range(10_000))) if slot_of("", name) == SLOT)
+    names = (kind, *(f"{kind}{at}" for at in range(10_000)))
+    return next(name for name in names if slot_of("", name) == SLOT)
 
 
 NAMES: Final = {
@@ -53,7 +54,10 @@ TTLS = st.sampled_from([0, 0, 1, 50, 5000])
 SMALL = st.integers(-2, 3)
 
 
-def _items(kind: Kind, args: st.SearchStrategy[Any], bodies: Any = st.just(b"")) -> st.SearchStrategy[Any]:
+NO_BODY = st.just(b"")
+
+
+def _items(kind: Kind, args: st.SearchStrategy[Any], bodies: Any = NO_BODY) -> st.SearchStrategy[Any]:
     items = st.tuples(args, bodies)
     return st.tuples(st.just(kind), st.lists(items, min_size=1, max_size=12))
 
@@ -134,7 +138,8 @@ class Side:
     def record(self, kind: Kind, items: list[Item], sequence: int, send: Send, *, alone: bool) -> bytes:
         session = self.session
         floor = max(0, send.acknowledged)
-        exceptions = tuple(at for at in range(max(1, floor - 7), floor + 1) if send.exceptions >> (floor - at) & 1)
+        below = range(max(1, floor - 7), floor + 1)
+        exceptions = tuple(at for at in below if send.exceptions >> (floor - at) & 1)
         if not alone:
             return session.burst(
                 SLOT, self.ids[kind.type], 0, kind.type, kind.op, items, sequence, floor, exceptions
@@ -219,8 +224,12 @@ class Pair:
 @example([(Kind(Counter.TYPE, counter.ADD), [([1], b"")] * 12)], [Send(0, 9, 0, 0, False, False)] * 2, 0)
 @example(
     [(Kind(Counter.TYPE, counter.ADD), [([1], b"")] * 12)],
-    [Send(0, 3, 0, 0, True, True), Send(2, 9, 0, 1, False, True), Do("reload"), Send(5, 9, 3, 0, False, True)], 0,
-)
+    [
+        Send(0, 3, 0, 0, True, True), Send(2, 9, 0, 1, False, True), Do("reload"),
+        Send(5, 9, 3, 0, False, True),
+    ],
+    0,
+)  # fmt: skip
 def test_bursts_do_what_their_commands_do_one_by_one(
     runs: list[tuple[Kind, list[Item]]], steps: list[Send | Do], waiters: int
 ) -> None:

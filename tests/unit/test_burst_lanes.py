@@ -21,8 +21,8 @@ PRIMITIVE, OTHER = (PrimitiveId(SlotId(7), Revision(revision)) for revision in (
 
 
 def call(
-    op: int = 1, *, type: int = 16, primitive: PrimitiveId = PRIMITIVE, partition: int = 0, late: bool = False,
-    bytes_: int = 10,
+    op: int = 1, *, type: int = 16, primitive: PrimitiveId = PRIMITIVE, partition: int = 0,
+    late: bool = False, bytes_: int = 10,
 ) -> Call:  # fmt: skip
     made = Call(CallKind.COMMAND, type, op, b"\x80", bytes(bytes_))
     made.primitive, made.partition, made.late = primitive, partition, late

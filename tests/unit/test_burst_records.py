@@ -1,4 +1,5 @@
-"""Bursts come back as they went, and are refused if they are none; readers of answers find those of bursts."""
+"""Bursts come back as they went, and are refused if they are none; what reads answers finds those of bursts.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def changed(data: bytes, at: int, patch: bytes) -> bytes:
     return data[:at] + patch + data[at + len(patch) :]
 
 
-@pytest.mark.parametrize("burst", [BURST, of(1), of(2), of(BURST_COMMANDS_MAX), BURST._replace(exceptions=())])
+@pytest.mark.parametrize(
+    "burst", [BURST, of(1), of(2), of(BURST_COMMANDS_MAX), BURST._replace(exceptions=())]
+)
 def test_a_burst_comes_back_as_it_went(burst: Burst) -> None:
     data = encode_burst(burst)
     for found in (decode_burst(data), decode_record(data)):
@@ -204,12 +207,13 @@ def test_answers_of_bursts_and_plain_ones_are_told_apart_in_one_frame() -> None:
     other = encode_answer(Code.CONDITION, 8, b"")
     long = encode_answer(Code.OK, 9, b"x" * 300)
     found = read(
-        (1, ONE), (10, encode_burst_answer([ONE, other, long])), (13, encode_burst_answer([other])), (20, long),
-        (30, encode_burst_answer([long, ONE])),
+        (1, ONE), (10, encode_burst_answer([ONE, other, long])), (13, encode_burst_answer([other])),
+        (20, long), (30, encode_burst_answer([long, ONE])),
     )  # fmt: skip
     assert found == [
         (1, Code.OK, 7, b"one", False),
-        (10, Code.OK, 7, b"one", True), (11, Code.CONDITION, 8, b"", True), (12, Code.OK, 9, b"x" * 300, True),
+        (10, Code.OK, 7, b"one", True), (11, Code.CONDITION, 8, b"", True),
+        (12, Code.OK, 9, b"x" * 300, True),
         (13, Code.CONDITION, 8, b"", True), (20, Code.OK, 9, b"x" * 300, False),
         (30, Code.OK, 9, b"x" * 300, True), (31, Code.OK, 7, b"one", True),
     ]  # fmt: skip
@@ -220,7 +224,8 @@ def test_answers_of_bursts_and_plain_ones_are_told_apart_in_one_frame() -> None:
     [
         encode_answer(Code.BURST, 0), encode_answer(Code.BURST, 1),
         encode_answer(Code.BURST, 1, b"\0\0\0\x0c" + ONE[:-1]),
-        encode_answer(Code.BURST, 1, b"\0\0\0\x0d" + ONE), encode_answer(Code.BURST, 1, b"\0\0\0\x08" + ONE[:8]),
+        encode_answer(Code.BURST, 1, b"\0\0\0\x0d" + ONE),
+        encode_answer(Code.BURST, 1, b"\0\0\0\x08" + ONE[:8]),
         encode_answer(Code.BURST, 1, b"\0\0\0\x0c" + ONE + b"\0"),
         encode_answer(Code.BURST, 2, b"\0\0\0\x0c" + ONE), encode_answer(Code.BURST, 0, b"\0\0\0\x0c" + ONE),
         encode_answer(Code.BURST, 1, b"\0\0\0\x0c" + ONE + b"\0\0\0\x0c" + ONE),

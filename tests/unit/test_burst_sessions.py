@@ -33,8 +33,8 @@ _COUNT_AT = COMMAND_HEADER.size - 2
 
 
 class Records:
-    """What reaches the cluster: how many commands each record has. ``refuse`` is asked for each burst what it is
-    answered instead of being applied."""
+    """What reaches the cluster: how many commands each record has. ``refuse`` is asked for each burst what it
+    is answered instead of being applied."""
 
     def __init__(self, cluster: ModelCluster) -> None:
         self.sizes: list[int] = []
