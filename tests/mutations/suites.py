@@ -81,7 +81,7 @@ SUITES: Final[dict[str, Files | Seeds]] = {
         "late_waiters", "session_closing",
     ),
     "bursts-unit": _units(
-        "burst_records", "burst_apply", "burst_lanes", "burst_sessions", "burst_rounds",
+        "burst_records", "burst_apply", "burst_lanes", "burst_sessions", "burst_rounds", "burst_disorder",
     ),
     "bursts-properties": Files(("tests/properties/test_burst_properties.py",)),
     "together": _world(_of("together")),
