@@ -13,7 +13,13 @@ from primitives.counter import GET as COUNTED
 from primitives.errors import Code
 from primitives.ids import GROUP_SLOT, PrimitiveId, Revision, SlotId
 from primitives.layout import HostTable, host_prefix
-from primitives.limits import ANSWERS_STORED_MAX, BURST_ANSWER_BYTES_MAX, BURST_COMMANDS_MAX
+from primitives.limits import (
+    ANSWERS_STORED_MAX,
+    BURST_ANSWER_BYTES_MAX,
+    BURST_COMMANDS_MAX,
+    CLIENT_FRAME_BYTES_MAX,
+    VALUE_BYTES_MAX,
+)
 from primitives.lock import ACQUIRE, HOLDER, LockMachine
 from primitives.mapops import Ask as MapAsk
 from primitives.mapops import MapMachine
@@ -22,6 +28,7 @@ from primitives.queue import Ask as QueueAsk
 from primitives.queue import Op as QueueOp
 from primitives.queue import QueueMachine
 from primitives.records import Answer, decode_answer
+from router.frames import encode_answers
 
 PREVIOUS = 8
 KEY = encode_key("k")
@@ -285,6 +292,24 @@ def test_one_command_of_a_burst_is_applied_however_large_its_answer_is() -> None
     assert codes(answers) == [Code.OK, Code.ANSWERS_FULL]
     assert len(answers[0].result) > 1_000_000
     assert codes(stage.burst(MapOp.PUT, *puts(2), sequence=3, acknowledged=2)) == [Code.OK]
+
+
+def test_the_largest_answer_of_a_burst_fits_into_a_frame() -> None:
+    stage = Stage(MapMachine.TYPE)
+    largest = encode_value(b"x" * (VALUE_BYTES_MAX - 5))
+    assert len(largest) == VALUE_BYTES_MAX
+    other = encode_key("other")
+    stage.alone(MapOp.PUT, [KEY], encode_value(b"x" * (BURST_ANSWER_BYTES_MAX // 2 - 60)))
+    stage.alone(MapOp.PUT, [other], largest)
+    small = ([KEY, 0, PREVIOUS, 0], encode_value(b"x" * (BURST_ANSWER_BYTES_MAX // 2 - 60)))
+    commands = [small, small, ([other, 0, PREVIOUS, 0], encode_value(1)), *[small] * 61]
+    record = stage.session.burst(stage.slot, stage.id, 0, stage.type, MapOp.PUT, commands, 3, 2)
+    (answer,) = stage.group.apply(record)
+    assert answer is not None
+    found = codes([decode_answer(part) for part in answers_of(answer)])
+    assert found == [Code.OK] * 3 + [Code.ANSWERS_FULL] * 61
+    assert len(answer) > VALUE_BYTES_MAX + BURST_ANSWER_BYTES_MAX
+    assert len(encode_answers([(1, answer)])) <= CLIENT_FRAME_BYTES_MAX
 
 
 # --- Acknowledgements -------------------------------------------------------------------------------------
