@@ -313,8 +313,7 @@ class SessionCore:
         again when it was told to those before. A record that cannot be read may be one call's fault: they
         are sent again one by one, so that the others do not pay for it."""
         if answer.code == Code.BAD_REQUEST and not answer.revision:
-            requests = range(first.request + 1, first.request + first.burst)
-            group.part(now_ms, [first, *(link.requests[one] for one in requests if one in link.requests)])
+            group.unread(now_ms, first)
             self._dirty[group.group] = group
             return
         holds = self.watches.holds

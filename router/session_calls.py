@@ -109,7 +109,7 @@ class Call:
         self.burst = 1
         """How many calls went out in the record that it was the first of."""
         self.is_alone = False
-        """A record that it shared could not be read: it shares none any more."""
+        """Shares no record with others, any more."""
         self.called_off = False
         """Nobody wants the answer any more; until then the number is kept up by a no-op."""
         self.withdraws: Call | None = None

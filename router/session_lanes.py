@@ -123,6 +123,12 @@ class Lane:
             unanswered.sort(key=_sequence)
             self._resend = deque(unanswered)
 
+    def part(self) -> None:
+        """What is sent and not answered shares no record any more: one that it was in could not be read, or
+        not be answered whole."""
+        for call in self.plain.values():
+            call.is_alone = True
+
     def is_to_resend(self, call: Call) -> bool:
         """Whether the call is about to be sent again, whatever is said of it now."""
         return call in self._resend

@@ -260,6 +260,20 @@ def test_answers_that_are_too_large_together_come_in_turns_without_a_pause() -> 
     assert driver.core.groups[GroupId(1)].backoff.tries == 0
 
 
+def test_what_is_too_large_to_be_answered_together_takes_no_more_than_two_turns() -> None:
+    driver = Driver(ModelCluster(nodes=1, groups=1), delay_ms=(10, 10))
+    ref = Reference("", "q", 21, 0, None)
+    values = [encode_value(bytes((at,)) * 50_000) for at in range(64)]
+    driver.wait(*(driver.command(ref, QueueOp.OFFER, [], value) for value in values))
+    records = Records(driver.cluster)
+    begun_ms = driver.now_ms
+    polls = [driver.command(ref, QueueOp.POLL, []) for _ in range(64)]
+    answers = driver.wait(*polls)
+    assert [answer.result[8:] for answer in answers if answer is not None] == values
+    assert driver.now_ms - begun_ms <= 2 * 20
+    assert records.sizes == [64, *[1] * 63]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_each_call_counts_once_though_bursts_are_refused_in_every_way(seed: int) -> None:
     cluster = ModelCluster(nodes=3, groups=2)
