@@ -18,6 +18,7 @@ from primitives.counter import ADD
 from primitives.errors import Code, ProtocolError, SessionLost
 from primitives.handle import Reference
 from primitives.ids import GroupId
+from primitives.limits import ANSWERS_STORED_MAX
 from primitives.mapops import Op
 from primitives.queue import Op as QueueOp
 from primitives.records import COMMAND_HEADER, U32, Expire, Kind, encode_answer, encode_expire
@@ -258,6 +259,18 @@ def test_answers_that_are_too_large_together_come_in_turns_without_a_pause() -> 
     assert len(records.sizes) > 2
     assert driver.now_ms - begun_ms < 60
     assert driver.core.groups[GroupId(1)].backoff.tries == 0
+
+
+def test_calls_beyond_the_answers_that_a_group_keeps_are_answered_once_the_others_are_acknowledged() -> None:
+    driver, ref, records = staged(settings=SessionSettings(window=4000))
+    count = ANSWERS_STORED_MAX + 500
+    calls = adds(driver, ref, *[1] * count)
+    begun_ms = driver.now_ms
+    assert sums(driver, calls) == list(range(1, count + 1))
+    assert {Counter(driver.outcomes)[call] for call in calls[::100]} == {1}
+    assert sum(records.sizes) > count  # Some were refused, and sent again.
+    assert driver.now_ms - begun_ms < 100
+    assert number(driver, ref) == count
 
 
 def test_what_is_too_large_to_be_answered_together_takes_no_more_than_two_turns() -> None:
