@@ -261,9 +261,8 @@ def _applied_bursts(size: int) -> Callable[[int], Sample]:
         entries = [encode_entry(1000, [record]) for record in group.session.bursts(count, size)]
 
         def run() -> None:
-            apply = group.applier.apply
             for entry in entries:
-                apply(entry)
+                group.applier.apply(entry)
 
         return Sample(run, count)
 
@@ -348,8 +347,7 @@ class StandIn:
     def _outcome(self, record: bytes) -> bytes:
         if record[0] == Kind.BURST:
             (count,) = _COUNT.unpack_from(record, COMMAND_HEADER.size - _COUNT.size)
-            self._revision += count
-            first = self._revision - count + 1
+            first, self._revision = self._revision + 1, self._revision + count
             return encode_burst_answer([encode_answer(Code.OK, first + at) for at in range(count)])
         self._revision += 1
         if record[0] == Kind.COMMAND and record[_TYPE_AT] == Type.CATALOG:
@@ -468,9 +466,8 @@ def _rounds(size: int, *, joined: bool = False) -> Callable[[int], Sample]:
 
     def prepare(count: int) -> Sample:
         node = Alone()
-        session = Session(lambda record: node.ask([record])[0])
+        session, in_frame = Session(lambda record: node.ask([record])[0]), 1 if joined else size
         records = session.bursts(count, size) if joined else session.puts(count)
-        in_frame = 1 if joined else size
         frames = [records[at : at + in_frame] for at in range(0, len(records), in_frame)]
 
         def run() -> None:

@@ -313,7 +313,8 @@ class SessionCore:
         again when it was told to those before. A record that cannot be read may be one call's fault: they
         are sent again one by one, so that the others do not pay for it."""
         if answer.code == Code.BAD_REQUEST and not answer.revision:
-            group.unread(now_ms, first)
+            group.lane(first.slot).part()
+            group.rewind()
             self._dirty[group.group] = group
             return
         holds = self.watches.holds

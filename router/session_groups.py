@@ -311,12 +311,11 @@ class GroupSession:
 
     def _command_answered(self, now_ms: int, call: Call, answer: Answer) -> None:
         lane, code = self.lanes[call.slot], answer.code
+        if code == Code.ANSWERS_FULL:
+            lane.part()
         if code == Code.OUT_OF_ORDER or code == Code.ANSWERS_FULL:
-            if lane.is_to_resend(call):
-                return
-            if code == Code.ANSWERS_FULL:
-                lane.part()
-            self._again(now_ms, lane)
+            if not lane.is_to_resend(call):
+                self._again(now_ms, lane)
         elif code == Code.SESSION_LOST:
             self._void(lane, call, answer)
         elif not answer.revision:
@@ -326,14 +325,6 @@ class GroupSession:
             self._again(now_ms, lane)
         else:
             self._applied(lane, call, answer)
-
-    def unread(self, now_ms: int, call: Call) -> None:
-        """The burst that began with the call could not be read: each of its calls is sent again by itself."""
-        if self.waits_from_ms is not None:
-            self.waits_from_ms = now_ms
-        lane = self.lanes[call.slot]
-        lane.part()
-        self._again(now_ms, lane)
 
     def _again(self, now_ms: int, lane: Lane) -> None:
         lane.out_of_order += 1
