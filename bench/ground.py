@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Final, TypeVar
 
@@ -12,6 +12,16 @@ import trio
 from bench.histories import TimeLimit
 
 T = TypeVar("T")
+
+
+async def together(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Makes the calls at once; returns when all have ended, or raises the first one's error."""
+    try:
+        async with trio.open_nursery() as nursery:
+            for call in calls:
+                nursery.start_soon(call)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
 
 
 class TrioGround:
@@ -33,3 +43,7 @@ class TrioGround:
         with trio.move_on_after(limit_ms / 1000):
             return await call()
         raise TimeLimit
+
+    async def together(self, calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """See :class:`bench.histories.Ground`."""
+        await together(calls)

@@ -7,7 +7,7 @@ linearizability is that this order agrees with real time.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from random import Random
 from typing import Final, Protocol, TypeVar
 
@@ -39,6 +39,9 @@ class Ground(Protocol):
 
     async def within(self, limit_ms: int, call: Callable[[], Awaitable[T]]) -> T:
         """The result of ``call``; after ``limit_ms`` it is cancelled, and TimeLimit raised."""
+
+    async def together(self, calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """Makes the calls at once; returns when all have ended."""
 
 
 class Operation:

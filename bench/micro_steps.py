@@ -25,7 +25,9 @@ from primitives.mapops import Op
 from primitives.queue import Queue
 from primitives.queueops import Op as QueueOp
 from primitives.records import (
+    COMMAND_HEADER,
     Answer,
+    Burst,
     Command,
     Kind,
     Register,
@@ -34,6 +36,8 @@ from primitives.records import (
     decode_command,
     decode_record,
     encode_answer,
+    encode_burst,
+    encode_burst_answer,
     encode_command,
     encode_entry,
     encode_register,
@@ -71,6 +75,8 @@ GROUPS: Final = 16
 
 _TYPE_AT: Final = struct.calcsize(">B16sQHIQQHQH")
 """Where a command says its type."""
+_COUNT: Final = struct.Struct(">H")
+"""Of a burst's commands, behind what it has in common with a command."""
 _FOUND: Final = struct.Struct(">QBH")
 
 
@@ -140,6 +146,20 @@ class Session:
             self._record(Map.TYPE, self.map, Op.PUT, [encode_key(f"key{n % KEYS:06}")], value)
             for n in range(count)
         ]
+
+    def bursts(self, count: int, size: int) -> list[bytes]:
+        """Records of the same puts, ``size`` of them in each."""
+        value = encode_value(VALUE)
+        records: list[bytes] = []
+        for at in range(0, count, size):
+            args = [[encode_key(f"key{n % KEYS:06}")] for n in range(at, min(at + size, count))]
+            first = self._sequence + 1
+            self._sequence += len(args)
+            records.append(encode_burst(Burst(
+                SESSION_ID, self.number, SLOT, 1, first, max(0, first - IN_FLIGHT), self.map, 0, Map.TYPE,
+                Op.PUT, (), args, [value] * len(args),
+            )))  # fmt: skip
+        return records
 
     def increments(self, count: int) -> list[bytes]:
         """Records that add 1 to a counter."""
@@ -238,6 +258,24 @@ def _applied(size: int, *, decoded: bool) -> Callable[[int], Sample]:
     return prepare
 
 
+def _applied_bursts(size: int) -> Callable[[int], Sample]:
+    """Applies puts that share records, each in an entry of its own."""
+
+    def prepare(count: int) -> Sample:
+        group = Group()
+        group.applier.apply(encode_entry(1000, group.puts(KEYS)))
+        group.flush()
+        entries = [encode_entry(1000, [record]) for record in group.session.bursts(count, size)]
+
+        def run() -> None:
+            for entry in entries:
+                group.applier.apply(entry)
+
+        return Sample(run, count)
+
+    return prepare
+
+
 def _replayed(records: Callable[[Session, int], list[bytes]]) -> Callable[[int], Sample]:
     """Applies commands of another kind."""
 
@@ -314,6 +352,10 @@ class StandIn:
         return encode_control(FrameKind.LEADERS, [])
 
     def _outcome(self, record: bytes) -> bytes:
+        if record[0] == Kind.BURST:
+            (count,) = _COUNT.unpack_from(record, COMMAND_HEADER.size - _COUNT.size)
+            first, self._revision = self._revision + 1, self._revision + count
+            return encode_burst_answer([encode_answer(Code.OK, first + at) for at in range(count)])
         self._revision += 1
         if record[0] == Kind.COMMAND and record[_TYPE_AT] == Type.CATALOG:
             return encode_answer(Code.OK, self._revision, _FOUND.pack(self._revision, Map.TYPE, 16))
@@ -425,13 +467,15 @@ class Alone:
         return [answer for frame in frames for _, answer in decode_answers(frame[HEADER_BYTES:])]
 
 
-def _rounds(size: int) -> Callable[[int], Sample]:
-    """Rounds of a node alone, with so many commands in a frame, from one frame to the other."""
+def _rounds(size: int, *, joined: bool = False) -> Callable[[int], Sample]:
+    """Rounds of a node alone, with so many commands in a frame, from one frame to the other; ``joined``: in
+    one record."""
 
     def prepare(count: int) -> Sample:
         node = Alone()
-        records = Session(lambda record: node.ask([record])[0]).puts(count)
-        frames = [records[at : at + size] for at in range(0, count, size)]
+        session, in_frame = Session(lambda record: node.ask([record])[0]), 1 if joined else size
+        records = session.bursts(count, size) if joined else session.puts(count)
+        frames = [records[at : at + in_frame] for at in range(0, len(records), in_frame)]
 
         def run() -> None:
             for frame in frames:
@@ -448,6 +492,7 @@ STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
     "apply, entries of 1": _applied(1, decoded=False),
     "apply, entries of 4": _applied(4, decoded=False),
     "apply, entries of 16": _applied(16, decoded=False),
+    "apply, bursts of 16": _applied_bursts(16),
     "apply, entries of 4, decoded": _applied(4, decoded=True),
     "apply and flush, entries of 4": _flushed,
     "apply, a counter's increments": _replayed(Session.increments),
@@ -455,6 +500,7 @@ STEPS: Final[Mapping[str, Callable[[int], Sample]]] = {
     "apply, a lock acquired and released": _replayed(Session.locked),
     "rounds of a node alone, 1 a frame": _rounds(1),
     "rounds of a node alone, 16 a frame": _rounds(16),
+    "rounds of a node alone, bursts of 16": _rounds(16, joined=True),
     "call of a client, 16 callers": _called(16),
     "call of a client, 256 callers": _called(256),
 }

@@ -100,12 +100,13 @@ class Commands:
         if self._owned.get(slot) != epoch:
             return self._refusal(Code.WRONG_SLOT)
         numbering = session.numberings.get(slot)
-        last = 0 if numbering is None else numbering.last
-        if sequence > last + 1:
-            return self._refusal(Code.OUT_OF_ORDER)
         if numbering is None:
+            if sequence != 1:
+                return self._refusal(Code.OUT_OF_ORDER)
             numbering = self._sessions.numbering(session, slot)
-        if sequence + len(bodies) > last + 1:
+        elif sequence > numbering.last + 1:
+            return self._refusal(Code.OUT_OF_ORDER)
+        if sequence + len(bodies) > numbering.last + 1:
             numbering.acknowledge(acknowledged, exceptions)
             if not numbering.dirty:
                 self._sessions.touch(numbering)

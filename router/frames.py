@@ -187,13 +187,15 @@ class AnswerReader:
     give together, without making anything for each but what is asked for. Those of a burst are given one by
     one, each under the request id that it would have alone."""
 
-    __slots__ = ("_at", "_burst_end", "_payload", "_result_at", "code", "request", "revision")
+    __slots__ = ("_at", "_burst_end", "_left", "_payload", "_result_at", "code", "request", "revision")
 
     def __init__(self, payload: bytes) -> None:
         self._payload: Final = payload
         self._at = 0
         self._result_at = 0
         self._burst_end = 0
+        self._left = 0
+        """Answers that the burst says are still to come of it."""
         self.request = 0
         self.code = 0
         """Below 0 if the answer is too short to have one."""
@@ -223,7 +225,7 @@ class AnswerReader:
         if size < 8 or at > end:
             raise ProtocolError("an answer whose length is not its own")
         if self.code == Code.BURST:
-            self._at, self._burst_end = self._result_at, at
+            self._at, self._burst_end, self._left = self._result_at, at, self.revision
             return self._next_part()
         return True
 
@@ -240,8 +242,11 @@ class AnswerReader:
         size, self.code, self.revision = _PART.unpack_from(self._payload, at)
         self._result_at = at + _PART_BYTES
         self._at = at = at + 4 + size
-        if size < _PART_BYTES - 4 or at > end:
-            raise ProtocolError("an answer of a burst whose length is not its own")
+        if size < _PART_BYTES - 4 or at > end or self.code == Code.BURST:
+            raise ProtocolError("an answer of a burst whose length is not its own, or a burst's within it")
+        self._left -= 1
+        if (at == end) is not (self._left == 0):
+            raise ProtocolError("a burst of more or fewer answers than it says")
         return True
 
     def answer(self) -> Answer:

@@ -301,23 +301,32 @@ class SessionCore:
             group = groups[GroupId(call.group)]
             if revision > group.seen:
                 group.seen = revision
-            held = bool(streams) and group.group in streams
-            if held and self.watches.holds.hold(now_ms, link, call, answer):
+            if call.burst > 1 and not reader.is_part:
+                self._refused(now_ms, link, group, call, answer)
+            elif streams and group.group in streams and self.watches.holds.hold(now_ms, link, call, answer):
                 group.patient(now_ms)
             else:
                 self._answered(now_ms, link, group, call, answer)
-            if call.burst > 1 and not reader.is_part:
-                self._refused(now_ms, link, group, reader.request, call.burst, answer)
 
-    def _refused(
-        self, now_ms: int, link: Link, group: GroupSession, first: int, count: int, answer: Answer
-    ) -> None:
-        """A burst was refused as a whole: the first of its calls was dealt with, and so are the others now,
-        unless that had all of them sent again."""
-        for request in range(first + 1, first + count):
-            call = link.answered(request)
-            if call is not None:
-                self._answered(now_ms, link, group, call, answer)
+    def _refused(self, now_ms: int, link: Link, group: GroupSession, first: Call, answer: Answer) -> None:
+        """A burst was refused as a whole: that goes for each of its calls, unless it had all of them sent
+        again when it was told to those before. A record that cannot be read may be one call's fault: they
+        are sent again one by one, so that the others do not pay for it."""
+        if answer.code == Code.BAD_REQUEST and not answer.revision:
+            group.lane(first.slot).part()
+            group.rewind()
+            self._dirty[group.group] = group
+            return
+        holds = self.watches.holds
+        watched = group.group in self.watches.streams
+        for request in range(first.request, first.request + first.burst):
+            found = first if request == first.request else link.answered(request)
+            if found is None:
+                continue
+            if watched and holds.hold(now_ms, link, found, answer):
+                group.patient(now_ms)
+            else:
+                self._answered(now_ms, link, group, found, answer)
 
     def _answered(
         self, now_ms: int, link: Link, group: GroupSession, call: Call, answer: Answer

@@ -45,45 +45,10 @@ class Call:
     """
 
     __slots__ = (
-        "answer",
-        "answered",
-        "args",
-        "begun_ms",
-        "body",
-        "bound",
-        "burst",
-        "called_off",
-        "carry_on",
-        "create",
-        "done",
-        "entry",
-        "error",
-        "floor",
-        "group",
-        "key",
-        "kind",
-        "late",
-        "link",
-        "name",
-        "number",
-        "op",
-        "order",
-        "partition",
-        "position",
-        "primitive",
-        "queue",
-        "read",
-        "ref",
-        "request",
-        "resolutions",
-        "sends",
-        "sequence",
-        "size",
-        "slot",
-        "token",
-        "type",
-        "watch",
-        "withdrawal",
+        "answer", "answered", "args", "begun_ms", "body", "bound", "burst", "called_off", "carry_on",
+        "create", "done", "entry", "error", "floor", "group", "is_alone", "key", "kind", "late", "link",
+        "name", "number", "op", "order", "partition", "position", "primitive", "queue", "read", "ref",
+        "request", "resolutions", "sends", "sequence", "size", "slot", "token", "type", "watch", "withdrawal",
         "withdraws",
     )  # fmt: skip
 
@@ -143,6 +108,8 @@ class Call:
         """Of a command: whether its number has its answer."""
         self.burst = 1
         """How many calls went out in the record that it was the first of."""
+        self.is_alone = False
+        """Shares no record with others, any more."""
         self.called_off = False
         """Nobody wants the answer any more; until then the number is kept up by a no-op."""
         self.withdraws: Call | None = None
@@ -188,7 +155,7 @@ class Call:
 
     def may_follow(self, call: Call) -> bool:
         """Whether it may stand behind ``call`` in one record, if its number does."""
-        return not self.late and not self.called_off and self.op == call.op and (
+        return not self.late and not self.called_off and not self.is_alone and self.op == call.op and (
             self.primitive == call.primitive and self.partition == call.partition and self.type == call.type
         )
 

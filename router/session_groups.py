@@ -311,8 +311,11 @@ class GroupSession:
 
     def _command_answered(self, now_ms: int, call: Call, answer: Answer) -> None:
         lane, code = self.lanes[call.slot], answer.code
+        if code == Code.ANSWERS_FULL:
+            lane.part()
         if code == Code.OUT_OF_ORDER or code == Code.ANSWERS_FULL:
-            self._again(now_ms, lane)
+            if not lane.is_to_resend(call):
+                self._again(now_ms, lane)
         elif code == Code.SESSION_LOST:
             self._void(lane, call, answer)
         elif not answer.revision:

@@ -97,7 +97,7 @@ class Lane:
         if call is None:
             return []
         calls = [call]
-        if call.late or call.called_off or call.type <= Type.SYSTEM:
+        if call.late or call.called_off or call.is_alone or call.type <= Type.SYSTEM:
             return calls
         size, last = call.size, call.sequence
         while len(calls) < BURST_COMMANDS_MAX:
@@ -122,6 +122,16 @@ class Lane:
             unanswered.extend(self.plain.values())
             unanswered.sort(key=_sequence)
             self._resend = deque(unanswered)
+
+    def part(self) -> None:
+        """What is sent and not answered shares no record any more: one that it was in could not be read, or
+        not be answered whole."""
+        for call in self.plain.values():
+            call.is_alone = True
+
+    def is_to_resend(self, call: Call) -> bool:
+        """Whether the call is about to be sent again, whatever is said of it now."""
+        return call in self._resend
 
     def acknowledgement(self) -> tuple[int, tuple[int, ...]]:
         """Floor and exceptions for the next command: every number up to the floor is answered for good, but
@@ -176,6 +186,7 @@ class Lane:
         self.returned.sort(key=_sequence)
         for call in (*self.returned, *self.waiting.drain()):
             if call.withdraws is None and not call.called_off:
+                call.answered = False  # Its former number is done with; the next is not.
                 lane.waiting.push(call)
         return lane
 

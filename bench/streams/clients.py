@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from random import Random
 from typing import Any, Final, TypeVar, cast
 
 import trio
 
 from bench.checker.record import Recorder
+from bench.ground import together
 from bench.histories import TimeLimit
 from bench.recording import Scribe
 from bench.streams.internet import Internet
@@ -56,6 +57,10 @@ class StreamGround:
         with trio.move_on_after(limit_ms / 1000):
             return await call()
         raise TimeLimit
+
+    async def together(self, calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """See :class:`bench.histories.Ground`."""
+        await together(calls)
 
 
 class Recorded(Openers):

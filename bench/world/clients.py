@@ -96,6 +96,19 @@ class SimClient(Openers):
         """See :class:`bench.world.tasks.Process`. The delay is by this client's clock."""
         self._heap.after(self.clock.true_delay_ms(delay_ms), lambda: self._run(action))
 
+    def at_once(self, action: Callable[[], None]) -> None:
+        """See :class:`bench.world.tasks.Process`."""
+        if self._polling:
+            action()
+            return
+        self._polling = True
+        try:
+            action()
+        finally:
+            self._polling = False
+        if self._dirty:
+            self.touch()
+
     def track(self, task: Task[Any], *, counted: bool = False) -> None:
         """The task ends with this process. ``counted``: :meth:`die` tells how many such had not ended."""
         self._tasks = [other for other in self._tasks if not other.is_done]

@@ -13,6 +13,7 @@ from bench.workloads_names import NamesWorkload
 from bench.workloads_queues import BoundedQueueWorkload, ListWorkload, QueueWorkload
 from bench.workloads_reads import ReadWorkload
 from bench.workloads_sets import SetWorkload
+from bench.workloads_together import TogetherWorkload
 from bench.workloads_watches import WatchWorkload
 from bench.workloads_watchlogs import PinnedWatchLogWorkload, WatchLogWorkload
 from bench.world.clock import Seed
@@ -23,6 +24,7 @@ WORKLOADS: Final[dict[str, type[Workload]]] = {
         CounterWorkload, RegisterWorkload, LockWorkload, ValueWorkload, SetWorkload, QueueWorkload,
         ListWorkload, ElectionWorkload, KeyLockWorkload, PresenceWorkload, ReadWorkload, WatchWorkload,
         WatchLogWorkload, PinnedWatchLogWorkload, NamesWorkload, ConditionWorkload, BoundedQueueWorkload,
+        TogetherWorkload,
     )
 }  # fmt: skip
 TIMED: Final = frozenset({"lock", "election", "key", "presence", "reads"})

@@ -6,7 +6,7 @@ A coroutine awaits a :class:`Pause` and goes on when somebody resumes it. A canc
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -113,6 +113,9 @@ class Process(Protocol):
     def track(self, task: Task[Any]) -> None:
         """The task ends with the process."""
 
+    def at_once(self, action: Callable[[], None]) -> None:
+        """Does something in the process; what it asks of the session leaves together."""
+
 
 class SimGround:
     """The ground of a caller in the simulated world, see :class:`bench.histories.Ground`."""
@@ -147,6 +150,33 @@ class SimGround:
                 raise
             raise TimeLimit from None
         return result
+
+    async def together(self, calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """See :class:`bench.histories.Ground`."""
+        all_ended = Pause()
+        tasks: list[Task[None]] = []
+
+        def ended(_: Task[None]) -> None:
+            if all(task.is_done for task in tasks):
+                all_ended.resume()
+
+        def start() -> None:
+            for task in tasks:
+                task.start()
+
+        tasks += [Task(_as_coroutine(call), ended) for call in calls]
+        for task in tasks:
+            self._process.track(task)
+        self._process.at_once(start)
+        try:
+            await all_ended
+        except CalledOff:
+            for task in tasks:
+                task.cancel()
+            raise
+        for task in tasks:
+            if task.error is not None:
+                raise task.error
 
 
 async def _as_coroutine(call: Callable[[], Awaitable[T]]) -> T:

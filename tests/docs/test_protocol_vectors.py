@@ -12,11 +12,14 @@ from primitives.errors import Code
 from primitives.ids import PrimitiveId, Revision, SlotId
 from primitives.mapops import MapMachine, Op
 from primitives.records import (
+    Burst,
     Command,
     Register,
     decode_command,
     decode_record,
     encode_answer,
+    encode_burst,
+    encode_burst_answer,
     encode_command,
     encode_register,
 )
@@ -24,6 +27,7 @@ from router.connection import decode_hello, encode_hello
 from router.frames import (
     HEADER_BYTES,
     KIND_NAMES,
+    AnswerReader,
     decode_answers,
     decode_requests,
     encode_answers,
@@ -41,6 +45,8 @@ PUT = Command(
     primitive=PrimitiveId(SlotId(1200), Revision(17)), partition=5, type=MapMachine.TYPE, op=Op.PUT,
     exceptions=(4,), args=[encode_key("alice")], body=encode_value({"age": 3}),
 )  # fmt: skip
+BURST = Burst(*PUT[:-2], args=[PUT.args, [encode_key("bob")]], bodies=[PUT.body, encode_value({"age": 4})])
+ANSWERS = [encode_answer(Code.OK, 99), encode_answer(Code.OK, 100)]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,8 @@ PUT = Command(
         ("register", encode_register(Register(SESSION_ID, 1, 10_000))),
         ("put", encode_requests([(2, 3, encode_command(PUT))])),
         ("answer", encode_answers([(2, encode_answer(Code.OK, 99))])),
+        ("burst", encode_requests([(2, 3, encode_burst(BURST))])),
+        ("burst_answer", encode_answers([(2, encode_burst_answer(ANSWERS))])),
     ],
 )
 def test_vector_on_the_page_is_what_the_code_makes(name: str, made: bytes) -> None:
@@ -61,6 +69,13 @@ def test_vectors_are_read_as_the_page_says() -> None:
     assert decode_record(VECTORS["register"]) == Register(SESSION_ID, 1, 10_000)
     [(request, group, record)] = decode_requests(VECTORS["put"][HEADER_BYTES:])
     assert (request, group, decode_command(record)) == (2, 3, PUT)
+    [(request, group, record)] = decode_requests(VECTORS["burst"][HEADER_BYTES:])
+    assert (request, group, decode_record(record)) == (2, 3, BURST)
+    reader = AnswerReader(VECTORS["burst_answer"][HEADER_BYTES:])
+    for at, answer in enumerate(ANSWERS):
+        assert reader.next()
+        assert (reader.request, encode_answer(*reader.answer())) == (2 + at, answer)
+    assert not reader.next()
     assert list(decode_answers(VECTORS["answer"][HEADER_BYTES:])) == [(2, encode_answer(Code.OK, 99))]
 
 

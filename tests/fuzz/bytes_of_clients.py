@@ -9,6 +9,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import GroupId, NodeId, Revision
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, UNAUTHENTICATED_FRAME_BYTES_MAX
 from primitives.position import WHOLE
+from primitives.records import Answer, encode_answer, encode_burst_answer
 from router.connection import (
     REFUSAL_CHARS_MAX,
     Connection,
@@ -24,6 +25,7 @@ from router.connection import (
 )
 from router.frames import (
     HEADER_BYTES,
+    AnswerReader,
     FrameKind,
     Splitter,
     decode_answers,
@@ -57,6 +59,11 @@ _HELLO: Final = encode_hello("someone")
 _WELCOME: Final = encode_welcome(Welcome(1, b"c" * 16, 3, b"b" * 16, 7))
 _OPS: Final = encode_requests([(1, 2, b"record"), (2, 2, b"")])
 _ANSWERS: Final = encode_answers([(1, b"answer"), (2, b"")])
+_U64_MAX: Final = (1 << 64) - 1
+_ANSWER: Final = encode_answer(0, 9, b"result")
+_BURST_ANSWERS: Final = encode_answers(
+    [(1, _ANSWER), (2, encode_burst_answer([_ANSWER, _ANSWER])), (4, _ANSWER)]
+)
 
 
 def _bodies(data: bytes, decode: Callable[[bytes], Any]) -> Any:
@@ -65,7 +72,7 @@ def _bodies(data: bytes, decode: Callable[[bytes], Any]) -> Any:
 
 @target(
     "client-frames", "frames of the client protocol, their envelopes, operations and answers",
-    (_HELLO, _WELCOME, _OPS + _ANSWERS, encode_refused("protocol", "no")),
+    (_HELLO, _WELCOME, _OPS + _ANSWERS, encode_refused("protocol", "no"), _BURST_ANSWERS),
 )  # fmt: skip
 def client_frames(data: bytes) -> None:
     """The stream is cut into frames whatever pieces it comes in; what is read is written again the same."""
@@ -83,6 +90,23 @@ def client_frames(data: bytes) -> None:
         answers = _bodies(payload, lambda body: list(decode_answers(body)))
         if answers is not None:
             same(payload, encode_answers(answers)[HEADER_BYTES:], "answers")
+        told = _bodies(payload, _told)
+        if told is not None:
+            if answers is None:
+                raise Misread("a client takes answers that are none")
+            plain = encode_answers(
+                (request, b"" if answer is None else encode_answer(*answer)) for request, answer in told
+            )
+            same(told, _told(plain[HEADER_BYTES:]), "answers, those of bursts by themselves")
+
+
+def _told(payload: bytes) -> list[tuple[int, Answer | None]]:
+    """What a client takes from an ANSWERS frame."""
+    reader = AnswerReader(payload)
+    found: list[tuple[int, Answer | None]] = []
+    while reader.next():
+        found.append((reader.request & _U64_MAX, None if reader.code < 0 else reader.answer()))
+    return found
 
 
 def _frames(data: bytes, piece: int) -> tuple[list[tuple[int, bytes]], bool]:

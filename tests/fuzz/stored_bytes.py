@@ -17,6 +17,7 @@ from primitives.errors import TooLarge
 from primitives.ids import PrimitiveId, Revision, SlotId
 from primitives.records import (
     BadRecord,
+    Burst,
     Close,
     Command,
     Delete,
@@ -32,6 +33,7 @@ from primitives.records import (
     decode_entry,
     decode_query,
     decode_record,
+    encode_burst,
     encode_close,
     encode_command,
     encode_delete,
@@ -85,9 +87,10 @@ def codec(data: bytes) -> None:
 _COMMAND: Final = Command(
     b"s" * 16, 7, SlotId(3), 1, 5, 4, PrimitiveId(SlotId(3), Revision(9)), 0, 20, 1, (2, 3), [1, "x"], b"body"
 )
+_BURST: Final = Burst(*_COMMAND[:-2], [[1, "x"], [b"key"], []], [b"body", b"", b"other"])
 _QUERY: Final = Query(SlotId(3), 1, PrimitiveId(SlotId(3), Revision(9)), 0, 20, 1, 3, 500, [b"k"], b"")
 _ENCODERS: Final[dict[type, Any]] = {
-    Command: encode_command, Register: encode_register, EndSession: encode_end_session,
+    Command: encode_command, Burst: encode_burst, Register: encode_register, EndSession: encode_end_session,
     Expire: encode_expire, Close: encode_close, Fire: encode_fire, Marker: encode_marker, Open: encode_open,
     Internal: encode_internal, Delete: encode_delete, Deleted: encode_deleted,
 }  # fmt: skip
@@ -98,6 +101,7 @@ _RECORDS: Final = (
     encode_open(Open(SlotId(4), _ID, 1, 20, Revision(8), b"config")),
     encode_internal(Internal(2, 1, [1, b"x"], b"body")), encode_delete(Delete(SlotId(3), _ID, 1)),
     encode_deleted(Deleted(SlotId(3), Revision(9))), encode_end_session(EndSession(b"s" * 16, 7)),
+    encode_burst(_BURST),
 )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from bench.world.clock import Heap, Seed, Trace
 from bench.world.cluster import Cluster
 from primitives.codec import pack, unpack
 from primitives.errors import Code
-from primitives.ids import GroupId, NodeId, PrimitiveId, SlotId
-from primitives.records import Register, Type, encode_register
+from primitives.ids import GroupId, NodeId, PrimitiveId, Revision, SlotId
+from primitives.records import Burst, Register, Type, encode_burst, encode_register
 from primitives.registry import machines
 from router.connection import Connection, Role, Welcome, encode_hello, encode_welcome
 from router.frames import HEADER_BYTES, FrameKind, encode_control, encode_requests
@@ -47,6 +47,10 @@ NONCE: Final = b"n" * 28
 """Stands for the nonce of the marker under way."""
 
 _REGISTER: Final = encode_register(Register(b"t" * 16, 1, 5000))
+_BURST: Final = encode_burst(Burst(
+    b"s" * 16, 7, SlotId(3), 1, 1, 0, PrimitiveId(SlotId(3), Revision(9)), 0, 17, 2, (), [[1], [2]],
+    [b"", b""],
+))  # fmt: skip
 _PASSED_ON: Final = encode_requests([(4, _ELSEWHERE, _REGISTER)])[HEADER_BYTES:]
 _HASHES: Final = encode_control(FrameKind.STATUS_REQUEST, [1, True])[HEADER_BYTES:]
 
@@ -190,6 +194,7 @@ def node_sections(data: bytes) -> None:
             (FrameKind.ADMIN, [1, "session", 1, b"s" * 16]),
             (FrameKind.ADMIN, [1, "group-transfer", 1, "n2"]),
         )),
+        piece(FrameKind.OPS, encode_requests([(1, 1, _BURST), (3, 2, _BURST)])[8:]),
         piece(FrameKind.WATCH, encode_watch(WatchRequest(7, 1, 5, 1, 5, 9, 0, 20, 0, 3, b"", 99))[8:]),
     ),
 )  # fmt: skip

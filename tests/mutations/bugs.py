@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from tests.mutations import elections, freshness, machines, replication, sessions_and_leases, storing
+from tests.mutations import (
+    bursts,
+    elections,
+    freshness,
+    machines,
+    replication,
+    sessions_and_leases,
+    storing,
+)
 from tests.mutations.registry import MUTATIONS, Mutation, Patch, planted
 
 __all__ = ["MUTATIONS", "PARTS", "Mutation", "Patch", "plant", "planted"]
 
-PARTS = (elections, replication, storing, sessions_and_leases, machines, freshness)
+PARTS = (elections, replication, storing, sessions_and_leases, machines, freshness, bursts)
 """Where the definitions stand."""
 
 

@@ -80,6 +80,11 @@ SUITES: Final[dict[str, Files | Seeds]] = {
         "primitives_sessions", "primitives_applier", "primitives_numbering", "group_waiters",
         "late_waiters", "session_closing",
     ),
+    "bursts-unit": _units(
+        "burst_records", "burst_apply", "burst_lanes", "burst_sessions", "burst_rounds", "burst_disorder",
+    ),
+    "bursts-properties": Files(("tests/properties/test_burst_properties.py",)),
+    "together": _world(_of("together")),
     "leases-unit": _units("leader_leases", "router_leases", "group_waiters", "session_closing"),
     "boots-unit": _units("forwarding", "mux_connections", "mux_queue"),
     "scenes": Files(("tests/simulation/test_former_leaders.py",)),
@@ -133,6 +138,7 @@ SNAPSHOTS: Final = ("snapshots-unit", "away")
 STORE: Final = ("store-unit", "counter", "away")
 LEASES: Final = ("leases-unit", "lock-partitions", "lock", "whole")
 SESSIONS: Final = ("sessions-unit", "engine-unit", "counter", "whole")
+BURSTS: Final = ("bursts-unit", "bursts-properties", "together")
 BOOTS: Final = ("boots-unit", "more-nodes")
 MACHINES: Final = ("machines-unit", "machines-properties", "cancellations")
 READS: Final = ("reads-unit", "reads")

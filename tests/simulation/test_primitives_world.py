@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bench.workloads_queues import QueueWorkload
 from bench.world.run import VIOLATIONS, Setting, run_seed
+from primitives.commands import Commands
+from primitives.limits import BURST_COMMANDS_MAX
+from primitives.records import Burst
+from router.session import SessionCore
 from tests.mutations.bugs import plant
 from tests.simulation.noticing import first_said
 
@@ -24,6 +30,38 @@ def test_a_primitive_holds_under_every_fault(name: str) -> None:
         except VIOLATIONS as violation:
             pytest.fail(f"seed {seed} of {name}: {type(violation).__name__}: {violation}")
     assert calls > 30
+
+
+def test_commands_that_share_records_hold_under_every_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: Counter[int] = Counter()
+    again = refused = 0
+    apply = Commands.apply_burst
+
+    def counted(self: Commands, burst: Burst) -> bytes:
+        nonlocal again, refused
+        session = self._alive.get(burst.number)
+        numbering = None if session is None else session.numberings.get(burst.slot)
+        again += numbering is not None and burst.sequence <= numbering.last
+        sizes[len(burst.bodies)] += 1
+        return apply(self, burst)
+
+    def told(self: SessionCore, *told: Any) -> None:
+        nonlocal refused
+        refused += 1
+        refuse(self, *told)
+
+    refuse = SessionCore._refused
+    monkeypatch.setattr(SessionCore, "_refused", told)
+    monkeypatch.setattr(Commands, "apply_burst", counted)
+    for seed in range(6):
+        try:
+            run_seed(seed, replace(ALONE, workloads=("together",), callers=3))
+        except VIOLATIONS as violation:
+            pytest.fail(f"seed {seed}: {type(violation).__name__}: {violation}")
+    assert sizes.total() > 1000
+    assert len(sizes) > 20
+    assert min(again, sizes[BURST_COMMANDS_MAX]) > 20
+    assert refused
 
 
 def test_all_of_them_hold_together() -> None:

@@ -4,7 +4,7 @@ that are driven by hand."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
@@ -18,7 +18,10 @@ from primitives.history import AGE_SLACK_MS
 from primitives.ids import CATALOG_ID, GROUP_SLOT, GroupId, PrimitiveId, Revision, SlotId
 from primitives.limits import HISTORY_AGE_MS
 from primitives.records import (
+    ANSWER_HEADER,
+    U32,
     Answer,
+    Burst,
     Close,
     Command,
     Expire,
@@ -29,6 +32,7 @@ from primitives.records import (
     SessionOp,
     Type,
     decode_answer,
+    encode_burst,
     encode_close,
     encode_command,
     encode_entry,
@@ -41,6 +45,19 @@ from primitives.registry import machines
 SLOTS_HERE: Final = 64
 EPOCH: Final = 1
 FIRES_AN_ENTRY: Final = 100
+
+
+def answers_of(answer: bytes) -> list[bytes]:
+    """The answers of a burst's commands; the only one if there is but one for all."""
+    if answer[0] != Code.BURST:
+        return [answer]
+    found, at = [], ANSWER_HEADER.size
+    while at < len(answer):
+        (size,) = U32.unpack_from(answer, at)
+        found.append(answer[at + 4 : at + 4 + size])
+        at += 4 + size
+    assert (at, len(found)) == (len(answer), ANSWER_HEADER.unpack_from(answer)[1])
+    return found
 
 
 def slot_of(*parts: object) -> SlotId:
@@ -92,6 +109,8 @@ class Group:
         self.ids = count(1)
         self.changed = trio.Event()
         """Set, and replaced, whenever an entry was applied."""
+        self.events: list[tuple[bytes, bytes, bytes]] = []
+        """Of partitions that are watched."""
         self._entries = 0
         self._flush_every = flush_every
 
@@ -102,6 +121,7 @@ class Group:
             self.sessions[number].answered(slot, sequence, decode_answer(answer))
         for number in applied.ended:
             self.sessions.pop(number).ended()
+        self.events += applied.events
         self.changed.set()
         self.changed = trio.Event()
         self._entries += 1
@@ -135,6 +155,13 @@ class Group:
         epoch = 0 if slot == GROUP_SLOT else EPOCH
         query = Query(SlotId(slot), epoch, primitive, partition, type, op, Read.LINEARIZABLE, 0, args, body)
         return decode_answer(self.applier.query(query))
+
+    def reload(self) -> None:
+        """Writes everything, and goes on with another applier over the rows, as after a restart."""
+        self.applier.flush(self.rows)
+        watched = self.applier.watched
+        self.applier = Applier(GroupId(1), self.rows, machines())
+        self.applier.watched.update(watched)
 
     def state(self) -> dict[bytes, bytes]:
         """Every row, written first."""
@@ -192,6 +219,35 @@ class Session:
         if answer is not None:
             self.answered(slot, sequence, decode_answer(answer))
         return sequence
+
+    def burst(
+        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int,
+        commands: Sequence[tuple[list[Any], bytes]], sequence: int, acknowledged: int,
+        exceptions: tuple[int, ...] = (), *, epoch: int = EPOCH,
+    ) -> bytes:  # fmt: skip
+        """The record of commands, each with arguments and body, of which the first has that number."""
+        return encode_burst(Burst(
+            self.id, self.number, SlotId(slot), epoch, sequence, acknowledged, primitive, partition, type, op,
+            exceptions, [args for args, _ in commands], [body for _, body in commands],
+        ))
+
+    def send_burst(
+        self, slot: int, primitive: PrimitiveId, partition: int, type: int, op: int,
+        commands: Sequence[tuple[list[Any], bytes]], *, sequence: int | None = None,
+        acknowledged: int | None = None, exceptions: tuple[int, ...] = (), epoch: int = EPOCH,
+    ) -> list[Answer]:  # fmt: skip
+        """Applies commands in one record, with the next numbers, or again from ``sequence`` on; everything
+        before is acknowledged unless said otherwise. Their answers, or the one that refuses them all."""
+        if sequence is None:
+            sequence = self.last.get(slot, 0) + 1
+            self.last[slot] = sequence + len(commands) - 1
+        record = self.burst(
+            slot, primitive, partition, type, op, commands, sequence,
+            sequence - 1 if acknowledged is None else acknowledged, exceptions, epoch=epoch,
+        )  # fmt: skip
+        (answer,) = self.group.apply(record)
+        assert answer is not None
+        return [decode_answer(part) for part in answers_of(answer)]
 
     def take(self, slot: int, sequence: int) -> None:
         """The answer was received for good."""

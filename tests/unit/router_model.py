@@ -19,6 +19,7 @@ from primitives.errors import Code, ProtocolError
 from primitives.ids import SLOTS, GroupId, NodeId, PrimitiveId, Revision, SlotId
 from primitives.records import (
     U32,
+    BadRecord,
     Command,
     Expire,
     Fire,
@@ -199,7 +200,13 @@ class ModelCluster:
     # --- Operations -----------------------------------------------------------------------------------
 
     def operation(self, connection: ModelConnection, request: int, group_id: GroupId, record: bytes) -> None:
-        self.operations += len(decode_burst(record).bodies) if record[0] == Kind.BURST else 1
+        try:
+            self.operations += len(decode_burst(record).bodies) if record[0] == Kind.BURST else 1
+            if record[0] == Kind.COMMAND:
+                decode_record(record)
+        except BadRecord as error:
+            connection.answer(request, encode_answer(Code.BAD_REQUEST, 0, str(error).encode()))
+            return
         group = self.groups[group_id]
         node = connection.node
         if record[0] == Kind.QUERY and self._read(connection, request, group, decode_query(record)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -25,6 +26,9 @@ class FreeProcess:
 
     def track(self, task: Task[Any]) -> None:
         self.tasks.append(task)
+
+    def at_once(self, action: Callable[[], None]) -> None:
+        action()
 
 
 def ground() -> tuple[Heap, FreeProcess, SimGround]:
@@ -105,3 +109,54 @@ def test_error_of_a_call_reaches_its_caller() -> None:
     Task(main(), lambda task: ended.append(task.result)).start()
     heap.run_until(100)
     assert ended == ["as it is"]
+
+
+def test_calls_made_together_all_end_before_their_caller_goes_on() -> None:
+    heap, process, stands = ground()
+    ended: list[int] = []
+
+    async def call(delay_ms: int) -> None:
+        if delay_ms:
+            await stands.sleep_ms(delay_ms)
+        ended.append(delay_ms)
+
+    async def main() -> int:
+        await stands.together([partial(call, delay_ms) for delay_ms in (30, 0, 10, 20)])
+        await stands.together([partial(call, 0)] * 2)
+        return heap.now_ms
+
+    told: list[Task[int]] = []
+    Task(main(), told.append).start()
+    heap.run_until(100)
+    assert [task.result for task in told] == [30]
+    assert ended == [0, 10, 20, 30, 0, 0]
+    assert len(process.tasks) == 6
+
+
+def test_calls_made_together_are_called_off_with_their_caller_and_pass_on_their_error() -> None:
+    heap, _, stands = ground()
+    gone: list[int] = []
+
+    async def call(delay_ms: int) -> None:
+        try:
+            await stands.sleep_ms(delay_ms)
+        except CalledOff:
+            gone.append(delay_ms)
+            raise
+        if delay_ms == 5:
+            raise ValueError("as it is")
+
+    async def main() -> str:
+        with pytest.raises(TimeLimit):
+            await stands.within(50, lambda: stands.together([partial(call, ms) for ms in (10, 60, 70)]))
+        try:
+            await stands.together([partial(call, ms) for ms in (5, 9)])
+        except ValueError as error:
+            return f"{error} at {heap.now_ms}"
+        return ""
+
+    told: list[Task[str]] = []
+    Task(main(), told.append).start()
+    heap.run_until(200)
+    assert [task.result for task in told] == ["as it is at 59"]
+    assert gone == [60, 70]
