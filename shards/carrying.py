@@ -51,6 +51,8 @@ class Carrier:
         if sync_round is not None:
             self.asked = sync_round
             syncer.request(sync_round)
+            if effects.goes_on:
+                syncer.begin()
         if effects.clients:
             for connection, frames in effects.clients.items():
                 self._clients.send(connection, frames)

@@ -136,6 +136,10 @@ class Syncer(Protocol):
         """Asks that everything written up to ``round_number`` be synced. The answer comes as
         ``Engine.sync_done(round_number)``. One sync at a time runs; requests during it share the next."""
 
+    def begin(self) -> None:
+        """Lets the sync that was just asked for begin, unless another one runs: to be called where much is to
+        be done before this thread waits for something, since until then it may let no other thread run."""
+
 
 class RandomSource(Protocol):
     """The engine's only randomness."""
@@ -186,13 +190,13 @@ class Priority:
 class Effects:
     """What a round wants carried out by the driver, in this order."""
 
-    __slots__ = ("bad_peers", "clients", "close", "notes", "peers", "sync_round", "wake_in_ms")
+    __slots__ = ("bad_peers", "clients", "close", "goes_on", "notes", "peers", "sync_round", "wake_in_ms")
 
     def __init__(
         self, *, peers: dict[NodeId, list[tuple[int, bytes]]] | None = None,
         clients: dict[int, list[bytes]] | None = None, close: list[int] | None = None,
         bad_peers: list[tuple[NodeId, str]] | None = None, sync_round: int | None = None,
-        wake_in_ms: int = 1000,
+        wake_in_ms: int = 1000, goes_on: bool = False,
     ) -> None:  # fmt: skip
         self.peers: dict[NodeId, list[tuple[int, bytes]]] = {} if peers is None else peers
         """For each peer, encoded sections with their :class:`Priority`; sections are packed into frames."""
@@ -208,6 +212,8 @@ class Effects:
         """Ask the syncer for this round."""
         self.wake_in_ms = wake_in_ms
         """Run another round at the latest after this long."""
+        self.goes_on = goes_on
+        """Whether the round goes on with something that takes long: the sync is to begin before."""
 
 __all__ = [
     "Batch", "Clock", "Effects", "Entry", "HardState", "Index", "LogReader", "Membership", "Origin",

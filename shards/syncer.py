@@ -3,6 +3,10 @@
 A sync takes hundreds of microseconds and lets other threads run meanwhile; from a thread of its own, woken
 through a queue and answering through the event loop's thread-safe door, it costs the loop some ten
 microseconds. What is asked for during a sync shares the next one.
+
+Python lets one thread run at a time, and compiled code lets no other run before it comes to a system call. A
+loop that goes on to apply for half a millisecond would hold up the sync for as long, so it stands aside until
+the thread has come to its own system call.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ import queue
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
+
+BEGIN_S: Final = 0.002
+"""So long at most a sync's beginning is waited for: on a busy machine the thread may not get a processor."""
 
 
 class Durable(Protocol):
@@ -35,7 +42,7 @@ class SyncThread:
     system may have dropped what it could not write, so that a second try would succeed without it.
     """
 
-    __slots__ = ("_done", "_door", "_failed", "_queue", "_store", "_thread")
+    __slots__ = ("_begun", "_done", "_door", "_failed", "_is_new", "_last", "_queue", "_store", "_thread")
 
     def __init__(
         self, store: Durable, door: Door, done: Callable[[int], object], failed: Callable[[Exception], object]
@@ -44,6 +51,12 @@ class SyncThread:
         self._door: Final = door
         self._done: Final = done
         self._failed: Final = failed
+        self._begun: Final = threading.Lock()
+        """Let go when a sync begins, held by nobody in particular."""
+        self._last: int | None = None
+        """The last round that was asked for and is not known to be durable."""
+        self._is_new = False
+        """Whether no other sync was under way when it was asked for, and nobody has waited for its begin."""
         self._queue: Final[queue.SimpleQueue[int | None]] = queue.SimpleQueue()
         self._thread: Final = threading.Thread(target=self._run, name="log syncer", daemon=True)
         self._thread.start()
@@ -51,7 +64,18 @@ class SyncThread:
     def request(self, round_number: int) -> None:
         """Asks that everything written up to ``round_number``, by now, be synced. After a failure or
         :meth:`close` no answer comes."""
+        if self._last is None:
+            self._is_new = True
+            self._begun.acquire(blocking=False)
+        self._last = round_number
         self._queue.put(round_number)
+
+    def begin(self) -> None:
+        """Waits until the sync that was asked for begins, if none was under way: some 50 µs, at most
+        ``BEGIN_S``."""
+        if self._is_new:
+            self._is_new = False
+            self._begun.acquire(timeout=BEGIN_S)
 
     def close(self) -> None:
         """Ends the thread, after the syncs that were asked for. Blocks for these."""
@@ -60,12 +84,20 @@ class SyncThread:
 
     def _run(self) -> None:
         while (wanted := self._next()) is not None:
+            if self._begun.locked():
+                self._begun.release()
             try:
                 self._store.sync()
             except Exception as error:
                 self._door.run_sync_soon(self._failed, error)
                 return
-            self._door.run_sync_soon(self._done, wanted)
+            self._door.run_sync_soon(self._finish, wanted)
+
+    def _finish(self, round_number: int) -> object:
+        """On the loop's thread."""
+        if self._last == round_number:
+            self._last = None
+        return self._done(round_number)
 
     def _next(self) -> int | None:
         """The highest round asked for, once there is one; None when it is time to end."""

@@ -327,6 +327,9 @@ class SimSyncer:
         self._running = False
         self._stopped = False
 
+    def begin(self) -> None:
+        """See ``ports.Syncer``: there is no other thread."""
+
     def request(self, round_number: int) -> None:
         """See :class:`shards.ports.Syncer`."""
         self._wanted = max(self._wanted, round_number)

@@ -49,6 +49,9 @@ class Said:
     def __init__(self) -> None:
         self.all: list[tuple[object, ...]] = []
 
+    def begin(self) -> None:
+        self.all.append(("begin",))
+
     def request(self, round_number: int) -> None:
         self.all.append(("sync", round_number))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from primitives.ids import GroupId
 from shards.identity import StoreDirectory
 from shards.ports import StoreFailed
 from shards.rocks import RocksStore
-from shards.syncer import SyncThread
+from shards.syncer import BEGIN_S, SyncThread
 
 
 class Disk:
@@ -78,6 +79,54 @@ def test_failed_sync_is_reported_once_and_never_tried_again() -> None:
     syncer.close()
     assert disk.begun.empty()
     assert door.calls.empty()
+
+
+def test_who_asked_may_wait_until_the_sync_begins_and_waits_for_no_other() -> None:
+    disk, door = Disk(), Door()
+    syncer = SyncThread(disk, door, lambda number: ("done", number), lambda error: ("failed", error))
+    for number in (1, 3):
+        began = time.perf_counter()
+        syncer.request(number)
+        syncer.begin()
+        if time.perf_counter() - began < BEGIN_S:
+            disk.begun.get(timeout=BEGIN_S)
+        else:  # The machine was too busy, and nobody was kept any longer.
+            disk.begun.get(timeout=5)
+        syncer.begin()  # It was waited for.
+        syncer.request(number + 1)
+        syncer.begin()  # Another one is under way: this one begins behind it.
+        assert disk.begun.empty()
+        disk.outcomes.put(None)
+        assert door.answer() == ("done", number)
+        disk.begun.get(timeout=5)
+        disk.outcomes.put(None)
+        assert door.answer() == ("done", number + 1)
+    syncer.close()
+
+
+def test_a_sync_that_does_not_begin_keeps_nobody() -> None:
+    door = Door()
+    entered, let_go = threading.Event(), threading.Event()
+
+    class Held(Door):
+        def run_sync_soon(self, call: Callable[..., object], *args: Any) -> None:
+            entered.set()
+            let_go.wait(5)
+            door.run_sync_soon(call, *args)
+
+    disk = Disk()
+    disk.outcomes.put(None)
+    syncer = SyncThread(disk, Held(), lambda number: number, lambda error: error)
+    syncer.request(1)
+    assert entered.wait(5)
+    syncer._finish(1)  # The loop knows already, and the thread is not back at its queue.
+    syncer.request(2)
+    syncer.begin()
+    let_go.set()
+    disk.outcomes.put(None)
+    assert door.answer() == 1
+    assert door.answer() == 2
+    syncer.close()
 
 
 def test_close_syncs_what_was_asked_for_and_ends_the_thread() -> None:
