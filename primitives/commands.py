@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from primitives.context import WAITER
 from primitives.errors import Code
 from primitives.execution import Execution
-from primitives.instances import Instances
+from primitives.instances import Instance, Instances
 from primitives.limits import BURST_ANSWER_BYTES_MAX
 from primitives.numbering import Numbering, Target
 from primitives.records import (
@@ -93,7 +93,6 @@ class Commands:
         """
         (session_id, number, slot, epoch, sequence, acknowledged, primitive, partition, type_, op, exceptions,
          arguments, bodies) = burst  # fmt: skip
-        context = self._execution.context
         session = self._alive.get(number)
         if session is None or session.id != session_id:
             return self._refusal(Code.SESSION_LOST)
@@ -112,28 +111,23 @@ class Commands:
                 self._sessions.touch(numbering)
         target = (slot, primitive, partition)
         instance = self._instances.find(target)
-        unknown = Code.UNKNOWN_PRIMITIVE if instance is None else Code.TYPE_MISMATCH
-        if instance is not None and instance.type != type_:
-            instance = None
         answers: list[bytes] = []
         size = 0
+        context = self._execution.context
         context.at_once = True
         for index in range(len(bodies)):
             if index:
                 context.revision += 1  # type: ignore[assignment]  # spares the call of Revision
-            if size > BURST_ANSWER_BYTES_MAX:
+            if size > BURST_ANSWER_BYTES_MAX or (
+                sequence == numbering.last + 1 and len(numbering.stored) >= self._answers_stored_max
+            ):
                 answer = self._refusal(Code.ANSWERS_FULL)
             elif sequence != numbering.last + 1:
                 answer = self._not_next(numbering, sequence) or self._refusal(Code.FORGOTTEN)
-            elif len(numbering.stored) >= self._answers_stored_max:
-                answer = self._refusal(Code.ANSWERS_FULL)
             else:
-                if instance is None:
-                    answer = self._refusal(unknown)
-                else:
-                    answer = self._execution.apply(
-                        instance, number, sequence, op, arguments[index], bodies[index]
-                    )[1]
+                answer = self._at_once(
+                    instance, type_, number, sequence, op, arguments[index], bodies[index]
+                )
                 self._done(numbering, sequence, answer, target)
                 if context.resolved:
                     self._execution.settle()
@@ -142,6 +136,15 @@ class Commands:
             sequence += 1
         context.at_once = False
         return encode_burst_answer(answers)
+
+    def _at_once(
+        self, instance: Instance | None, type: int, number: int, sequence: int, op: int, args: list[Any],
+        body: bytes,
+    ) -> bytes:  # fmt: skip
+        """Executes a command of a burst."""
+        if instance is None or instance.type != type:
+            return self._refusal(Code.UNKNOWN_PRIMITIVE if instance is None else Code.TYPE_MISMATCH)
+        return self._execution.apply(instance, number, sequence, op, args, body)[1]
 
     def _done(self, numbering: Numbering, sequence: int, answer: bytes, target: Target) -> None:
         """The command took its number, and has its answer."""
