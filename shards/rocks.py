@@ -295,7 +295,8 @@ class RocksStore:
     def close(self) -> None:
         """Syncs, and releases everything; the directory's own lock stays. No other thread may be in the
         store. Scans and snapshots fail from now on. Raises :class:`StoreFailed` if the sync fails, or
-        RocksDB's own. The second call does nothing."""
+        RocksDB's own; :class:`StoreDamaged` if RocksDB says that its files are not what it wrote, which a
+        compaction may have found. The second call does nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -316,7 +317,8 @@ class RocksStore:
             except Exception as error:
                 failed = failed or error
         if failed is not None:
-            raise StoreFailed(f"the database cannot be closed: {failed}") from failed
+            text = f"the database cannot be closed: {failed}"
+            raise (self.damaged(text) if _is_damage(str(failed)) else StoreFailed(text)) from failed
 
 
 class _Live:

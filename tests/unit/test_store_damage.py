@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -336,6 +337,26 @@ def test_damaged_table_is_noticed_and_marked(data: Path, table: int) -> None:
     content[len(content) // 3] ^= 1
     victim.write_bytes(content)
     refused(data)
+
+
+def test_damage_found_behind_the_scenes_and_told_at_the_close_marks_the_store(data: Path) -> None:
+    class Part:
+        """Tells at its close what a compaction found."""
+
+        def __init__(self, part: Any) -> None:
+            self._part = part
+
+        def close(self) -> None:
+            self._part.close()
+            raise RuntimeError("Corruption: block checksum mismatch: stored = 1, computed = 2")
+
+    directory = StoreDirectory.open(data, "n1")
+    store = RocksStore.open(directory)
+    store._families[0] = cast(Any, Part(store._families[0]))
+    with pytest.raises(StoreDamaged, match="cannot be closed: Corruption: block checksum mismatch"):
+        store.close()
+    directory.close()
+    assert "block checksum mismatch" in refused(data)
 
 
 def test_damage_found_by_a_read_marks_the_store(data: Path) -> None:
