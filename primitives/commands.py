@@ -93,8 +93,8 @@ class Commands:
         """
         (session_id, number, slot, epoch, sequence, acknowledged, primitive, partition, type_, op, exceptions,
          arguments, bodies) = burst  # fmt: skip
-        session = self._alive.get(number)
-        if session is None or session.id != session_id:
+        session = self._sessions.find(session_id, number)
+        if session is None:
             return self._refusal(Code.SESSION_LOST)
         if self._owned.get(slot) != epoch:
             return self._refusal(Code.WRONG_SLOT)
@@ -118,12 +118,12 @@ class Commands:
         for index in range(len(bodies)):
             if index:
                 context.revision += 1  # type: ignore[assignment]  # spares the call of Revision
-            if size > BURST_ANSWER_BYTES_MAX or (
-                sequence == numbering.last + 1 and len(numbering.stored) >= self._answers_stored_max
-            ):
+            if size > BURST_ANSWER_BYTES_MAX:
                 answer = self._refusal(Code.ANSWERS_FULL)
             elif sequence != numbering.last + 1:
                 answer = self._not_next(numbering, sequence) or self._refusal(Code.FORGOTTEN)
+            elif len(numbering.stored) >= self._answers_stored_max:
+                answer = self._refusal(Code.ANSWERS_FULL)
             else:
                 answer = self._at_once(
                     instance, type_, number, sequence, op, arguments[index], bodies[index]

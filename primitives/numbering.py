@@ -23,8 +23,6 @@ _NUMBERING: Final = struct.Struct(">QQ")
 """The last command and the floor; the short answers follow."""
 _SHORT: Final = struct.Struct(">QB")
 """Sequence, and length of what follows, which is as in a row of its own."""
-_SHORT_ANSWER: Final = struct.Struct(">QBBHQH")
-"""The same, with the head of what follows."""
 _SHORT_BYTES_MAX: Final = 64
 """Answers up to this size stand in the common row."""
 _ANSWER: Final = struct.Struct(">BHQH")
@@ -107,7 +105,8 @@ class Numbering:
         own: dict[int, tuple[bytes, Target | None]] = {}
         for sequence, (answer, target) in sorted(self.stored.items()):
             if len(answer) <= _SHORT_BYTES_MAX:
-                common.append(_short(sequence, target, answer))
+                row = _row(_ANSWERED, target, answer)
+                common += (_SHORT.pack(sequence, len(row)), row)
             else:
                 own[sequence] = answer, target
         key = host_prefix(self.slot, HostTable.NUMBERING) + U64.pack(self.session)
@@ -147,14 +146,6 @@ class Numbering:
     def load_own(self, sequence: int, row: bytes) -> None:
         """Takes back a row of its own."""
         self._saved[sequence] = self.load(sequence, row)
-
-
-def _short(sequence: int, target: Target | None, answer: bytes) -> bytes:
-    size = _ANSWER.size + len(answer)
-    if target is None:
-        return _SHORT_ANSWER.pack(sequence, size, _ANSWERED, 0, 0, 0) + answer
-    _, primitive, partition = target
-    return _SHORT_ANSWER.pack(sequence, size, _TARGETED, primitive[0], primitive[1], partition) + answer
 
 
 def _row(state: int, target: Target | None, answer: bytes) -> bytes:

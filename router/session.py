@@ -289,7 +289,7 @@ class SessionCore:
                 self._dirty.update(self.groups)
 
     def _on_answers(self, now_ms: int, link: Link, payload: bytes) -> None:
-        groups, streams = self.groups, self.watches.streams
+        groups = self.groups
         reader = AnswerReader(payload)
         while reader.next():
             call = link.answered(reader.request)
@@ -303,10 +303,18 @@ class SessionCore:
                 group.seen = revision
             if call.burst > 1 and not reader.is_part:
                 self._refused(now_ms, link, group, call, answer)
-            elif streams and group.group in streams and self.watches.holds.hold(now_ms, link, call, answer):
-                group.patient(now_ms)
             else:
-                self._answered(now_ms, link, group, call, answer)
+                self._arrived(now_ms, link, group, call, answer)
+
+    def _arrived(
+        self, now_ms: int, link: Link, group: GroupSession, call: Call, answer: Answer
+    ) -> None:
+        """Deals with an answer to a call's last request, unless it is to wait for events."""
+        watches = self.watches
+        if group.group in watches.streams and watches.holds.hold(now_ms, link, call, answer):
+            group.patient(now_ms)
+        else:
+            self._answered(now_ms, link, group, call, answer)
 
     def _refused(self, now_ms: int, link: Link, group: GroupSession, first: Call, answer: Answer) -> None:
         """A burst was refused as a whole: that goes for each of its calls, unless it had all of them sent
@@ -317,16 +325,12 @@ class SessionCore:
             group.rewind()
             self._dirty[group.group] = group
             return
-        holds = self.watches.holds
-        watched = group.group in self.watches.streams
-        for request in range(first.request, first.request + first.burst):
-            found = first if request == first.request else link.answered(request)
-            if found is None:
-                continue
-            if watched and holds.hold(now_ms, link, found, answer):
-                group.patient(now_ms)
-            else:
-                self._answered(now_ms, link, group, found, answer)
+        others = range(first.request + 1, first.request + first.burst)
+        self._arrived(now_ms, link, group, first, answer)
+        for request in others:
+            call = link.answered(request)
+            if call is not None:
+                self._arrived(now_ms, link, group, call, answer)
 
     def _answered(
         self, now_ms: int, link: Link, group: GroupSession, call: Call, answer: Answer

@@ -45,34 +45,26 @@ class Outgoing:
 
     def add(self, group: GroupId, call: Call, record: bytes) -> bool:
         """Sends a call's request; whether there is room for another one."""
-        network, link = self._network, self._link
-        request = network.next_request
-        network.next_request = request + 1
-        call.burst = 1
-        link.track(call, request)
-        self._add(group, request, record)
-        return link.inflight_bytes < network.settings.link_bytes_max
+        return self.add_burst(group, [call], record)
 
     def add_burst(self, group: GroupId, calls: list[Call], record: bytes) -> bool:
         """Sends the request of several calls; each has an id of its own, and the first one's is sent."""
         network, link = self._network, self._link
+        settings = network.settings
+        taken = len(record) + REQUEST_OVERHEAD_BYTES
+        if self._size + taken > CLIENT_FRAME_BYTES_MAX or self._size > settings.frame_bytes:
+            self.cut()
         first = request = network.next_request
         for call in calls:
             link.track(call, request)
             request += 1
         network.next_request = request
         calls[0].burst = len(calls)
-        self._add(group, first, record)
-        return link.inflight_bytes < network.settings.link_bytes_max
-
-    def _add(self, group: GroupId, request: int, record: bytes) -> None:
-        taken = len(record) + REQUEST_OVERHEAD_BYTES
-        if self._size + taken > CLIENT_FRAME_BYTES_MAX or self._size > self._network.settings.frame_bytes:
-            self.cut()
         parts = self._parts
-        parts.append(request_head(request, group, record))
+        parts.append(request_head(first, group, record))
         parts.append(record)
         self._size += taken
+        return link.inflight_bytes < settings.link_bytes_max
 
     def cut(self) -> None:
         """Makes a frame of what was added since the last."""

@@ -237,7 +237,9 @@ class Engine:
         if send is not None:
             peers, sync_round = self.out.take_peers(), self._writer.wanted()
             if peers or sync_round is not None:
-                goes_on = any(driver.applying.may_apply for driver in active.values())
+                goes_on = sync_round is not None and any(
+                    driver.applying.may_apply for driver in active.values()
+                )
                 send(Effects(peers=peers, sync_round=sync_round, goes_on=goes_on))
         if not self._writer.is_stalled:
             self._apply(now_ms, active)

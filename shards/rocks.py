@@ -172,13 +172,9 @@ class RocksStore:
         put(ROUND_KEY, encode_round(batch.round_number, self._synced), handles[META])
         for family, begin, end in batch.ranges:
             rows.delete_range(begin, end, handles[family])
-        # Of state there are by far the most rows, and the binding takes a third longer for one with a handle.
-        rows.set_default_column_family(handles[STATE])
         for family, key, value in batch.rows:
             if value is None:
                 rows.delete(key, handles[family])
-            elif family == STATE:
-                put(key, value)
             else:
                 put(key, value, handles[family])
         try:

@@ -24,13 +24,12 @@ from primitives.ids import SYSTEM_GROUP, GroupId, NodeId
 from raftgroup.types import Message, MessageKind
 from shards.engine import Engine
 from shards.group import GroupDriver
-from shards.peerwire import SectionKind, decode_beats, decode_raft
+from shards.peerwire import SECTION_HEADER_BYTES, SectionKind, decode_beats, decode_raft
 from shards.placement import Founding
 from shards.ports import Effects
 from shards.settings import EngineSettings
 
-_SECTION_HEADER_BYTES: Final = 5
-_KIND_AT: Final = _SECTION_HEADER_BYTES + 4
+_KIND_AT: Final = SECTION_HEADER_BYTES + 4
 _UNCHECKED: Final = (MessageKind.APPEND,)
 """A long message whose promises the leader's vote has covered already."""
 
@@ -257,10 +256,10 @@ class SimNode:
 
     def _check_sent(self, section: bytes) -> None:
         if section[0] == SectionKind.RAFT and section[_KIND_AT] not in _UNCHECKED:
-            group, message = decode_raft(section[_SECTION_HEADER_BYTES:])
+            group, message = decode_raft(section[SECTION_HEADER_BYTES:])
             self._promised(group, message)
         elif section[0] == SectionKind.HEARTBEATS:
-            for group, message in decode_beats(section[_SECTION_HEADER_BYTES:]):
+            for group, message in decode_beats(section[SECTION_HEADER_BYTES:]):
                 self._promised(group, message)
 
     def _promised(self, group: GroupId, message: Message) -> None:
