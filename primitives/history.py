@@ -28,6 +28,8 @@ TRIM_EVENTS: Final = 500
 """Events that one slice drops at the most."""
 AGE_SLACK_MS: Final = 30_000
 """Old events are dropped this much later than they might be, so that many go by one timer."""
+SWEPT_PARTS: Final = 2
+"""Where the rows of at least one in so many events of a slice go, they are dropped as a range."""
 SLACK_PARTS: Final = 32
 """A history may exceed its bounds by one part in so many before it is trimmed."""
 EVENT_OVERHEAD_BYTES: Final = 64
@@ -196,24 +198,50 @@ class Histories:
         """A timer of that kind is due: drops a slice, and arms what comes next."""
         history.armed &= ~kind
         self._touch(history)
-        table, old_ms = history.table, log_time_ms - self._age_ms
-        rows = list(islice(table.appended(history.floor), self._slice))
+        old_ms = log_time_ms - self._age_ms
+        rows = list(islice(history.table.appended(history.floor), self._slice))
+        outdated: dict[bytes, None] = {}
+        """Values that were replaced before what is dropped now."""
+        kept: dict[bytes, bytes] = {}
+        gone: list[bytes] = []
+        is_done = False
         for mark, row in rows:
             _, flags, at_ms, _ = HEAD.unpack_from(row)
             if at_ms > old_ms and history.count <= self._count_max and history.bytes <= self._bytes_max:
                 self._arm(history, _AGING, at_ms + self._age_ms + AGE_SLACK_MS)
-                return
+                is_done = True
+                break
             history.floor = mark
             history.count -= 1
             history.bytes -= len(row) + EVENT_OVERHEAD_BYTES
             if flags & HAS_PREVIOUS:
-                table.delete(row[_HEAD_BYTES : _HEAD_BYTES + _MARK_BYTES])
-            if not flags & KEPT:
-                table.delete(mark)
-        if history.count:
+                previous = row[_HEAD_BYTES : _HEAD_BYTES + _MARK_BYTES]
+                if kept.pop(previous, None) is None:
+                    outdated[previous] = None
+                else:
+                    gone.append(previous)
+            if flags & KEPT:
+                kept[mark] = row
+            else:
+                gone.append(mark)
+        self._drop(history.table, list(outdated), gone, kept)
+        if history.count and not is_done:
             if not rows:
                 raise InvariantViolation(f"a history lacks {history.count} events that it counts")
             self._arm(history, _SLICING, log_time_ms)
+
+    def _drop(
+        self, table: Table, outdated: list[bytes], gone: list[bytes], kept: dict[bytes, bytes]
+    ) -> None:
+        """Drops rows: those of ``outdated``, wherever they are, and those of ``gone``, with none between them
+        but those of ``kept``."""
+        if len(gone) > 1 and len(gone) * SWEPT_PARTS >= len(gone) + len(kept):
+            first, last = min(gone), max(gone)
+            table.sweep(gone, {mark: row for mark, row in kept.items() if first < mark < last})
+        else:
+            outdated += gone
+        for mark in outdated:
+            table.delete(mark)
 
     def dropped(self, history: History) -> None:
         """All rows of a deleted partition's history are dropped, kept ones too."""

@@ -9,8 +9,8 @@ What a machine sees depends on the history of its commands alone, never on what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, NoReturn, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, NoReturn, Protocol
 
 from sortedcontainers import SortedList
 
@@ -57,6 +57,10 @@ class Sink(Protocol):
     def write(self, prefix: bytes, rows: Mapping[bytes, bytes | None]) -> None:
         """Sets rows, or removes those whose value is None, by their keys behind ``prefix``; at once, since
         the mapping changes later."""
+
+    def drop(self, first: bytes, last: bytes) -> None:
+        """Removes all rows from ``first`` to ``last``, both included, but those that are set after this.
+        Costs little, however many they are."""
 
 
 class Undoable(Protocol):
@@ -181,6 +185,12 @@ class Tables:
                 self._exceeded()
             self._rows_left -= 1
 
+    def take_of_host(self, rows: int) -> None:
+        """Counts so many rows of the host."""
+        if self._host_left < rows:
+            self._exceeded()
+        self._host_left -= rows
+
     def take_scanned(self) -> None:
         """Counts a row that a scan passes, likewise."""
         if self._scans_left <= 0:
@@ -234,6 +244,8 @@ class Tables:
         """Hands every overlay to ``sink``; then reads go to the store for them, so it must have them before
         the next command or query."""
         for prefix, table in self._dirty.items():
+            if table.has_swept:
+                table.drop_swept(sink)
             sink.write(prefix, table.overlay)
             table.clean()
         self._caching.update(self._dirty)
@@ -255,10 +267,21 @@ class Tables:
         return True
 
 
+class _Swept(NamedTuple):
+    """Rows that lie side by side and went together."""
+
+    first: bytes
+    last: bytes
+    gone: Sequence[bytes]
+    """All keys that had rows from the first to the last, but for those that stay."""
+
+
 class Table(machine.Table):
     """Ordered rows, bytes to bytes, under one prefix."""
 
-    __slots__ = ("_index", "_is_host", "_old", "_tables", "_version", "_young", "overlay", "prefix")
+    __slots__ = (
+        "_index", "_is_host", "_old", "_swept", "_tables", "_version", "_young", "overlay", "prefix",
+    )  # fmt: skip
 
     def __init__(self, tables: Tables, prefix: bytes, *, is_host: bool) -> None:
         self._tables: Final = tables
@@ -273,6 +296,7 @@ class Table(machine.Table):
         """The overlay's keys in order, from the first scan on until the flush."""
         self._version = 0
         """One up whenever the overlay gets or loses a key."""
+        self._swept: list[_Swept] = []
 
     def get(self, key: bytes) -> bytes | None:
         """The row's value, or None."""
@@ -339,6 +363,37 @@ class Table(machine.Table):
         else:
             tables.bytes -= len(previous or b"")
         overlay[key] = None
+
+    def sweep(self, gone: Sequence[bytes], kept: Mapping[bytes, bytes]) -> None:
+        """Removes the rows ``gone``, for good: the store drops them as one range, and is given again those in
+        between that are ``kept``, with their values. There are no others from the first to the last of
+        them, and none of their keys is ever set again. Of the host's tables alone, and not to be undone."""
+        tables, overlay = self._tables, self.overlay
+        tables.take_of_host(len(gone))
+        if not overlay:
+            tables.mark_dirty(self.prefix, self)
+        overlay.update(dict.fromkeys(gone))
+        overlay.update(kept)
+        self._swept.append(_Swept(min(gone), max(gone), gone))
+        self._index = None
+        self._version += 1
+        tables.bytes += (len(gone) + len(kept)) * ROW_OVERHEAD_BYTES
+        tables.bytes += sum([len(row) for row in kept.values()])
+
+    @property
+    def has_swept(self) -> bool:
+        """Whether rows were swept since the last flush."""
+        return bool(self._swept)
+
+    def drop_swept(self, sink: Sink) -> None:
+        """Has ``sink`` drop what was swept, so that the overlay need not tell it row by row."""
+        overlay, prefix = self.overlay, self.prefix
+        for first, last, gone in self._swept:
+            sink.drop(prefix + first, prefix + last)
+            self._young.update(dict.fromkeys(gone))
+            for key in gone:
+                del overlay[key]
+        self._swept.clear()
 
     def _added(self, key: bytes) -> None:
         if not self.overlay:

@@ -76,6 +76,10 @@ class Batch(Protocol):
     ) -> None:
         """Sets rows of a group's state, or removes those without a value, by their keys behind ``prefix``."""
 
+    def drop_rows(self, group: GroupId, epoch: int, first: bytes, last: bytes) -> None:
+        """Removes the rows of a group's state from the key ``first`` to ``last``, both included, but those
+        that are set after this. Costs little, however many they are."""
+
     def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
         """Stores the applied index with the membership as of it."""
 

@@ -34,7 +34,7 @@ from shards.layout import ROUND_KEY, STORE_KEY, decode_round, encode_round, open
 from shards.moments import Moment
 from shards.ports import Batch, StateView, StoreDamaged, StoredReplica, StoreFailed
 from shards.recovery import judge_log, prepare, view_without_log
-from shards.rocksbatch import FAMILIES, LOG, META, STATE, RocksBatch
+from shards.rocksbatch import FAMILIES, LOG, META, STATE, STATE_RANGE, RocksBatch
 from shards.rocksload import check_logs, stored_replicas
 from shards.rocksviews import GroupLog, GroupRows, GroupRowsAsOf, LogEnds
 
@@ -175,8 +175,10 @@ class RocksStore:
         for family, key, value in batch.rows:
             if value is None:
                 rows.delete(key, handles[family])
-            else:
+            elif family != STATE_RANGE:
                 put(key, value, handles[family])
+            else:
+                rows.delete_range(key, value, handles[STATE])
         try:
             self._database.write(rows, self._unsynced)
         except Exception as error:

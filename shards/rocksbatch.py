@@ -28,6 +28,7 @@ from shards.ports import StoredReplica
 LOG: Final = 0
 META: Final = 1
 STATE: Final = 2
+STATE_RANGE: Final = 3
 FAMILIES: Final = ("log", "meta", "state")
 """Names of the column families, by their numbers above."""
 
@@ -54,15 +55,16 @@ class Cut(NamedTuple):
 
 
 class RocksBatch:
-    """See :class:`shards.ports.Batch`. Ranges are deleted first, then rows are written in the order in which
-    they were put."""
+    """See :class:`shards.ports.Batch`. Whole logs and states are deleted first, then rows are written in the
+    order in which they were put."""
 
     __slots__ = ("_prefix", "_prefix_of", "appends", "cuts", "ranges", "round_number", "rows")
 
     def __init__(self, round_number: int) -> None:
         self.round_number: Final = round_number
         self.rows: list[tuple[int, bytes, bytes | None]] = []
-        """Column family, key, and the value or None to delete."""
+        """Column family, key, and the value or None to delete; of a range that is deleted ``STATE_RANGE``,
+        its first key, and the first behind it that stays."""
         self.ranges: list[tuple[int, bytes, bytes]] = []
         """Column family, first key that goes, first one behind that stays."""
         self.appends: list[Append] = []
@@ -117,6 +119,12 @@ class RocksBatch:
         """Sets rows of a group's state, or removes those without a value, by their keys behind ``prefix``."""
         start = state_prefix(group, epoch) + prefix
         self.rows += [(STATE, start + key, value) for key, value in rows.items()]
+
+    def drop_rows(self, group: GroupId, epoch: int, first: bytes, last: bytes) -> None:
+        """Removes rows of a group's state from ``first`` to ``last``, both included, but those that are set
+        after this."""
+        prefix = self._state_prefix(group, epoch)
+        self.rows.append((STATE_RANGE, prefix + first, prefix + last + b"\0"))
 
     def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
         """Stores the applied index with the membership as of it."""

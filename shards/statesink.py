@@ -27,3 +27,7 @@ class StateSink:
     def write(self, prefix: bytes, rows: Mapping[bytes, bytes | None]) -> None:
         """Sets rows, or removes those whose value is None, by their keys behind ``prefix``."""
         self._batch.write_state(self._group, self._epoch, prefix, rows)
+
+    def drop(self, first: bytes, last: bytes) -> None:
+        """Removes the rows from ``first`` to ``last``, both included, but those that are set after this."""
+        self._batch.drop_rows(self._group, self._epoch, first, last)

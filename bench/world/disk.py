@@ -24,7 +24,7 @@ class SimBatch:
 
     __slots__ = (
         "appends", "applies", "creates", "cuts", "drops", "epochs", "hard_states", "round_number", "rows",
-        "switches",
+        "spans", "switches",
     )  # fmt: skip
 
     def __init__(self, round_number: int) -> None:
@@ -32,6 +32,8 @@ class SimBatch:
         self.appends: list[tuple[GroupId, tuple[Entry, ...], Index]] = []
         self.hard_states: list[tuple[GroupId, HardState]] = []
         self.rows: list[tuple[GroupId, int, bytes, bytes | None]] = []
+        self.spans: list[tuple[int, GroupId, int, bytes, bytes]] = []
+        """Rows to remove, each span before the row of that number is set."""
         self.applies: list[tuple[GroupId, Index, Membership]] = []
         self.creates: list[StoredReplica] = []
         self.cuts: list[tuple[GroupId, Index, Term, bool]] = []
@@ -43,8 +45,8 @@ class SimBatch:
     def is_empty(self) -> bool:
         """See :class:`shards.ports.Batch`."""
         return not (
-            self.appends or self.hard_states or self.rows or self.applies or self.creates or self.cuts
-            or self.epochs or self.drops or self.switches
+            self.appends or self.hard_states or self.rows or self.spans or self.applies or self.creates
+            or self.cuts or self.epochs or self.drops or self.switches
         )  # fmt: skip
 
     def append(self, group: GroupId, entries: Sequence[Entry], last_stored: Index) -> None:
@@ -68,6 +70,10 @@ class SimBatch:
     ) -> None:
         """See :class:`shards.ports.Batch`."""
         self.rows.extend((group, epoch, prefix + key, value) for key, value in rows.items())
+
+    def drop_rows(self, group: GroupId, epoch: int, first: bytes, last: bytes) -> None:
+        """See :class:`shards.ports.Batch`."""
+        self.spans.append((len(self.rows), group, epoch, first, last))
 
     def applied(self, group: GroupId, index: Index, membership: Membership) -> None:
         """See :class:`shards.ports.Batch`."""
@@ -136,11 +142,20 @@ class SimBatch:
         """Makes the batch's writes to rows of state in ``image``."""
         for state in self.drops:
             image.rows.pop(state, None)
-        by_state: dict[tuple[GroupId, int], dict[bytes, bytes | None]] = {}
-        for group, epoch, key, value in self.rows:
-            by_state.setdefault((group, epoch), {})[key] = value
-        for (group, epoch), rows in by_state.items():
-            image.state(group, epoch).set_all(rows)
+        done = 0
+        for at, group, epoch, first, last in self.spans:
+            _set_rows(image, self.rows[done:at])
+            image.state(group, epoch).drop(first, last)
+            done = at
+        _set_rows(image, self.rows[done:])
+
+
+def _set_rows(image: Image, given: Sequence[tuple[GroupId, int, bytes, bytes | None]]) -> None:
+    by_state: dict[tuple[GroupId, int], dict[bytes, bytes | None]] = {}
+    for group, epoch, key, value in given:
+        by_state.setdefault((group, epoch), {})[key] = value
+    for (group, epoch), rows in by_state.items():
+        image.state(group, epoch).set_all(rows)
 
 
 def _check_hard_state(group: GroupId, former: HardState | None, state: HardState) -> None:
@@ -222,7 +237,7 @@ class Disk:
     def _keep(self, count: int) -> None:
         for batch in self.pending[:count]:
             batch.carry_out(self.durable)
-            if batch.rows or batch.drops:
+            if batch.rows or batch.spans or batch.drops:
                 self._rows_behind.append(batch)
         del self.pending[:count]
 

@@ -56,6 +56,11 @@ class Rows:
             self.rows.update(new)
             self.sum = sum(row_sum(key, value) for key, value in new.items()) & _SUM_MASK
 
+    def drop(self, first: bytes, last: bytes) -> None:
+        """Removes the rows from ``first`` to ``last``, both included."""
+        for key in list(self.rows.irange(first, last)):
+            self.set(key, None)
+
     def get(self, key: bytes) -> bytes | None:
         """The row's value, or None."""
         return self.rows.get(key)

@@ -8,11 +8,13 @@ from typing import Any
 from bench.world.disk import SimBatch
 from primitives.ids import GROUP_SLOT, GroupId
 from primitives.layout import HostTable, host_prefix
+from primitives.tables import Table
 from raftgroup.types import Entry, Index, Membership, Term
 from shards.applying import Applying
 from shards.group import GroupDriver
 from shards.ports import Batch
-from shards.rocksbatch import RocksBatch
+from shards.rocks import RocksStore
+from shards.rocksbatch import STATE_RANGE, RocksBatch
 from shards.sending import Sending
 from shards.staging import Staging
 from shards.statesink import StateSink
@@ -115,6 +117,46 @@ def _epoch_used_again(patch: Patch) -> None:
         stage(self, group, node, message, membership, 2, now_ms)
 
     patch.setattr(Staging, "__init__", frugal)
+
+
+@mutation(
+    "kept-values-swept", "A slice of the history that is dropped as a range takes the values with it that its"
+    " primitive still has.", rule="what is acknowledged stays", suites=("tables-unit", "history-properties"),
+)  # fmt: skip
+def _kept_values_swept(patch: Patch) -> None:
+    sweep = Table.sweep
+    patch.setattr(Table, "sweep", lambda self, gone, kept: sweep(self, gone, {}))
+
+
+@mutation(
+    "swept-rows-read-again", "Rows that were dropped as a range are still found in the cache.",
+    rule="what is seen depends on what was written, never on where it is kept", suites=("tables-unit",),
+)  # fmt: skip
+def _swept_rows_read_again(patch: Patch) -> None:
+    drop = Table.drop_swept
+
+    def careless(self: Table, sink: Any) -> None:
+        young = dict(self._young)
+        drop(self, sink)
+        self._young.clear()
+        self._young.update(young)
+
+    patch.setattr(Table, "drop_swept", careless)
+
+
+@mutation(
+    "range-written-last", "A range of rows is dropped after what its batch sets, not before.",
+    rule="what is acknowledged stays", suites=("store-unit", "tables-unit"),
+)  # fmt: skip
+def _range_written_last(patch: Patch) -> None:
+    write = RocksStore.write
+
+    def late(self: RocksStore, batch: Batch) -> bool:
+        if isinstance(batch, RocksBatch):
+            batch.rows.sort(key=lambda row: row[0] == STATE_RANGE)
+        return write(self, batch)
+
+    patch.setattr(RocksStore, "write", late)
 
 
 def _always_keep(patch: Patch, batch: Any) -> None:

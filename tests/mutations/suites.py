@@ -97,6 +97,8 @@ SUITES: Final[dict[str, Files | Seeds]] = {
     # The store and snapshots.
     "store-unit": _units("store_rocks", "store_syncer", "store_logrecord"),
     "snapshots-unit": _units("snapshots"),
+    "tables-unit": _units("primitives_tables"),
+    "history-properties": Files(("tests/properties/test_history_properties.py",)),
     "away": _world(_AWAY, 500),
     # Primitives.
     "machines-unit": _units(

@@ -87,6 +87,11 @@ class StoreModel(RuleBasedStateMachine):
                 else:
                     batch.put_state(group, 1, key, value)
                     self.rows[group][key] = value
+                if data.draw(st.integers(0, 3)) == 0:
+                    first, last = sorted((data.draw(KEYS), data.draw(KEYS)))
+                    batch.drop_rows(group, 1, first, last)
+                    for gone in [at for at in self.rows[group] if first <= at <= last]:
+                        del self.rows[group][gone]
         assert self.store.write(batch)
 
     @rule()

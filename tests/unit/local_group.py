@@ -87,6 +87,10 @@ class MemoryRows:
     def delete(self, key: bytes) -> None:
         self._rows.pop(key, None)
 
+    def drop(self, first: bytes, last: bytes) -> None:
+        for key in list(self._rows.irange(first, last)):
+            del self._rows[key]
+
     def scan(
         self, start: bytes = b"", end: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:

@@ -80,6 +80,10 @@ class MemoryRows:
     def delete(self, key: bytes) -> None:
         self.rows.pop(key, None)
 
+    def drop(self, first: bytes, last: bytes) -> None:
+        for key in list(self.rows.irange(first, last)):
+            del self.rows[key]
+
 
 @dataclass
 class Who:

@@ -76,6 +76,73 @@ def test_a_table_is_a_sorted_dict_with_a_savepoint(steps: list[Any]) -> None:
     assert len(rows.rows) == len(model) + 2
 
 
+_MARKS = [b"%02d" % number for number in range(20)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_what_is_swept_is_gone_and_what_is_kept_stays_wherever_the_rows_are(data: st.DataObject) -> None:
+    rows = MemoryRows()
+    rows.put(PREFIX[:-1] + b"\xfe" + b"05", b"before")
+    rows.put((after(PREFIX) or b"") + b"05", b"behind")
+    tables = _tables(rows)
+    table = tables.host_table(PREFIX)
+    model: SortedDict[bytes, bytes] = SortedDict()
+    for mark in _MARKS:
+        table.add(mark, b"row " + mark)
+        model[mark] = b"row " + mark
+        if data.draw(st.booleans()):
+            tables.flush(rows)
+    while len(model) > 1 and data.draw(st.booleans()):
+        first = data.draw(st.integers(0, len(model) - 2))
+        last = data.draw(st.integers(first + 1, len(model) - 1))
+        span = list(model)[first : last + 1]
+        kept = {mark: model[mark] for mark in data.draw(st.sets(st.sampled_from(span[1:-1] or span[:1])))}
+        gone = [mark for mark in data.draw(st.permutations(span)) if mark not in kept]
+        if not gone:
+            continue
+        tables.begin()
+        table.sweep(gone, {mark: row for mark, row in kept.items() if min(gone) < mark < max(gone)})
+        assert tables.written() == len(gone)
+        for mark in gone:
+            del model[mark]
+        if model and data.draw(st.booleans()):
+            mark = data.draw(st.sampled_from(list(model)))
+            table.delete(mark)
+            del model[mark]
+        if data.draw(st.booleans()):
+            tables.flush(rows)
+        assert [table.get(mark) for mark in _MARKS] == [model.get(mark) for mark in _MARKS]
+        assert list(table.scan()) == list(table.appended(b"")) == list(model.items())
+    tables.flush(rows)
+    assert [table.get(mark) for mark in _MARKS] == [model.get(mark) for mark in _MARKS]
+    assert [(key[len(PREFIX) :], row) for key, row in rows.rows.items()][1:-1] == list(model.items())
+    assert len(rows.rows) == len(model) + 2
+
+
+def test_what_is_swept_is_told_the_store_as_one_range() -> None:
+    rows = MemoryRows()
+    tables = _tables(rows)
+    table = tables.host_table(PREFIX)
+    for mark in _MARKS:
+        table.add(mark, mark)
+    tables.flush(rows)
+    deleted: list[bytes] = []
+    rows.delete = deleted.append  # type: ignore[method-assign]
+    table.sweep(_MARKS[:5] + _MARKS[6:10], {_MARKS[5]: _MARKS[5]})
+    tables.flush(rows)
+    assert not deleted
+    assert [key[len(PREFIX) :] for key in rows.rows] == [_MARKS[5], *_MARKS[10:]]
+
+
+def test_a_sweep_counts_against_the_rows_of_a_command() -> None:
+    tables = _tables(MemoryRows(), rows_max=1)
+    table = tables.host_table(PREFIX)
+    tables.begin()
+    with pytest.raises(RowsExceeded):
+        table.sweep(_MARKS[:9], {})
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(KEYS), st.lists(KEYS), st.lists(st.tuples(KEYS, st.none() | st.just(b"new")), max_size=6),
        st.booleans())  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.world.disk import Disk, SimStore
 from primitives.errors import InvariantViolation
 from primitives.ids import GroupId
 from raftgroup.types import Entry, EntryKind, HardState, Index, Membership, ReplicaId, Term
@@ -42,7 +43,7 @@ def entries(term: int, *indexes: int) -> list[Entry]:
     return [Entry(Term(term), Index(index), EntryKind.NORMAL, b"%d/%d" % (term, index)) for index in indexes]
 
 
-def create(store: RocksStore, *groups: int) -> None:
+def create(store: RocksStore | SimStore, *groups: int) -> None:
     batch = store.batch(store.last_round + 1)
     for group in groups:
         identity = ReplicaIdentity(GroupId(group), ReplicaId(10 + group))
@@ -174,6 +175,32 @@ def test_logs_of_neighbouring_groups_are_apart(opened: Opened) -> None:
     for group in (6, 7, 8):
         append(opened.store, group, entries(group, 1, 2), 0)
     assert log_of(opened.store, 7) == [(7, 1, b"7/1"), (7, 2, b"7/2")]
+
+
+def test_a_range_of_rows_goes_but_what_is_set_after_it_stays(opened: Opened) -> None:
+    stores: tuple[RocksStore | SimStore, ...] = (opened.store, SimStore(Disk()))
+    for store in stores:
+        create(store, GROUP, GROUP + 1)
+        first = store.batch(store.last_round + 1)
+        for epoch in (1, 2):
+            for group in (GROUP, GroupId(GROUP + 1)):
+                first.write_state(group, epoch, b"", {b"k%d" % number: b"old" for number in range(9)})
+        assert store.write(first)
+        before = store.state_snapshot(GROUP, 1)
+        batch = store.batch(store.last_round + 1)
+        batch.put_state(GROUP, 1, b"k4", b"set before")
+        batch.drop_rows(GROUP, 1, b"k2", b"k6")
+        batch.put_state(GROUP, 1, b"k5", b"set after")
+        assert not batch.is_empty and store.write(batch)
+        kept = {b"k%d" % number: b"old" for number in (0, 1, 7, 8)} | {b"k5": b"set after"}
+        assert dict(store.state(GROUP, 1).scan(b"", None)) == kept
+        assert store.state(GROUP, 1).get(b"k4") is None
+        assert len(dict(before.scan(b"", None))) == 9
+        for group, epoch in ((GROUP, 2), (GroupId(GROUP + 1), 1)):
+            assert len(dict(store.state(group, epoch).scan(b"", None))) == 9
+    opened.close()
+    opened.__init__(opened.directory.path)  # type: ignore[misc]
+    assert dict(opened.store.state(GROUP, 1).scan(b"", None)) == kept
 
 
 def test_scan_gives_the_rows_within_bounds_in_both_directions(opened: Opened) -> None:
