@@ -47,7 +47,7 @@ class StoreSettings:
 
     cache_bytes: int = 16 * _MIB
     """Blocks of tables in memory, indexes and filters included."""
-    write_buffer_bytes: int = 8 * _MIB
+    write_buffer_bytes: int = 16 * _MIB
     """Of the log and of the state, each; up to three of each stand while the disk is behind."""
     wal_bytes_max: int = 64 * _MIB
     """Write-ahead log in all; beyond it the oldest buffers go to tables. It bounds the time to open too."""
@@ -397,7 +397,9 @@ def _family_options(cache: Cache, write_buffer_bytes: int) -> Options:
     options.set_write_buffer_size(write_buffer_bytes)
     options.set_max_write_buffer_number(3)
     options.set_target_file_size_base(16 * _MIB)
-    options.set_max_bytes_for_level_base(64 * _MIB)
+    # Most of what is written is dead seconds later: the longer tables are left, the less is written again.
+    options.set_level_zero_file_num_compaction_trigger(8)
+    options.set_max_bytes_for_level_base(128 * _MIB)
     options.set_level_compaction_dynamic_level_bytes(False)
     # Young tables are rewritten soon: compressing them would only take time from the engine.
     plain, packed = DBCompressionType.none(), DBCompressionType.lz4()
