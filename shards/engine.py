@@ -298,6 +298,7 @@ class Engine:
                 self.touch(wait.driver)
 
     def _apply(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
+        self.out.expect(sum(driver.leads and driver.applying.may_apply for driver in active.values()))
         for driver in active.values():
             if driver.applying.may_apply:
                 driver.apply(now_ms, self.out)

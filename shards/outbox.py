@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from primitives.ids import GroupId, NodeId
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, KEEPALIVE_LEASES_MAX
@@ -28,6 +29,9 @@ OPENED = INTERNAL - 1
 """Connection number by which a driver's own OPEN records are answered; the request is group and slot."""
 NOBODY = Origin(NodeId(0), INTERNAL, 0)
 """Who waits for what a leader logs of its own."""
+
+EARLY_GROUPS_MAX: Final = 4
+"""Beyond so many groups no more answers are waited for."""
 
 _URGENT = frozenset(
     (
@@ -60,13 +64,13 @@ class Outbox:
     """Everything that leaves the node at the end of a round."""
 
     __slots__ = (
-        "_answers", "_answers_early", "_beats", "_gathered", "_keepalives", "_last_group", "_last_raft",
-        "_last_section", "_node", "effects", "internal", "send",
+        "_answers", "_answers_early", "_beats", "_early", "_gathered", "_keepalives", "_last_group",
+        "_last_raft", "_last_section", "_node", "effects", "internal", "send",
     )  # fmt: skip
 
     def __init__(self, node: NodeId, answers_early: int) -> None:
         self._node = node
-        self._answers_early = answers_early
+        self._answers_early = self._early = answers_early
         self.send: Callable[[Effects], object] | None = None
         """Takes what is not to wait for the end of the round; None: everything waits."""
         self._begin()
@@ -145,10 +149,16 @@ class Outbox:
             found = self._keepalives[key] = Keepalives()
         return found
 
+    def expect(self, groups: int) -> None:
+        """So many groups led here are about to give answers. The more there are, the more has to come
+        together before any of it leaves: clients have calls under way with the others meanwhile, and what
+        leaves in small parts comes back in small parts."""
+        self._early = self._answers_early * max(1, min(groups, EARLY_GROUPS_MAX))
+
     def answer_early(self) -> None:
         """Sends the answers that are there, if they are many: whoever they are for goes on while the round
         serves others."""
-        if self._gathered >= self._answers_early and self.send is not None:
+        if self._gathered >= self._early and self.send is not None:
             self.send(Effects(clients=self._take_answers()))
 
     def _take_answers(self) -> dict[int, list[bytes]]:

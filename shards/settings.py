@@ -47,7 +47,8 @@ class EngineSettings:
     balance_up_ms: int = 5000
     """A node must have been up for so long before leaderships go back to it."""
     answers_early: int = 64
-    """So many answers leave a round before it ends, if nobody watches here."""
+    """So many answers leave a round before it ends, if nobody watches here; of several groups more, see
+    ``Outbox.expect``."""
     hashes_timeout_ms: int = 20_000
     """``status --hashes`` answers with what it has after this."""
     watches_max: int = 100_000

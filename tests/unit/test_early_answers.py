@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
+from bench.micro_rounds import NODES, Three
 from bench.micro_steps import GROUP, SLOT, Alone, Session
+from primitives.ids import GroupId
 from primitives.mapops import MapMachine
 from router.frames import HEADER_BYTES, FrameKind, decode_answers, encode_requests
 from router.watchframes import FROM_NOW, WatchRequest, encode_watch
@@ -43,3 +47,26 @@ def test_many_answers_leave_before_the_round_ends_unless_somebody_watches() -> N
     node.engine.client_frame(2, FrameKind.WATCH, encode_watch(request)[HEADER_BYTES:])
     early, late = _ask(node, records[MANY:], 20_000)
     assert not early and len(late) == MANY
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4, 8])
+def test_the_more_groups_have_answers_to_give_the_more_come_together_before_they_leave(
+    groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = Three()
+    each = 256 // groups
+    records = [(GroupId(n + 1), record) for n in range(groups) for record in three.sessions[n].puts(each)]
+    leader = three.nodes[NODES[0]]
+    sizes: list[int] = []
+    carry_out = leader._carry_out
+
+    def count(effects: Effects) -> None:
+        if answered := _answered(effects):
+            sizes.append(len(answered))
+        carry_out(effects)
+
+    monkeypatch.setattr(leader, "_carry_out", count)
+    three.put(records)
+    for _ in range(8):
+        three.turn()
+    assert sizes == [64 * min(groups, 4)] * (4 // min(groups, 4))
