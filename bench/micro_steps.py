@@ -156,8 +156,8 @@ class Session:
             first = self._sequence + 1
             self._sequence += len(args)
             records.append(encode_burst(Burst(
-                SESSION_ID, self.number, SLOT, 1, first, max(0, first - IN_FLIGHT), self.map, 0, Map.TYPE,
-                Op.PUT, (), args, [value] * len(args),
+                SESSION_ID, self.number, self._slot, 1, first, max(0, first - IN_FLIGHT), self.map, 0,
+                Map.TYPE, Op.PUT, (), args, [value] * len(args),
             )))  # fmt: skip
         return records
 

@@ -429,19 +429,20 @@ def decode_burst(data: bytes) -> Burst:
             raise BadRecord(f"a burst of {count} commands; 1 to {BURST_COMMANDS_MAX} are taken")
         if type_ <= Type.SYSTEM:
             raise BadRecord(f"a burst for type {type_}, whose commands come one by one")
-        at = _COMMAND_BYTES
+        at: int = _COMMAND_BYTES
         exceptions: tuple[int, ...] = ()
         if exception_count:
             exceptions = struct.unpack_from(f">{exception_count}Q", data, at)
             at += 8 * exception_count
-        sizes = _SIZES[count].unpack_from(data, at)
-        at += _SIZES[count].size
+        layout = _SIZES[count]
+        sizes: tuple[int, ...] = layout.unpack_from(data, at)
+        at += layout.size
         if at + sum(sizes) != len(data):
             raise BadRecord("a burst whose length is not its own")
         args: list[list[Any]] = []
         bodies: list[bytes] = []
         for index in range(count):
-            size: int = sizes[index]
+            size = sizes[index]
             if size > ARGUMENT_BYTES_MAX:
                 raise BadRecord("arguments too large")
             args.append(unpack(data[at : at + size]))
