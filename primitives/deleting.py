@@ -188,8 +188,7 @@ class Deleting:
         """Drops the partition's events."""
         history = self._histories.of(key, target)
         marks = [mark for mark, _ in islice(history.table.appended(cursor), self._rows_max)]
-        if marks:
-            history.table.sweep(marks, {})
+        self._histories.drop(history, (), marks, {})
         if len(marks) == self._rows_max:
             return marks[-1]
         self._histories.dropped(history)

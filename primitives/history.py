@@ -12,7 +12,7 @@ the host, a slice at a time, never by the commands that emit.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -30,6 +30,8 @@ AGE_SLACK_MS: Final = 30_000
 """Old events are dropped this much later than they might be, so that many go by one timer."""
 SWEPT_PARTS: Final = 2
 """Where the rows of at least one in so many events of a slice go, they are dropped as a range."""
+SWEPT_MIN: Final = 8
+"""Fewer rows are not worth a range, which reads have to look at until a compaction."""
 SLACK_PARTS: Final = 32
 """A history may exceed its bounds by one part in so many before it is trimmed."""
 EVENT_OVERHEAD_BYTES: Final = 64
@@ -224,24 +226,24 @@ class Histories:
                 kept[mark] = row
             else:
                 gone.append(mark)
-        self._drop(history.table, list(outdated), gone, kept)
+        self.drop(history, list(outdated), gone, kept)
         if history.count and not is_done:
             if not rows:
                 raise InvariantViolation(f"a history lacks {history.count} events that it counts")
             self._arm(history, _SLICING, log_time_ms)
 
-    def _drop(
-        self, table: Table, outdated: list[bytes], gone: list[bytes], kept: dict[bytes, bytes]
+    def drop(
+        self, history: History, outdated: Sequence[bytes], gone: Sequence[bytes], kept: Mapping[bytes, bytes]
     ) -> None:
         """Drops rows: those of ``outdated``, wherever they are, and those of ``gone``, with none between them
         but those of ``kept``."""
-        if len(gone) > 1 and len(gone) * SWEPT_PARTS >= len(gone) + len(kept):
+        if len(gone) >= SWEPT_MIN and len(gone) * SWEPT_PARTS >= len(gone) + len(kept):
             first, last = min(gone), max(gone)
-            table.sweep(gone, {mark: row for mark, row in kept.items() if first < mark < last})
+            history.table.sweep(gone, {mark: row for mark, row in kept.items() if first < mark < last})
         else:
-            outdated += gone
+            outdated = [*outdated, *gone]
         for mark in outdated:
-            table.delete(mark)
+            history.table.delete(mark)
 
     def dropped(self, history: History) -> None:
         """All rows of a deleted partition's history are dropped, kept ones too."""
