@@ -28,8 +28,9 @@ TRIM_EVENTS: Final = 500
 """Events that one slice drops at the most."""
 AGE_SLACK_MS: Final = 30_000
 """Old events are dropped this much later than they might be, so that many go by one timer."""
-SWEPT_PARTS: Final = 2
-"""Where the rows of at least one in so many events of a slice go, they are dropped as a range."""
+SWEPT_KEPT_BYTES: Final = 100
+"""Rows of a slice are dropped as a range if those between them that stay, which are written again with the
+next flush, have at most so many bytes for each."""
 SWEPT_MIN: Final = 8
 """Fewer rows are not worth a range, which reads have to look at until a compaction."""
 SLACK_PARTS: Final = 32
@@ -202,7 +203,7 @@ class Histories:
         self._touch(history)
         old_ms = log_time_ms - self._age_ms
         rows = list(islice(history.table.appended(history.floor), self._slice))
-        outdated: dict[bytes, None] = {}
+        outdated: list[bytes] = []
         """Values that were replaced before what is dropped now."""
         kept: dict[bytes, bytes] = {}
         gone: list[bytes] = []
@@ -219,14 +220,14 @@ class Histories:
             if flags & HAS_PREVIOUS:
                 previous = row[_HEAD_BYTES : _HEAD_BYTES + _MARK_BYTES]
                 if kept.pop(previous, None) is None:
-                    outdated[previous] = None
+                    outdated.append(previous)
                 else:
                     gone.append(previous)
             if flags & KEPT:
                 kept[mark] = row
             else:
                 gone.append(mark)
-        self.drop(history, list(outdated), gone, kept)
+        self.drop(history, outdated, gone, kept)
         if history.count and not is_done:
             if not rows:
                 raise InvariantViolation(f"a history lacks {history.count} events that it counts")
@@ -237,12 +238,14 @@ class Histories:
     ) -> None:
         """Drops rows: those of ``outdated``, wherever they are, and those of ``gone``, with none between them
         but those of ``kept``."""
-        if len(gone) >= SWEPT_MIN and len(gone) * SWEPT_PARTS >= len(gone) + len(kept):
+        apart = gone
+        if len(gone) >= SWEPT_MIN:
             first, last = min(gone), max(gone)
-            history.table.sweep(gone, {mark: row for mark, row in kept.items() if first < mark < last})
-        else:
-            outdated = [*outdated, *gone]
-        for mark in outdated:
+            between = {mark: row for mark, row in kept.items() if first < mark < last}
+            if sum([len(row) for row in between.values()]) <= SWEPT_KEPT_BYTES * len(gone):
+                history.table.sweep(gone, between)
+                apart = ()
+        for mark in (*outdated, *apart):
             history.table.delete(mark)
 
     def dropped(self, history: History) -> None:

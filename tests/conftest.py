@@ -1,4 +1,4 @@
-"""Fixtures of tests against real nodes."""
+"""Fixtures of tests in more than one folder."""
 
 from __future__ import annotations
 
@@ -30,3 +30,11 @@ def run(dev: Dev, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture(scope="module")
+def short_ranges() -> Iterator[None]:
+    """Histories drop even two rows as a range, as tests with small histories need it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("primitives.history.SWEPT_MIN", 2)
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -17,6 +18,8 @@ from primitives.history import AGE_SLACK_MS, MARK, SLACK_PARTS, History, History
 from primitives.ids import Revision
 from primitives.layout import HostTable, host_prefix, table_prefix
 from primitives.records import Marker, encode_marker
+
+pytestmark = pytest.mark.usefixtures("short_ranges")
 
 KEYS = st.integers(0, 3).map(lambda at: b"k%d" % at)
 VALUES = st.integers(0, 40).map(lambda size: b"v" * size)

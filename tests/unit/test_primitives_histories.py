@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe import Op, Probe
@@ -30,6 +31,8 @@ from primitives.records import (
     encode_register,
 )
 from primitives.registry import machines
+
+pytestmark = pytest.mark.usefixtures("short_ranges")
 
 PROBE = Probe.TYPE
 NOT_TAKEN = (Code.SESSION_LOST, Code.OUT_OF_ORDER, Code.ANSWERS_FULL)

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from sortedcontainers import SortedDict
 from support_machine import MemoryRows
 
+from primitives.history import HISTORY_LIMITS, Histories, History
 from primitives.ids import PrimitiveId, Revision, SlotId
 from primitives.layout import after, table_prefix
 from primitives.tables import RowsExceeded, Tables
+from primitives.timers import Timers
 
 PREFIX = table_prefix(1, PrimitiveId(SlotId(1), Revision(1)), 0, 0xFF)
 KEYS = st.binary(max_size=2)
@@ -133,6 +135,22 @@ def test_what_is_swept_is_told_the_store_as_one_range() -> None:
     tables.flush(rows)
     assert not deleted
     assert [key[len(PREFIX) :] for key in rows.rows] == [_MARKS[5], *_MARKS[10:]]
+
+
+@pytest.mark.parametrize(("size", "is_range"), [(800, True), (1000, False)])
+def test_values_that_stay_are_not_written_again_if_they_are_large(size: int, is_range: bool) -> None:
+    rows = MemoryRows()
+    tables = _tables(rows)
+    history = History(tables.host_table(PREFIX), b"", None)
+    histories = Histories(tables, Timers(tables, 0), HISTORY_LIMITS, 1000)
+    for mark in _MARKS:
+        history.table.add(mark, b"v" * size)
+    tables.flush(rows)
+    kept = dict.fromkeys(_MARKS[5:7], b"v" * size)
+    histories.drop(history, (), [mark for mark in _MARKS if mark not in kept], kept)
+    assert history.table.has_swept is is_range
+    tables.flush(rows)
+    assert [key[len(PREFIX) :] for key in rows.rows] == list(kept)
 
 
 def test_a_sweep_counts_against_the_rows_of_a_command() -> None:
