@@ -207,12 +207,10 @@ class Histories:
         """Values that were replaced before what is dropped now."""
         kept: dict[bytes, bytes] = {}
         gone: list[bytes] = []
-        is_done = False
         for mark, row in rows:
             _, flags, at_ms, _ = HEAD.unpack_from(row)
             if at_ms > old_ms and history.count <= self._count_max and history.bytes <= self._bytes_max:
                 self._arm(history, _AGING, at_ms + self._age_ms + AGE_SLACK_MS)
-                is_done = True
                 break
             history.floor = mark
             history.count -= 1
@@ -227,11 +225,12 @@ class Histories:
                 kept[mark] = row
             else:
                 gone.append(mark)
+        else:
+            if history.count:
+                if not rows:
+                    raise InvariantViolation(f"a history lacks {history.count} events that it counts")
+                self._arm(history, _SLICING, log_time_ms)
         self.drop(history, outdated, gone, kept)
-        if history.count and not is_done:
-            if not rows:
-                raise InvariantViolation(f"a history lacks {history.count} events that it counts")
-            self._arm(history, _SLICING, log_time_ms)
 
     def drop(
         self, history: History, outdated: Sequence[bytes], gone: Sequence[bytes], kept: Mapping[bytes, bytes]

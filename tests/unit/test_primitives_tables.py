@@ -122,7 +122,7 @@ def test_what_is_swept_is_gone_and_what_is_kept_stays_wherever_the_rows_are(data
     assert len(rows.rows) == len(model) + 2
 
 
-def test_what_is_swept_is_told_the_store_as_one_range() -> None:
+def test_what_is_swept_is_told_the_store_as_one_range(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = MemoryRows()
     tables = _tables(rows)
     table = tables.host_table(PREFIX)
@@ -130,7 +130,7 @@ def test_what_is_swept_is_told_the_store_as_one_range() -> None:
         table.add(mark, mark)
     tables.flush(rows)
     deleted: list[bytes] = []
-    rows.delete = deleted.append  # type: ignore[method-assign]
+    monkeypatch.setattr(rows, "delete", deleted.append)
     table.sweep(_MARKS[:5] + _MARKS[6:10], {_MARKS[5]: _MARKS[5]})
     tables.flush(rows)
     assert not deleted

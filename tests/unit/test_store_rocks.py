@@ -24,8 +24,15 @@ class Opened:
     """A store with its directory, and rounds written one by one."""
 
     def __init__(self, path: Path) -> None:
+        self._open(path)
+
+    def _open(self, path: Path) -> None:
         self.directory = StoreDirectory.open(path, "n1")
         self.store = RocksStore.open(self.directory)
+
+    def reopen(self) -> None:
+        self.close()
+        self._open(self.directory.path)
 
     def close(self) -> None:
         self.store.close()
@@ -198,8 +205,7 @@ def test_a_range_of_rows_goes_but_what_is_set_after_it_stays(opened: Opened) -> 
         assert len(dict(before.scan(b"", None))) == 9
         for group, epoch in ((GROUP, 2), (GroupId(GROUP + 1), 1)):
             assert len(dict(store.state(group, epoch).scan(b"", None))) == 9
-    opened.close()
-    opened.__init__(opened.directory.path)  # type: ignore[misc]
+    opened.reopen()
     assert dict(opened.store.state(GROUP, 1).scan(b"", None)) == kept
 
 
@@ -353,8 +359,7 @@ def test_a_log_that_was_cut_begins_behind_a_term_that_stays_known(opened: Opened
     append(store, GROUP, entries(3, *range(1, 101)), 0)
     _applied(store, 90, (80, 3))
     _applied(store, 90, (85, 3))
-    opened.close()
-    opened.__init__(opened.directory.path)  # type: ignore[misc]
+    opened.reopen()
     log = opened.store.log(GROUP)
     assert (log.first_index(), log.last_index()) == (86, 100)
     assert (log.term(Index(85)), log.term(Index(86))) == (3, 3)
@@ -369,8 +374,7 @@ def test_a_log_may_be_cut_down_to_nothing_and_goes_on_from_there(opened: Opened)
     create(opened.store, GROUP)
     append(opened.store, GROUP, entries(3, 1, 2, 3), 0)
     _applied(opened.store, 3, (3, 3))
-    opened.close()
-    opened.__init__(opened.directory.path)  # type: ignore[misc]
+    opened.reopen()
     log = opened.store.log(GROUP)
     assert (log.first_index(), log.last_index(), log.term(Index(3))) == (4, 3, 3)
     append(opened.store, GROUP, entries(3, 4), 3)
@@ -395,8 +399,7 @@ def test_the_rows_of_an_epoch_go_in_the_write_that_makes_another_one_valid(opene
     assert store.write(batch)
     assert list(cursor.scan(b"", None)) == [(b"a", b"old"), (b"b", b"old")]
     del cursor
-    opened.close()
-    opened.__init__(opened.directory.path)  # type: ignore[misc]
+    opened.reopen()
     [stored] = opened.store.replicas()
     assert (stored.applied, stored.epoch, stored.epoch_used, stored.hard_state.commit) == (50, 2, 2, 50)
     assert list(opened.store.state(GROUP, 1).scan(b"", None)) == []
