@@ -32,7 +32,7 @@ class Applying:
 
     __slots__ = (
         "_applier", "_epoch", "_events", "_flushed", "_group", "_hash_due", "_hash_jobs", "_leases", "_store",
-        "_to_apply", "applied", "applied_bytes", "firing", "waiters",
+        "_to_apply", "applied", "applied_bytes", "firing", "flushed_bytes", "waiters",
     )  # fmt: skip
 
     def __init__(self, stored: StoredReplica, applier: Applier, leases: LeaderLeases, store: Store) -> None:
@@ -40,6 +40,8 @@ class Applying:
         self.applied: Index = stored.applied
         self.applied_bytes = 0
         """Of entries' data, since the start."""
+        self.flushed_bytes = 0
+        """The same, when the state was written last."""
         self.firing = False
         """Whether a FIRE of this leader is proposed and not applied."""
         self._group: Final[GroupId] = stored.identity.group
@@ -171,6 +173,7 @@ class Applying:
         self._applier.flush(StateSink(batch, self._group, self._epoch))
         batch.applied(self._group, self.applied, membership)
         self._flushed = self.applied
+        self.flushed_bytes = self.applied_bytes
 
     def discard(self) -> None:
         """The state is replaced by another: what was applied and not written, or waits, is for nobody."""

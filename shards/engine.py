@@ -20,6 +20,7 @@ from shards.admin import ADMIN
 from shards.balance import Balancer
 from shards.deleting import DELETING, Deletions
 from shards.dispatch import Dispatch
+from shards.flushes import Flushes
 from shards.forwarding import Forwarding
 from shards.group import GroupDriver, SyncWait
 from shards.markers import MARKED
@@ -78,12 +79,9 @@ class Engine:
         self._ticks = 0
         self._phase = 0
         """Of the heartbeats: all groups led here beat at the same ticks, in one section for each peer."""
-        self._dirty = False
-        """Whether something was applied since the last flush."""
         now_ms = clock.monotonic_ms()
+        self._flushes: Final = Flushes(self, self._writer, now_ms)
         self._tick_at_ms = now_ms + settings.tick_ms
-        self._flush_at_ms = now_ms + settings.flush_interval_ms
-        self._cut_at_ms = now_ms
         self._handlers: Final[dict[str, Callable[..., None]]] = {
             "sections": self._on_sections, "frame": self._dispatch.frame, "synced": self._on_synced,
             "up": self._on_up, "down": self._on_down, "closed": self._on_closed,
@@ -243,7 +241,7 @@ class Engine:
                 send(Effects(peers=peers, sync_round=sync_round, goes_on=goes_on))
         if not self._writer.is_stalled:
             self._apply(now_ms, active)
-            self._flush(now_ms, active)
+            self._flushes.round(now_ms, active)
             self._begin_hashes(active)
             if not self._writer.is_stalled and not self.snapshots.is_idle:
                 self.snapshots.round(now_ms)
@@ -302,7 +300,7 @@ class Engine:
         for driver in active.values():
             if driver.applying.may_apply:
                 driver.apply(now_ms, self.out)
-                self._dirty = True
+                self._flushes.applied(now_ms, driver.group)
             driver.serve(now_ms, self.out)
             if driver.openings.questions:
                 self._questions.take(driver)
@@ -315,25 +313,6 @@ class Engine:
         system = active.get(SYSTEM_GROUP)
         if system is not None and self._placement.refresh(system):
             self._map_changed(now_ms)
-
-    def _flush(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> None:
-        """Writes what was applied, of all groups together: in time, at a size, or when a marker asks."""
-        size = self.settings.flush_bytes
-        if now_ms < self._flush_at_ms and not self.snapshots.wants_flush and not any(
-            driver.applying.must_flush or driver.applier.overlay_bytes > size for driver in active.values()
-        ):
-            return
-        self._flush_at_ms = now_ms + self.settings.flush_interval_ms
-        self._dirty = False
-        batch = self._writer.batch()
-        for driver in self.groups.values():
-            if driver.applying.is_dirty or driver.applying.must_flush:
-                driver.flush(batch)
-        if now_ms >= self._cut_at_ms:
-            self._cut_at_ms = now_ms + self.settings.log_cut_interval_ms
-            for driver in self.groups.values():
-                driver.cut_log(batch, self.settings, self.forwarding.up)
-        self._writer.write(batch, [])
 
     def _begin_hashes(self, active: dict[GroupId, GroupDriver]) -> None:
         """Begins the hashes that markers asked for, if the state as of them is in the store by now."""
@@ -430,9 +409,7 @@ class Engine:
             return self.settings.stall_retry_ms
         if self._active or self._hashing or self._inbox or self.out.internal:
             return 0
-        at_ms = self._tick_at_ms
-        if self._dirty and self._flush_at_ms < at_ms:
-            at_ms = self._flush_at_ms
+        at_ms = min(self._tick_at_ms, self._flushes.due_ms)
         wait_ms = max(0, at_ms - now_ms)
         return wait_ms if self.snapshots.is_idle else min(wait_ms, self.snapshots.wake_in_ms(now_ms))
 

@@ -36,7 +36,7 @@ class LogCut:
     def cut(self, batch: Batch, settings: EngineSettings, needed: Index | None) -> None:
         """Cuts what may go, in ``batch``, which may have the latest flush too. ``needed``: on a leader, the
         last entry that all connected followers have, or will have by a snapshot."""
-        written, total = self._applying.flushed_index, self._applying.applied_bytes
+        written, total = self._applying.flushed_index, self._applying.flushed_bytes
         marks = self._marks
         if (not marks or marks[-1][0] != written) and len(marks) < MARKS_MAX:
             marks.append((written, total))

@@ -14,10 +14,13 @@ class EngineSettings:
     tick_ms: int = 50
     """Unit of the groups' timeouts."""
     raft: Config = field(default_factory=Config)
-    flush_interval_ms: int = 100
-    """Applied state is written at least this often."""
+    flush_interval_ms: int = 300
+    """Applied state is written after so long: a row that changes over and over meanwhile is written once."""
     flush_bytes: int = 4 << 20
     """A group's unwritten state beyond this is written at once."""
+    flush_slice_bytes: int = 256 << 10
+    """In one round groups are written whose time has come until they have so much together; the others have
+    theirs in the next rounds."""
     stall_retry_ms: int = 5
     """A batch that the store refused is tried again after this."""
     log_cut_interval_ms: int = 500

@@ -257,6 +257,7 @@ def _settings(random: Random) -> EngineSettings:
         return EngineSettings()
     return EngineSettings(
         raft=Config(tail_bytes_max=random.choice((2000, 1 << 20))),
+        flush_interval_ms=100, flush_slice_bytes=1,
         log_cut_interval_ms=random.choice((20, 200)), log_tail_entries=random.choice((0, 3, 30)),
         log_tail_bytes=random.choice((100, 10_000)), log_held_bytes=random.choice((2000, 1 << 20)),
         snapshot_part_bytes=random.choice((2000, 40_000)), snapshot_window_bytes=random.choice((1, 30_000)),
