@@ -16,7 +16,7 @@ class EngineSettings:
     raft: Config = field(default_factory=Config)
     flush_interval_ms: int = 300
     """Applied state is written after so long: a row that changes over and over meanwhile is written once."""
-    flush_bytes: int = 4 << 20
+    flush_bytes: int = 2 << 20
     """A group's unwritten state beyond this is written at once."""
     flush_slice_bytes: int = 256 << 10
     """In one round groups are written whose time has come until they have so much together; the others have

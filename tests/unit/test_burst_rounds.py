@@ -178,4 +178,5 @@ def test_a_burst_that_is_passed_on_is_answered_under_its_request(leads: bool) ->
     assert send(5, encode_burst(releases)) == first
     assert send(9, encode_burst(releases._replace(epoch=9)))[0] == Code.WRONG_SLOT
     assert send(13, encode_burst(releases._replace(number=1 << 40)))[0] == Code.SESSION_LOST
+    engines.run(100)  # until followers have heard of the last commit, and all have written their state
     assert engines.have_met()
