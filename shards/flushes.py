@@ -81,22 +81,22 @@ class Flushes:
 
     def _chosen(self, now_ms: int, active: dict[GroupId, GroupDriver]) -> list[GroupId]:
         """All groups if a snapshot is to be taken. Else those that a marker asks for or that have much
-        unwritten, or those that are due, one after the other until they have much together."""
+        unwritten, and of those that are due one after the other, until they have much together."""
         if self._engine.snapshots.wants_flush:
             return list(self._due)
         settings = self._engine.settings
-        large = [
+        chosen = [
             group for group, driver in active.items()
             if (driver.applying.must_flush or driver.applier.overlay_bytes > settings.flush_bytes)
             and group in self._due
         ]  # fmt: skip
-        if large:
-            return large
-        chosen: list[GroupId] = []
-        left = settings.flush_slice_bytes
+        large, left = set(chosen), settings.flush_slice_bytes
         for group, due_ms in self._due.items():
-            if due_ms > now_ms or left <= 0:
+            if due_ms > now_ms:
                 break
-            chosen.append(group)
-            left -= self._engine.groups[group].applier.overlay_bytes
+            if group not in large:
+                chosen.append(group)
+                left -= self._engine.groups[group].applier.overlay_bytes
+                if left <= 0:
+                    break
         return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,14 +30,14 @@ class Driver:
         self._written.append(self._group)
 
     def cut_log(self, batch: Any, settings: EngineSettings, connected: Any) -> None:
-        assert settings is SETTINGS
+        assert settings.log_cut_interval_ms == SETTINGS.log_cut_interval_ms
         self._cut.append(self._group)
 
 
 class Stage:
     """Some groups of one node, and what was done to them in each round."""
 
-    def __init__(self, groups: int) -> None:
+    def __init__(self, groups: int, settings: EngineSettings = SETTINGS) -> None:
         self.written: list[int] = []
         self.cut: list[int] = []
         self.drivers: dict[GroupId, Any] = {
@@ -45,7 +46,7 @@ class Stage:
         self.snapshots = SimpleNamespace(wants_flush=False)
         self.batches = 0
         engine: Any = SimpleNamespace(
-            groups=self.drivers, settings=SETTINGS, snapshots=self.snapshots,
+            groups=self.drivers, settings=settings, snapshots=self.snapshots,
             forwarding=SimpleNamespace(up=()),
         )  # fmt: skip
         writer: Any = SimpleNamespace(batch=object, write=self._write)
@@ -106,6 +107,26 @@ def test_a_group_with_much_unwritten_or_a_marker_does_not_wait() -> None:
     assert stage.round(2) == [2]
     assert stage.round(3) == [], "its marker waits, but there is nothing to write"
     assert stage.round(300) == [0]
+
+
+def test_a_group_that_always_has_much_unwritten_keeps_no_other_from_its_turn() -> None:
+    stage = Stage(4)
+    for group in (1, 2, 3):
+        stage.apply(0, group, 60)
+    stage.apply(299, 0, 2000)
+    assert stage.round(299) == [0]
+    stage.apply(300, 0, 2000)
+    assert stage.round(300) == [0, 1, 2]
+    stage.apply(301, 0, 2000)
+    assert stage.round(301) == [0, 3]
+
+
+def test_the_least_slice_is_one_group() -> None:
+    stage = Stage(2, replace(SETTINGS, flush_slice_bytes=0))
+    stage.apply(0, 1, 60)
+    stage.apply(0, 0, 60)
+    assert stage.round(300) == [1]
+    assert stage.round(301) == [0]
 
 
 def test_all_that_has_changed_is_written_for_a_snapshot() -> None:
