@@ -37,10 +37,10 @@ from primitives.records import (
     decode_record,
     encode_answer,
     encode_burst,
-    encode_burst_answer,
     encode_command,
     encode_entry,
     encode_register,
+    encode_run_answer,
 )
 from router.client import attach
 from router.connection import Connection, Role, Welcome, encode_welcome
@@ -355,7 +355,7 @@ class StandIn:
         if record[0] == Kind.BURST:
             (count,) = _COUNT.unpack_from(record, COMMAND_HEADER.size - _COUNT.size)
             first, self._revision = self._revision + 1, self._revision + count
-            return encode_burst_answer([encode_answer(Code.OK, first + at) for at in range(count)])
+            return encode_run_answer(count, first)
         self._revision += 1
         if record[0] == Kind.COMMAND and record[_TYPE_AT] == Type.CATALOG:
             return encode_answer(Code.OK, self._revision, _FOUND.pack(self._revision, Map.TYPE, 16))

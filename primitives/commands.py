@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from primitives.context import WAITER
+from primitives.context import PLAIN, WAITER
 from primitives.errors import Code
 from primitives.execution import Execution
 from primitives.instances import Instance, Instances
@@ -18,6 +18,7 @@ from primitives.records import (
     Type,
     encode_answer,
     encode_burst_answer,
+    encode_run_answer,
 )
 from primitives.sessions import Session, SessionTable
 
@@ -61,7 +62,7 @@ class Commands:
         numbering.acknowledge(acknowledged, exceptions)
         if not numbering.dirty:
             self._sessions.touch(numbering)
-        if len(numbering.stored) >= self._answers_stored_max:
+        if numbering.held >= self._answers_stored_max:
             return self._refusal(Code.ANSWERS_FULL)
         target = (slot, primitive, partition)
         if type_ == Type.SESSION:
@@ -73,11 +74,11 @@ class Commands:
                 answer = self._refusal(code)
             else:
                 code, answer = self._execution.apply(instance, number, sequence, op, args, body)
+        numbering.last = sequence
         if code == Code.PENDING:
-            numbering.last = sequence
             numbering.pending[sequence] = target
         else:
-            self._done(numbering, sequence, answer, target)
+            self._store(numbering, sequence, answer, target)
         if self._execution.context.resolved:
             self._execution.settle()
         return None if code == Code.PENDING else answer
@@ -111,30 +112,44 @@ class Commands:
                 self._sessions.touch(numbering)
         target = (slot, primitive, partition)
         instance = self._instances.find(target)
+        count, first, context = len(bodies), sequence, self._execution.context
+        first_revision = context.revision
         answers: list[bytes] = []
-        size = 0
-        context = self._execution.context
+        begin = executed = plain = size = 0
         context.at_once = True
-        for index in range(len(bodies)):
+        for index in range(count):
             if index:
                 context.revision += 1  # type: ignore[assignment]  # spares the call of Revision
             if size > BURST_ANSWER_BYTES_MAX:
                 answer = self._refusal(Code.ANSWERS_FULL)
             elif sequence != numbering.last + 1:
                 answer = self._not_next(numbering, sequence) or self._refusal(Code.FORGOTTEN)
-            elif len(numbering.stored) >= self._answers_stored_max:
+            elif numbering.held + executed >= self._answers_stored_max:
                 answer = self._refusal(Code.ANSWERS_FULL)
             else:
                 answer = self._at_once(
                     instance, type_, number, sequence, op, arguments[index], bodies[index]
                 )
-                self._done(numbering, sequence, answer, target)
+                numbering.last = sequence
+                if not executed:
+                    begin = index
+                executed += 1
+                if answer is PLAIN:
+                    plain += 1
                 if context.resolved:
                     self._execution.settle()
             answers.append(answer)
             size += len(answer)
             sequence += 1
         context.at_once = False
+        if plain == count:
+            numbering.store_run(first, count, first_revision, target)
+            self._sessions.answer_bytes += size
+            return encode_run_answer(count, first_revision)
+        for index in range(begin, begin + executed):
+            if answers[index] is PLAIN:
+                answers[index] = encode_answer(Code.OK, first_revision + index)
+            self._store(numbering, first + index, answers[index], target)
         return encode_burst_answer(answers)
 
     def _at_once(
@@ -146,9 +161,8 @@ class Commands:
             return self._refusal(Code.UNKNOWN_PRIMITIVE if instance is None else Code.TYPE_MISMATCH)
         return self._execution.apply(instance, number, sequence, op, args, body)[1]
 
-    def _done(self, numbering: Numbering, sequence: int, answer: bytes, target: Target) -> None:
-        """The command took its number, and has its answer."""
-        numbering.last = sequence
+    def _store(self, numbering: Numbering, sequence: int, answer: bytes, target: Target) -> None:
+        """Keeps the answer of a command that took its number."""
         numbering.store(sequence, answer, target)
         self._sessions.answer_bytes += len(answer)
 
@@ -156,7 +170,7 @@ class Commands:
         """A retry gets what is stored; what comes too early changes nothing."""
         if sequence > numbering.last:
             return self._refusal(Code.OUT_OF_ORDER)
-        stored = numbering.stored.get(sequence)
+        stored = numbering.find(sequence)
         if stored is not None:
             return stored[0]
         return None if sequence in numbering.pending else self._refusal(Code.FORGOTTEN)
@@ -177,7 +191,7 @@ class Commands:
         target = numbering.pending.get(number)
         granted: bytes | None = None
         if target is None:
-            stored = numbering.stored.get(number)
+            stored = numbering.find(number)
             if stored is None:
                 code = Code.FORGOTTEN if 0 < number <= numbering.last else Code.BAD_REQUEST
                 return code, self._refusal(code)

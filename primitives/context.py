@@ -28,6 +28,9 @@ _MARK_BYTES: Final = MARK.size
 _FIRST: Final = bytes(2)
 """End of the first mark of a command."""
 _ANSWERED_OK: Final = bytes((Code.OK,))
+PLAIN: Final = bytes(bytearray(ANSWER_HEADER.size))
+"""Stands for the answer "OK, with no result" of a command of a burst, and is as long; told from answers by
+its identity."""
 _OUTSIDE: Final = "a context is of use only while its command executes"
 
 
@@ -171,8 +174,10 @@ class HostContext(CatalogContext):
         self._stamp = self.revision.to_bytes(8, "big")
 
     def answered(self, code: int, text: bytes) -> bytes:
-        """The answer to the present command; raises unless these make one."""
+        """The answer to the present command, or :data:`PLAIN`; raises unless these make one."""
         if code == Code.OK and isinstance(code, int):  # as a machine that is not compiled may give 0.0
+            if self.at_once and text == b"":
+                return PLAIN
             if self.revision != self._marked:
                 self._mark()
             head = _ANSWERED_OK + self._stamp

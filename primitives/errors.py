@@ -114,6 +114,8 @@ class Code:
     """Not an answer yet: it will come late, under the same number."""
     BURST: Final = 3
     """The answers of a burst's commands, one after the other; see ``records.Burst``."""
+    RUN: Final = 4
+    """The answers of a burst's commands, each of which is OK and no more; see there."""
 
     # Definite refusals by the group, judged in apply or when served.
     SESSION_LOST: Final = 16

@@ -124,8 +124,9 @@ class Burst(NamedTuple):
     """A session's commands with consecutive numbers that ask one operation of one partition, in order.
 
     None of them may be answered late, so all are answered together: the answer has the code ``Code.BURST``,
-    the number of answers in the place of its revision, and each answer behind its length (4 bytes). What
-    refuses the whole, such as ``SESSION_LOST``, is a plain answer, and stands for that of each.
+    the number of answers in the place of its revision, and each answer behind its length (4 bytes). If all
+    are OK with no result its code is ``Code.RUN``, and the revision of the first (8 bytes) stands for them.
+    What refuses the whole, such as ``SESSION_LOST``, is an answer of one, and stands for that of each.
     """
 
     session_id: bytes
@@ -532,6 +533,12 @@ def encode_answer(code: int, revision: int, result: bytes = b"") -> bytes:
     return ANSWER_HEADER.pack(code, revision) + result
 
 
+def encode_run_answer(count: int, revision: int) -> bytes:
+    """The answer of a burst whose ``count`` commands are answered OK each, with no result, at revisions from
+    ``revision`` on."""
+    return ANSWER_HEADER.pack(Code.RUN, count) + U64.pack(revision)
+
+
 def encode_burst_answer(answers: list[bytes]) -> bytes:
     """The answer of a burst whose commands have these answers."""
     parts = [ANSWER_HEADER.pack(Code.BURST, len(answers))]
@@ -543,7 +550,7 @@ def encode_burst_answer(answers: list[bytes]) -> bytes:
 
 def count_answers(answer: bytes) -> int:
     """How many commands an answer is for."""
-    return int(ANSWER_HEADER.unpack_from(answer)[1]) if answer[0] == Code.BURST else 1
+    return int(ANSWER_HEADER.unpack_from(answer)[1]) if answer[0] in (Code.BURST, Code.RUN) else 1
 
 
 class Answer(NamedTuple):

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from primitives.codec import pack, unpack
 from primitives.errors import Code, InvariantViolation, ProtocolError
-from primitives.limits import CLIENT_FRAME_BYTES_MAX, ENVELOPE_BYTES_MAX
-from primitives.records import U32, Answer
+from primitives.limits import BURST_COMMANDS_MAX, CLIENT_FRAME_BYTES_MAX, ENVELOPE_BYTES_MAX
+from primitives.records import U32, U64, Answer
 
 VERSION: Final = 1
 """Of the protocol, told in HELLO and WELCOME."""
@@ -187,7 +187,9 @@ class AnswerReader:
     give together, without making anything for each but what is asked for. Those of a burst are given one by
     one, each under the request id that it would have alone."""
 
-    __slots__ = ("_at", "_burst_end", "_left", "_payload", "_result_at", "code", "request", "revision")
+    __slots__ = (
+        "_at", "_burst_end", "_left", "_payload", "_result_at", "_run_left", "code", "request", "revision",
+    )  # fmt: skip
 
     def __init__(self, payload: bytes) -> None:
         self._payload: Final = payload
@@ -196,6 +198,8 @@ class AnswerReader:
         self._burst_end = 0
         self._left = 0
         """Answers that the burst says are still to come of it."""
+        self._run_left = 0
+        """Answers that are still to come of a run."""
         self.request = 0
         self.code = 0
         """Below 0 if the answer is too short to have one."""
@@ -204,6 +208,11 @@ class AnswerReader:
     def next(self) -> bool:
         """Goes on to the next answer, if there is one; raises :class:`ProtocolError` like
         :func:`decode_answers`."""
+        if self._run_left:
+            self._run_left -= 1
+            self.request += 1
+            self.revision += 1
+            return True
         payload = self._payload
         at, end = self._at, len(payload)
         if at < self._burst_end:
@@ -227,7 +236,20 @@ class AnswerReader:
         if self.code == Code.BURST:
             self._at, self._burst_end, self._left = self._result_at, at, self.revision
             return self._next_part()
+        if self.code == Code.RUN:
+            self._begin_run()
         return True
+
+    def _begin_run(self) -> None:
+        count = self.revision
+        if self._at != self._result_at + 8 or not 0 < count <= BURST_COMMANDS_MAX:
+            raise ProtocolError("a run of answers whose length is not its own, or of none or too many")
+        self.code = Code.OK
+        (self.revision,) = U64.unpack_from(self._payload, self._result_at)
+        if self.revision + count > 1 << 64:
+            raise ProtocolError("a run of answers beyond the last revision")
+        self._run_left = count - 1
+        self._result_at = self._burst_end = self._at
 
     @property
     def is_part(self) -> bool:
@@ -242,7 +264,7 @@ class AnswerReader:
         size, self.code, self.revision = _PART.unpack_from(self._payload, at)
         self._result_at = at + _PART_BYTES
         self._at = at = at + 4 + size
-        if size < _PART_BYTES - 4 or at > end or self.code == Code.BURST:
+        if size < _PART_BYTES - 4 or at > end or self.code == Code.BURST or self.code == Code.RUN:
             raise ProtocolError("an answer of a burst whose length is not its own, or a burst's within it")
         self._left -= 1
         if (at == end) is not (self._left == 0):

@@ -398,7 +398,9 @@ def _family_options(cache: Cache, write_buffer_bytes: int) -> Options:
     options.set_max_write_buffer_number(3)
     options.set_target_file_size_base(16 * _MIB)
     # Most of what is written is dead seconds later: the longer tables are left, the less is written again.
-    options.set_level_zero_file_num_compaction_trigger(8)
+    options.set_level_zero_file_num_compaction_trigger(16)
+    options.set_level_zero_slowdown_writes_trigger(32)
+    options.set_level_zero_stop_writes_trigger(48)
     options.set_max_bytes_for_level_base(128 * _MIB)
     options.set_level_compaction_dynamic_level_bytes(False)
     # Young tables are rewritten soon: compressing them would only take time from the engine.

@@ -22,6 +22,7 @@ from primitives.records import (
     encode_burst_answer,
     encode_command,
     encode_register,
+    encode_run_answer,
 )
 from router.connection import decode_hello, encode_hello
 from router.frames import (
@@ -47,6 +48,7 @@ PUT = Command(
 )  # fmt: skip
 BURST = Burst(*PUT[:-2], args=[PUT.args, [encode_key("bob")]], bodies=[PUT.body, encode_value({"age": 4})])
 ANSWERS = [encode_answer(Code.OK, 99), encode_answer(Code.OK, 100)]
+SHOWN = [ANSWERS[0], encode_answer(Code.BAD_REQUEST, 100, b"not so")]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,8 @@ ANSWERS = [encode_answer(Code.OK, 99), encode_answer(Code.OK, 100)]
         ("put", encode_requests([(2, 3, encode_command(PUT))])),
         ("answer", encode_answers([(2, encode_answer(Code.OK, 99))])),
         ("burst", encode_requests([(2, 3, encode_burst(BURST))])),
-        ("burst_answer", encode_answers([(2, encode_burst_answer(ANSWERS))])),
+        ("run_answer", encode_answers([(2, encode_run_answer(2, 99))])),
+        ("burst_answer", encode_answers([(2, encode_burst_answer(SHOWN))])),
     ],
 )
 def test_vector_on_the_page_is_what_the_code_makes(name: str, made: bytes) -> None:
@@ -71,11 +74,12 @@ def test_vectors_are_read_as_the_page_says() -> None:
     assert (request, group, decode_command(record)) == (2, 3, PUT)
     [(request, group, record)] = decode_requests(VECTORS["burst"][HEADER_BYTES:])
     assert (request, group, decode_record(record)) == (2, 3, BURST)
-    reader = AnswerReader(VECTORS["burst_answer"][HEADER_BYTES:])
-    for at, answer in enumerate(ANSWERS):
-        assert reader.next()
-        assert (reader.request, encode_answer(*reader.answer())) == (2 + at, answer)
-    assert not reader.next()
+    for name, answers in (("run_answer", ANSWERS), ("burst_answer", SHOWN)):
+        reader = AnswerReader(VECTORS[name][HEADER_BYTES:])
+        for at, answer in enumerate(answers):
+            assert reader.next()
+            assert (reader.request, encode_answer(*reader.answer())) == (2 + at, answer)
+        assert not reader.next()
     assert list(decode_answers(VECTORS["answer"][HEADER_BYTES:])) == [(2, encode_answer(Code.OK, 99))]
 
 

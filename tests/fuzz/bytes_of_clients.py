@@ -9,7 +9,7 @@ from primitives.errors import ProtocolError
 from primitives.ids import GroupId, NodeId, Revision
 from primitives.limits import CLIENT_FRAME_BYTES_MAX, UNAUTHENTICATED_FRAME_BYTES_MAX
 from primitives.position import WHOLE
-from primitives.records import Answer, encode_answer, encode_burst_answer
+from primitives.records import Answer, encode_answer, encode_burst_answer, encode_run_answer
 from router.connection import (
     REFUSAL_CHARS_MAX,
     Connection,
@@ -62,7 +62,7 @@ _ANSWERS: Final = encode_answers([(1, b"answer"), (2, b"")])
 _U64_MAX: Final = (1 << 64) - 1
 _ANSWER: Final = encode_answer(0, 9, b"result")
 _BURST_ANSWERS: Final = encode_answers(
-    [(1, _ANSWER), (2, encode_burst_answer([_ANSWER, _ANSWER])), (4, _ANSWER)]
+    [(1, _ANSWER), (2, encode_burst_answer([_ANSWER, _ANSWER])), (4, _ANSWER), (5, encode_run_answer(3, 10))]
 )
 
 

@@ -10,7 +10,7 @@ from primitives.context import WAITER, HostContext
 from primitives.errors import Code
 from primitives.ids import GroupId
 from primitives.numbering import Numbering
-from primitives.records import ANSWER_HEADER, U32, Answer, Burst, encode_burst_answer
+from primitives.records import ANSWER_HEADER, U32, U64, Answer, Burst, encode_answer, encode_burst_answer
 from router.session import SessionCore
 from router.session_calls import Call
 from router.session_groups import GroupSession
@@ -36,6 +36,9 @@ def _before(patch: Patch, change: Callable[[Burst, Numbering | None], Burst]) ->
 
 
 def _parts(answer: bytes) -> list[bytes]:
+    if answer[0] == Code.RUN:
+        (_, count), (first,) = ANSWER_HEADER.unpack_from(answer), U64.unpack_from(answer, ANSWER_HEADER.size)
+        return [encode_answer(Code.OK, first + at) for at in range(count)]
     parts, at = [], ANSWER_HEADER.size
     while answer[0] == Code.BURST and at < len(answer):
         (size,) = U32.unpack_from(answer, at)
@@ -82,7 +85,8 @@ def _burst_answered_in_another_order(patch: Patch) -> None:
 
     def turned(self: Commands, burst: Burst) -> bytes:
         answer = apply(self, burst)
-        return encode_burst_answer(_parts(answer)[::-1]) if answer[0] == Code.BURST else answer
+        parts = _parts(answer)
+        return encode_burst_answer(parts[::-1]) if parts else answer
 
     patch.setattr(Commands, "apply_burst", turned)
 

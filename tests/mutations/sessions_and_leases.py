@@ -129,8 +129,8 @@ def _answers_evicted_at_the_cap(patch: Patch) -> None:
     def evicting(self: Commands, command: Command) -> bytes | None:
         session = self._alive.get(command.number)
         numbering: Numbering | None = session.numberings.get(command.slot) if session is not None else None
-        if numbering is not None and len(numbering.stored) >= self._answers_stored_max:
-            del numbering.stored[min(numbering.stored)]
+        if numbering is not None and numbering.held >= self._answers_stored_max:
+            numbering.drop(1)
         return apply(self, command)
 
     patch.setattr(Commands, "apply", evicting)

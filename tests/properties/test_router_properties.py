@@ -15,7 +15,8 @@ from router_model import ModelCluster
 from primitives.codec import pack
 from primitives.counter import ADD, GET
 from primitives.errors import Code, ProtocolError
-from primitives.ids import GroupId, PrimitiveId
+from primitives.ids import GroupId, PrimitiveId, Revision
+from primitives.limits import BURST_COMMANDS_MAX
 from primitives.records import (
     Answer,
     Command,
@@ -24,6 +25,7 @@ from primitives.records import (
     encode_answer,
     encode_burst_answer,
     encode_command,
+    encode_run_answer,
 )
 from router.frames import (
     AnswerReader,
@@ -89,13 +91,21 @@ def test_payloads_are_read_back(
 
 
 PARTS = st.lists(st.builds(encode_answer, st.integers(0, 255), U64, st.binary(max_size=9)), max_size=5)
+RUNS = st.builds(encode_run_answer, st.integers(0, 70), U64)
 ANSWERS = st.lists(
-    st.tuples(U64, st.binary(max_size=30) | PARTS.map(encode_burst_answer))
+    st.tuples(U64, st.binary(max_size=30) | PARTS.map(encode_burst_answer) | RUNS)
 ).map(lambda answers: encode_answers(answers)[8:])
 
 
 def _expanded(request: int, data: bytes) -> Iterator[tuple[int, Answer | None]]:
     """Answers of a burst, or the only one; ends where it is not what it says."""
+    if len(data) >= 9 and data[0] == Code.RUN:
+        count, first = decode_answer(data).revision, int.from_bytes(data[9:], "big")
+        if len(data) != 17 or not 1 <= count <= BURST_COMMANDS_MAX or first + count > 1 << 64:
+            raise ProtocolError("run")
+        for number in range(count):
+            yield request + number, Answer(Code.OK, Revision(first + number), b"")
+        return
     if len(data) < 9 or data[0] != Code.BURST:
         yield request, decode_answer(data) if len(data) >= 9 else None
         return
@@ -104,7 +114,8 @@ def _expanded(request: int, data: bytes) -> Iterator[tuple[int, Answer | None]]:
         size = int.from_bytes(data[at : at + 4], "big")
         part = data[at + 4 : at + 4 + size]
         at += 4 + size
-        if len(part) < max(9, size) or part[0] == Code.BURST or (at == len(data)) != (number == count - 1):
+        is_burst = part[:1] in (bytes((Code.BURST,)), bytes((Code.RUN,)))
+        if len(part) < max(9, size) or is_burst or (at == len(data)) != (number == count - 1):
             raise ProtocolError("burst")
         yield request + number, decode_answer(part)
     if not count:
@@ -131,7 +142,7 @@ def test_a_reader_of_answers_finds_what_decoding_them_finds(payload: bytes) -> N
             assert answer is None or (type(answer), answer.revision) == (Answer, reader.revision)
             read.append((reader.request, answer))
     except ProtocolError as error:
-        errors.remove("burst" if "burst" in str(error) else str(error))
+        errors.remove(next((kind for kind in ("burst", "run") if kind in str(error)), str(error)))
     assert (read, errors) == (found, [])
 
 

@@ -20,6 +20,7 @@ from primitives.limits import HISTORY_AGE_MS
 from primitives.records import (
     ANSWER_HEADER,
     U32,
+    U64,
     Answer,
     Burst,
     Close,
@@ -32,6 +33,7 @@ from primitives.records import (
     SessionOp,
     Type,
     decode_answer,
+    encode_answer,
     encode_burst,
     encode_close,
     encode_command,
@@ -49,6 +51,10 @@ FIRES_AN_ENTRY: Final = 100
 
 def answers_of(answer: bytes) -> list[bytes]:
     """The answers of a burst's commands; the only one if there is but one for all."""
+    if answer[0] == Code.RUN:
+        assert len(answer) == ANSWER_HEADER.size + U64.size
+        revision = U64.unpack_from(answer, ANSWER_HEADER.size)[0]
+        return [encode_answer(Code.OK, revision + at) for at in range(ANSWER_HEADER.unpack_from(answer)[1])]
     if answer[0] != Code.BURST:
         return [answer]
     found, at = [], ANSWER_HEADER.size

@@ -27,7 +27,7 @@ from primitives.mapops import Op as MapOp
 from primitives.queue import Ask as QueueAsk
 from primitives.queue import Op as QueueOp
 from primitives.queue import QueueMachine
-from primitives.records import Answer, decode_answer
+from primitives.records import Answer, decode_answer, encode_answer, encode_run_answer
 from router.frames import encode_answers
 
 PREVIOUS = 8
@@ -91,6 +91,34 @@ def test_each_command_of_a_burst_has_its_own_answer_and_revision() -> None:
     assert stage.group.applier.revision == revision + BURST_COMMANDS_MAX
     assert numbers(answers)[:4] == [1, 3, 6, 10]
     assert stage.add(1)[0].revision == revision + BURST_COMMANDS_MAX + 1
+
+
+def test_commands_that_are_all_ok_and_no_more_are_answered_as_a_run_and_else_one_by_one() -> None:
+    stage = Stage(MapMachine.TYPE)
+    revision = stage.group.applier.revision
+
+    def put(at: int, *values: bytes) -> bytes:
+        commands = [([encode_key(f"k{at + each}")], value) for each, value in enumerate(values)]
+        record = stage.session.burst(stage.slot, stage.id, 0, stage.type, MapOp.PUT, commands, at, 0)
+        [answer] = stage.group.apply(record)
+        assert answer is not None
+        return answer
+
+    value = encode_value("x")
+    ok = [encode_answer(Code.OK, revision + at) for at in range(1, 15)]
+    assert put(1, value, value, value) == encode_run_answer(3, revision + 1)
+    again = put(2, value, value, value)
+    assert again[0] == Code.BURST
+    assert answers_of(again) == [ok[1], ok[2], ok[5]]
+    mixed = put(5, value, b"", value)
+    assert (mixed[0], codes([decode_answer(each) for each in answers_of(mixed)])) == (
+        Code.BURST, [Code.OK, Code.BAD_REQUEST, Code.OK]
+    )  # fmt: skip
+    whole = put(1, *[value] * 7)
+    assert answers_of(whole) == [*ok[:3], ok[5], *answers_of(mixed)]
+    stage.group.reload()
+    assert put(1, *[value] * 7) == whole
+    assert put(8, value) == encode_run_answer(1, stage.group.applier.revision)
 
 
 def test_a_command_that_is_refused_for_what_it_asks_leaves_its_neighbours_alone() -> None:

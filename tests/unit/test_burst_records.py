@@ -29,6 +29,7 @@ from primitives.records import (
     encode_burst,
     encode_burst_answer,
     encode_command,
+    encode_run_answer,
     join_burst,
 )
 from router.frames import HEADER_BYTES, AnswerReader, encode_answers
@@ -201,6 +202,7 @@ def test_a_burst_s_answer_counts_for_as_many_as_it_has() -> None:
     assert count_answers(ONE) == 1
     for count in (1, 2, BURST_COMMANDS_MAX):
         assert count_answers(encode_burst_answer([ONE] * count)) == count
+        assert count_answers(encode_run_answer(count, 7)) == count
 
 
 def test_answers_of_bursts_and_plain_ones_are_told_apart_in_one_frame() -> None:
@@ -208,13 +210,16 @@ def test_answers_of_bursts_and_plain_ones_are_told_apart_in_one_frame() -> None:
     long = encode_answer(Code.OK, 9, b"x" * 300)
     found = read(
         (1, ONE), (10, encode_burst_answer([ONE, other, long])), (13, encode_burst_answer([other])),
-        (20, long), (30, encode_burst_answer([long, ONE])),
+        (20, long), (22, encode_run_answer(3, 100)), (25, encode_run_answer(1, (1 << 64) - 1)),
+        (30, encode_burst_answer([long, ONE])),
     )  # fmt: skip
     assert found == [
         (1, Code.OK, 7, b"one", False),
         (10, Code.OK, 7, b"one", True), (11, Code.CONDITION, 8, b"", True),
         (12, Code.OK, 9, b"x" * 300, True),
         (13, Code.CONDITION, 8, b"", True), (20, Code.OK, 9, b"x" * 300, False),
+        (22, Code.OK, 100, b"", True), (23, Code.OK, 101, b"", True), (24, Code.OK, 102, b"", True),
+        (25, Code.OK, (1 << 64) - 1, b"", True),
         (30, Code.OK, 9, b"x" * 300, True), (31, Code.OK, 7, b"one", True),
     ]  # fmt: skip
 
@@ -230,11 +235,24 @@ def test_answers_of_bursts_and_plain_ones_are_told_apart_in_one_frame() -> None:
         encode_answer(Code.BURST, 2, b"\0\0\0\x0c" + ONE), encode_answer(Code.BURST, 0, b"\0\0\0\x0c" + ONE),
         encode_answer(Code.BURST, 1, b"\0\0\0\x0c" + ONE + b"\0\0\0\x0c" + ONE),
         encode_burst_answer([ONE, encode_burst_answer([ONE])]), encode_burst_answer([ONE, b""]),
-        encode_burst_answer([ONE, b"\0\0"]),
+        encode_burst_answer([ONE, b"\0\0"]), encode_burst_answer([ONE, encode_run_answer(1, 7)]),
     ],
 )  # fmt: skip
 def test_a_burst_s_answer_that_is_none_is_a_protocol_error(answer: bytes) -> None:
     with pytest.raises(ProtocolError, match="burst"):
+        read((1, ONE), (2, answer), (9, ONE))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        encode_answer(Code.RUN, 1), *(encode_answer(Code.RUN, 1, bytes(size)) for size in (7, 9, 16)),
+        encode_run_answer(0, 7), encode_run_answer(BURST_COMMANDS_MAX + 1, 7),
+        encode_run_answer(2, (1 << 64) - 1),
+    ],
+)
+def test_a_run_of_answers_that_is_none_is_a_protocol_error(answer: bytes) -> None:
+    with pytest.raises(ProtocolError, match="a run of answers"):
         read((1, ONE), (2, answer), (9, ONE))
 
 

@@ -361,7 +361,7 @@ def test_late_calls_hold_up_no_others_and_are_all_granted() -> None:
     group = cluster.groups[GroupId(1)]
     driver.wait(*[driver.command(ref, RELEASE, [1]) for _ in range(2)])
     session = next(iter(group.applier._sessions.alive.values()))
-    assert all(len(numbering.stored) <= 2 for numbering in session.numberings.values())
+    assert all(numbering.held <= 2 for numbering in session.numberings.values())
 
 
 # --- Bounds and mistakes ------------------------------------------------------------------------------
