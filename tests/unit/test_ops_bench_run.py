@@ -152,7 +152,12 @@ def test_what_was_found_before_an_interrupt_is_kept_and_said(
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     pretended += [lambda: os.kill(os.getpid(), number), lambda: None]
-    code, _, err = run("--subjects", "quorate", "--callers", "1", "-o", "r.json")
+    # Ignored where the tests are a job in the background, which a shell's interrupt is not meant for.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, _, err = run("--subjects", "quorate", "--callers", "1", "-o", "r.json")
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     assert code == 130
     assert "interrupted; 1 of 2 measurements are in r.json" in err
     assert [one.shape for one in read(Path("r.json")).measurements] == [Shape(workload="write", callers=1)]
