@@ -115,7 +115,7 @@ class Commands:
         count, first, context = len(bodies), sequence, self._execution.context
         first_revision = context.revision
         answers: list[bytes] = []
-        begin = executed = plain = size = 0
+        executed = plain = size = 0
         context.at_once = True
         for index in range(count):
             if index:
@@ -131,8 +131,6 @@ class Commands:
                     instance, type_, number, sequence, op, arguments[index], bodies[index]
                 )
                 numbering.last = sequence
-                if not executed:
-                    begin = index
                 executed += 1
                 if answer is PLAIN:
                     plain += 1
@@ -146,10 +144,11 @@ class Commands:
             numbering.store_run(first, count, first_revision, target)
             self._sessions.answer_bytes += size
             return encode_run_answer(count, first_revision)
-        for index in range(begin, begin + executed):
+        for taken in range(numbering.last + 1 - executed, numbering.last + 1):
+            index = taken - first
             if answers[index] is PLAIN:
                 answers[index] = encode_answer(Code.OK, first_revision + index)
-            self._store(numbering, first + index, answers[index], target)
+            self._store(numbering, taken, answers[index], target)
         return encode_burst_answer(answers)
 
     def _at_once(

@@ -125,7 +125,8 @@ class Burst(NamedTuple):
 
     None of them may be answered late, so all are answered together: the answer has the code ``Code.BURST``,
     the number of answers in the place of its revision, and each answer behind its length (4 bytes). If all
-    are OK with no result its code is ``Code.RUN``, and the revision of the first (8 bytes) stands for them.
+    took effect by this record, each OK with no result, it may have the code ``Code.RUN`` instead, and the
+    revision of the first (8 bytes) stands for them.
     What refuses the whole, such as ``SESSION_LOST``, is an answer of one, and stands for that of each.
     """
 

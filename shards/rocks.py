@@ -19,6 +19,7 @@ from rocksdict import (
     ColumnFamily,
     DBCompressionType,
     DBRecoveryMode,
+    Env,
     Options,
     Rdict,
     ReadOptions,
@@ -56,7 +57,7 @@ class StoreSettings:
 
 
 class Pressure(NamedTuple):
-    """How far RocksDB is behind with its own work. Writes are slowed at about 20 files or 64 GB, and
+    """How far RocksDB is behind with its own work. Writes are slowed at 32 files or 64 GB, and
     refused when ``is_stopped``."""
 
     level0_files: int
@@ -372,6 +373,10 @@ def _open(directory: StoreDirectory, settings: StoreSettings, *, is_new: bool) -
     options.set_paranoid_checks(True)
     options.set_max_total_wal_size(settings.wal_bytes_max)
     options.set_max_background_jobs(settings.background_jobs)
+    # Compactions can wait for the processor, and calls cannot. If they wait too long, writes are slowed.
+    env = Env()
+    env.lower_thread_pool_cpu_priority()
+    options.set_env(env)
     options.set_max_open_files(512)
     options.set_max_file_opening_threads(1)
     options.set_skip_stats_update_on_db_open(True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from primitives.commands import Commands
@@ -197,3 +197,19 @@ def _given_back_as_answered(patch: Patch) -> None:
         return lane
 
     patch.setattr(Lane, "renew", marked)
+
+
+@mutation(
+    "run-cut-keeps-its-revision", "What is left of a run that is acknowledged in part tells the revisions of"
+    " those before it.", rule="pitfall 24", suites=BURSTS,
+)  # fmt: skip
+def _run_cut_keeps_its_revision(patch: Patch) -> None:
+    acknowledge = Numbering._acknowledge_runs
+
+    def forgetful(self: Numbering, floor: int, exceptions: Collection[int]) -> None:
+        before = {id(run): run.revision for run in self._runs}
+        acknowledge(self, floor, exceptions)
+        for run in self._runs:
+            run.revision = before[id(run)]
+
+    patch.setattr(Numbering, "_acknowledge_runs", forgetful)

@@ -82,6 +82,7 @@ SUITES: Final[dict[str, Files | Seeds]] = {
     ),
     "bursts-unit": _units(
         "burst_records", "burst_apply", "burst_lanes", "burst_sessions", "burst_rounds", "burst_disorder",
+        "primitives_numbering",
     ),
     "bursts-properties": Files(("tests/properties/test_burst_properties.py",)),
     "together": _world(_of("together")),

@@ -121,6 +121,21 @@ def test_commands_that_are_all_ok_and_no_more_are_answered_as_a_run_and_else_one
     assert put(8, value) == encode_run_answer(1, stage.group.applier.revision)
 
 
+def test_what_is_left_of_a_run_that_was_acknowledged_in_part_is_told_again_as_it_was() -> None:
+    stage = Stage(MapMachine.TYPE)
+
+    def put(*numbers: int, acknowledged: int = 0) -> list[Answer]:
+        commands = [([encode_key(f"k{number}")], encode_value(number)) for number in numbers]
+        return stage.burst(MapOp.PUT, *commands, sequence=numbers[0], acknowledged=acknowledged)
+
+    first = put(1, 2, 3, 4)
+    put(5, acknowledged=2)
+    assert put(3, 4) == first[2:]
+    assert codes(put(1, 2, 3)) == [Code.FORGOTTEN, Code.FORGOTTEN, Code.OK]
+    put(6, acknowledged=3)
+    assert put(4) == first[3:]
+
+
 def test_a_command_that_is_refused_for_what_it_asks_leaves_its_neighbours_alone() -> None:
     stage = Stage(CounterMachine.TYPE)
     answers = stage.burst(ADD, ([1], b""), (["one"], b""), ([(1 << 63) - 1], b""), ([2], b""))
