@@ -30,8 +30,8 @@ OPENED = INTERNAL - 1
 NOBODY = Origin(NodeId(0), INTERNAL, 0)
 """Who waits for what a leader logs of its own."""
 
-EARLY_GROUPS_MAX: Final = 4
-"""Beyond so many groups no more answers are waited for."""
+EARLY_GROUPS: Final = 4
+"""The answers of so many groups, or of one group in so many if these are more, are waited for."""
 
 _URGENT = frozenset(
     (
@@ -153,7 +153,7 @@ class Outbox:
         """So many groups led here are about to give answers. The more there are, the more has to come
         together before any of it leaves: clients have calls under way with the others meanwhile, and what
         leaves in small parts comes back in small parts."""
-        self._early = self._answers_early * max(1, min(groups, EARLY_GROUPS_MAX))
+        self._early = self._answers_early * max(1, min(groups, EARLY_GROUPS), groups // EARLY_GROUPS)
 
     def answer_early(self) -> None:
         """Sends the answers that are there, if they are many: whoever they are for goes on while the round

@@ -101,6 +101,19 @@ def test_answers_leave_early_once_those_of_bursts_are_many(size: int) -> None:
     assert not out.take().clients
 
 
+@pytest.mark.parametrize(("groups", "parts"), [(0, 1), (1, 1), (3, 3), (4, 4), (16, 4), (19, 4), (64, 16)])
+def test_the_more_groups_answer_in_a_round_the_more_answers_are_waited_for(groups: int, parts: int) -> None:
+    out = Outbox(NODE, 2)
+    early: list[Effects] = []
+    out.send = early.append
+    out.expect(groups)
+    for at in range(2 * parts):
+        assert not early
+        out.answer(Origin(NODE, 5, at), encode_answer(Code.OK, 9))
+        out.answer_early()
+    assert len(early) == 1
+
+
 def test_a_burst_refused_as_a_whole_counts_as_one_answer() -> None:
     out = Outbox(NODE, 2)
     early: list[Effects] = []
