@@ -31,7 +31,7 @@ NOBODY = Origin(NodeId(0), INTERNAL, 0)
 """Who waits for what a leader logs of its own."""
 
 EARLY_GROUPS: Final = 4
-"""The answers of so many groups, or of one group in so many if these are more, are waited for."""
+"""Answers of so many groups are waited for, or those of one group in so many, whichever is more."""
 
 _URGENT = frozenset(
     (

@@ -10,7 +10,8 @@ from primitives.context import WAITER, HostContext
 from primitives.errors import Code
 from primitives.ids import GroupId
 from primitives.numbering import Numbering
-from primitives.records import ANSWER_HEADER, U32, U64, Answer, Burst, encode_answer, encode_burst_answer
+from primitives.records import Answer, Burst, encode_answer, encode_burst_answer
+from router.frames import HEADER_BYTES, AnswerReader, encode_answers
 from router.session import SessionCore
 from router.session_calls import Call
 from router.session_groups import GroupSession
@@ -36,14 +37,12 @@ def _before(patch: Patch, change: Callable[[Burst, Numbering | None], Burst]) ->
 
 
 def _parts(answer: bytes) -> list[bytes]:
-    if answer[0] == Code.RUN:
-        (_, count), (first,) = ANSWER_HEADER.unpack_from(answer), U64.unpack_from(answer, ANSWER_HEADER.size)
-        return [encode_answer(Code.OK, first + at) for at in range(count)]
-    parts, at = [], ANSWER_HEADER.size
-    while answer[0] == Code.BURST and at < len(answer):
-        (size,) = U32.unpack_from(answer, at)
-        parts.append(answer[at + 4 : at + 4 + size])
-        at += 4 + size
+    """The answers of a burst's commands; none if it is but one for all."""
+    reader = AnswerReader(encode_answers([(0, answer)])[HEADER_BYTES:])
+    parts = []
+    while reader.next():
+        if reader.is_part:
+            parts.append(encode_answer(*reader.answer()))
     return parts
 
 
